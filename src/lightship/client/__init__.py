@@ -1,0 +1,1 @@
+"""Kubernetes verbs over two transports: HTTP to any cluster, and in process to the embedded one."""

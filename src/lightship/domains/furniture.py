@@ -1,0 +1,58 @@
+"""The furniture that every domain room has: one ``Domain`` value a room, which ``app`` composes.
+
+I hold types only. A room's ``__init__`` builds its ``Domain``; nothing is imported from a room but that.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lightship.kube.objects import Object
+from lightship.kube.resources import Resource
+from lightship.runtime.controller import Controller
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldError:
+    """One thing wrong with an object: the field's path (``spec.predictor.model``), the bad value's story."""
+
+    path: str
+    message: str
+
+
+def _keep(obj: Object) -> Object:
+    return obj
+
+
+def _accept(obj: Object, old: Object | None) -> Sequence[FieldError]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A served kind with its admission: pure functions, the same in the embedded server and as a webhook.
+
+    ``default`` returns the object with defaults filled in (it may return its argument); ``validate`` gets the new and,
+    on update, the old object.
+    """
+
+    resource: Resource
+    default: Callable[[Object], Object] = _keep
+    validate: Callable[[Object, Object | None], Sequence[FieldError]] = _accept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """One domain as ``app`` sees it. ``deps`` is the room's own dataclass of what it needs (client, records, ...)."""
+
+    name: str
+    kinds: tuple[Kind, ...] = ()
+    controllers: Callable[[Any], Sequence[Controller]] = field(default=lambda deps: ())
+    routes: Callable[[Any], Sequence[BaseRoute]] = field(default=lambda deps: ())
+    commands: Callable[[argparse._SubParsersAction[argparse.ArgumentParser]], None] = field(default=lambda verbs: None)

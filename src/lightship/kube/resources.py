@@ -1,0 +1,97 @@
+"""What a kind is called, and the core kinds that the platform itself uses.
+
+I am pure data. The API server serves a table of these, clients build paths from them, domains declare theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A printer column of ``kubectl get``: a heading and a JSONPath such as ``.status.phase``."""
+
+    name: str
+    path: str
+    type: str = "string"
+    priority: int = 0
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One served version of one kind. ``group`` is empty for the core group; ``version`` is the served version."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: frozenset[str] = field(default_factory=frozenset)
+    """Of ``status``, ``scale``, ``log``, ``exec``, ``token`` and the like; ``status`` also separates status writes."""
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def group_resource(self) -> str:
+        """``deployments.apps``, or ``pods`` in the core group: the name in messages, RBAC and the store."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def list_kind(self) -> str:
+        return f"{self.kind}List"
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """The URL path of the collection, of one object, or of its subresource.
+
+        A namespaced resource with no namespace gives the path of all namespaces.
+        """
+        parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name:
+            parts.append(name)
+        if subresource:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+_STATUS = frozenset({"status"})
+_AGE = Column(name="Age", path=".metadata.creationTimestamp", type="date")
+
+PODS = Resource(group="", version="v1", kind="Pod", plural="pods", short_names=("po",), categories=("all",),
+                subresources=frozenset({"status", "log", "exec", "attach", "portforward", "binding", "eviction"}))
+CONFIGMAPS = Resource(group="", version="v1", kind="ConfigMap", plural="configmaps", short_names=("cm",))
+SECRETS = Resource(group="", version="v1", kind="Secret", plural="secrets")
+NAMESPACES = Resource(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False,
+                      short_names=("ns",), subresources=frozenset({"status", "finalize"}))
+NODES = Resource(group="", version="v1", kind="Node", plural="nodes", namespaced=False, short_names=("no",),
+                 subresources=_STATUS)
+SERVICES = Resource(group="", version="v1", kind="Service", plural="services", short_names=("svc",),
+                    categories=("all",), subresources=frozenset({"status", "proxy"}))
+SERVICE_ACCOUNTS = Resource(group="", version="v1", kind="ServiceAccount", plural="serviceaccounts",
+                            short_names=("sa",), subresources=frozenset({"token"}))
+PERSISTENT_VOLUME_CLAIMS = Resource(group="", version="v1", kind="PersistentVolumeClaim",
+                                    plural="persistentvolumeclaims", short_names=("pvc",), subresources=_STATUS)
+EVENTS = Resource(group="", version="v1", kind="Event", plural="events", short_names=("ev",))
+DEPLOYMENTS = Resource(group="apps", version="v1", kind="Deployment", plural="deployments", short_names=("deploy",),
+                       categories=("all",), subresources=frozenset({"status", "scale"}))
+REPLICA_SETS = Resource(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", short_names=("rs",),
+                        categories=("all",), subresources=frozenset({"status", "scale"}))
+JOBS = Resource(group="batch", version="v1", kind="Job", plural="jobs", categories=("all",), subresources=_STATUS)
+ENDPOINT_SLICES = Resource(group="discovery.k8s.io", version="v1", kind="EndpointSlice", plural="endpointslices")
+LEASES = Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases")
+SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="SubjectAccessReview",
+                                  plural="subjectaccessreviews", namespaced=False)
+SELF_SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="SelfSubjectAccessReview",
+                                       plural="selfsubjectaccessreviews", namespaced=False)
+TOKEN_REVIEWS = Resource(group="authentication.k8s.io", version="v1", kind="TokenReview", plural="tokenreviews",
+                         namespaced=False)

@@ -1,0 +1,1 @@
+"""What runs reconcilers: informers, keyed work queues, the manager, event recording, leases."""
