@@ -1,0 +1,7 @@
+"""``python -m lightship`` is the ``lightship`` command."""
+
+import sys
+
+from lightship.app import main
+
+sys.exit(main())

@@ -1,0 +1,65 @@
+"""The entry point: the command line, and the verbs that each room brings.
+
+I import only what a short verb needs; ``composition``, which knows every room, is taken in when a server starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lightship import __version__, errors
+from lightship.cli import exits
+from lightship.daemon import commands as lifecycle
+from lightship.daemon.process import ServerInfo
+from lightship.demo import command as demo
+from lightship.settings import Settings
+
+_DESCRIPTION = """\
+Kubeflow's platform on this machine: pipelines, training, tuning and serving, with the same objects, APIs and SDKs as
+on a cluster.
+
+  lightship demo              run a whole machine-learning lifecycle and see it served
+  lightship up                start the platform and leave it in the foreground
+  lightship status            say whether it is ready, and where
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (``cli.exits`` has the list)."""
+    arguments = parser().parse_args(argv)
+    handler: Callable[[argparse.Namespace], int] = arguments.handler
+    try:
+        return handler(arguments)
+    except errors.LightshipError as error:
+        return exits.report(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        return exits.FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="lightship", description=_DESCRIPTION,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action="version", version=f"lightship {__version__}")
+    verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    demo.register(verbs)
+    lifecycle.register(verbs, lifecycle.Programs(serve=_serve, control=_control))
+    return top
+
+
+async def _serve(settings: Settings, options: lifecycle.UpOptions, ready: Callable[[ServerInfo], None]) -> None:
+    from lightship import composition
+
+    await composition.serve(settings, options, ready)
+
+
+async def _control(settings: Settings, kubeconfig: Path | None, context: str) -> None:
+    from lightship import composition
+
+    await composition.control(settings, kubeconfig, context)

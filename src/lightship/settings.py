@@ -1,0 +1,119 @@
+"""The settings, read once by ``app``: a field, its flag and its environment variable carry one name.
+
+``kube_port`` is ``--kube-port`` is ``LIGHTSHIP_KUBE_PORT``; a flag wins over the environment, which wins over the
+default. I import nothing but the trunk of the error tree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightship import errors
+
+
+def _setting(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set when a server starts. Ports are TCP ports; 0 takes any free one."""
+
+    data_dir: Path = _setting(None, "where all state lies; default: a folder of the user's own")
+    port: int = _setting(8780, "port of the REST APIs and the page; 0 takes any free one")
+    kube_port: int = _setting(8781, "port of the Kubernetes API (TLS); 0 takes any free one")
+    gateway_port: int = _setting(8782, "port of the gateway to served models; 0 takes any free one")
+    bind: str = _setting("127.0.0.1", "address to listen on; only loopback addresses are accepted so far")
+    log_level: str = _setting("warning", "debug, info, warning or error")
+    max_pods: int = _setting(110, "Pods that the node runs at once; more wait, and say so")
+    stop_timeout_seconds: int = _setting(20, "how long a stop waits for Pods and requests to end")
+
+    @property
+    def token_file(self) -> Path:
+        return self.data_dir / "token"
+
+    @property
+    def kubeconfig_file(self) -> Path:
+        return self.data_dir / "kubeconfig"
+
+    @property
+    def server_file(self) -> Path:
+        """Where a running server says what it is: pid, addresses, version."""
+        return self.data_dir / "server.json"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def flag(field_name: str) -> str:
+    return "--" + field_name.replace("_", "-")
+
+
+def variable(field_name: str) -> str:
+    return "LIGHTSHIP_" + field_name.upper()
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """The folder that belongs to the user on this platform, after XDG where it applies."""
+    home = Path(environ.get("HOME") or Path.home())
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "lightship"
+    base = environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else home / ".local" / "share") / "lightship"
+
+
+def read(flags: Mapping[str, str | None], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Merge flags over the environment over defaults. Raises ``errors.InvalidInput`` naming the setting."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Settings):
+        text, source = flags.get(field.name), flag(field.name)
+        if text is None:
+            text, source = environ.get(variable(field.name)) or None, variable(field.name)
+        if text is None:
+            continue
+        values[field.name] = _parse(field, text, source)
+    if values.get("data_dir") is None:
+        values["data_dir"] = default_data_dir(environ)
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _parse(field: dataclasses.Field[Any], text: str, source: str) -> Any:
+    if field.name == "data_dir":
+        return Path(text).expanduser().absolute()
+    if isinstance(field.default, int):
+        try:
+            return int(text)
+        except ValueError:
+            raise errors.InvalidInput(f"{source} must be a whole number, not {text!r}", field=field.name) from None
+    return text
+
+
+def _check(settings: Settings) -> None:
+    for name in ("port", "kube_port", "gateway_port"):
+        value = getattr(settings, name)
+        if not 0 <= value <= 65535:
+            raise errors.InvalidInput(f"{flag(name)} must lie between 0 and 65535, not {value}", field=name)
+    if settings.bind not in LOOPBACK:
+        raise errors.InvalidInput(
+            f"{flag('bind')} {settings.bind}: only loopback addresses ({', '.join(LOOPBACK)}) are accepted",
+            remedy="to create a Pod is to run code, so a wider bind waits for user accounts; tunnel with ssh -L meanwhile",
+            field="bind",
+        )
+    if settings.log_level not in LOG_LEVELS:
+        raise errors.InvalidInput(f"{flag('log_level')} must be one of {', '.join(LOG_LEVELS)}", field="log_level")
+    for name in ("max_pods", "stop_timeout_seconds"):
+        if getattr(settings, name) < 1:
+            raise errors.InvalidInput(f"{flag(name)} must be 1 or more", field=name)
