@@ -6,7 +6,8 @@ server becomes the matching class with the server's message.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -18,7 +19,7 @@ from lightship.client import statuses
 from lightship.client.transport import Request, Response, Transport
 from lightship.kube import objects
 from lightship.kube.objects import Object
-from lightship.kube.resources import Resource
+from lightship.kube.resources import PODS, Resource
 
 PatchType = Literal["merge", "json", "strategic", "apply"]
 
@@ -125,38 +126,44 @@ class Client:
         return await self._object("DELETE", resource.path(key.namespace, key.name), None, options)
 
     async def watch(self, resource: Resource, selection: Selection = EVERYTHING, *, resource_version: str,
-                    timeout_seconds: int = 0) -> AsyncIterator[WatchEvent]:
-        """Changes after ``resource_version``, until the server ends the stream. Raises ``errors.Gone``."""
+                    timeout_seconds: int = 0) -> AsyncGenerator[WatchEvent]:
+        """Changes after ``resource_version``, until the server ends the stream. Raises ``errors.Gone``.
+
+        A reader that may stop early wraps me in ``contextlib.aclosing``, so that the server lets go at once.
+        """
         query = _selectors(selection) | {"watch": "true", "resourceVersion": resource_version,
                                          "allowWatchBookmarks": "true"}
         if timeout_seconds:
             query["timeoutSeconds"] = str(timeout_seconds)
         response = await self._send("GET", resource.path(selection.namespace), query)
-        async for line in _lines(response):
-            event = msgspec.json.decode(line)
-            if event["type"] == "ERROR":
-                raise statuses.error_of(event["object"])
-            yield WatchEvent(type=event["type"], object=event["object"])
+        async with aclosing(_lines(response)) as lines:
+            async for line in lines:
+                event = msgspec.json.decode(line)
+                if event["type"] == "ERROR":
+                    raise statuses.error_of(event["object"])
+                yield WatchEvent(type=event["type"], object=event["object"])
 
-    async def log(self, pod: objects.Key, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def log(self, pod: objects.Key, query: Mapping[str, str]) -> AsyncGenerator[bytes]:
         """Chunks of a container's log; ``query`` as in Kubernetes: container, follow, tailLines, previous."""
-        from lightship.kube.resources import PODS
-
         response = await self._send("GET", PODS.path(pod.namespace, pod.name, "log"), query)
         if isinstance(response.body, bytes):
             yield response.body
-        else:
+            return
+        try:
             async for chunk in response.body:
                 yield chunk
+        finally:
+            await _close(response.body)
 
     async def raw(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
         """Any other path, such as ``/version``; JSON in and out."""
         return await self._object(method, path, query, body)
 
     async def _object(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, *,
-                      content_type: str = "application/json") -> Any:
+                      content_type: str = "application/json") -> Object:
         response = await self._send(method, path, query, body, content_type=content_type)
-        return msgspec.json.decode(await _whole(response))
+        decoded: Object = msgspec.json.decode(await _whole(response))
+        return decoded
 
     async def _send(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, *,
                     content_type: str = "application/json") -> Response:
@@ -187,7 +194,7 @@ async def _whole(response: Response) -> bytes:
     return b"".join([chunk async for chunk in response.body])
 
 
-async def _lines(response: Response) -> AsyncIterator[bytes]:
+async def _lines(response: Response) -> AsyncGenerator[bytes]:
     """The body's lines, whatever the chunking; the body is closed when the reader stops."""
     if isinstance(response.body, bytes):
         for line in response.body.splitlines():
@@ -204,6 +211,10 @@ async def _lines(response: Response) -> AsyncIterator[bytes]:
         if rest:
             raise errors.Unavailable("the watch stream ended inside an event")
     finally:
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            await close()
+        await _close(body)
+
+
+async def _close(body: AsyncIterator[bytes]) -> None:
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        await close()

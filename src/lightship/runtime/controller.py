@@ -60,7 +60,7 @@ class Watch:
 
 @dataclass(frozen=True, kw_only=True)
 class Controller:
-    """A named reconciler with what wakes it; the manager starts it once all its watches have synced."""
+    """A named reconciler with what wakes it; the manager starts it once all informers have synced."""
 
     name: str
     reconciler: Reconciler

@@ -1,0 +1,1 @@
+"""What tests, ours and others', are made with: fake time, reconciler tables, one API suite for every server."""

@@ -1,0 +1,47 @@
+"""Names and ids as an argument, so that a test or a simulation can repeat them.
+
+Everyone who invents a name takes an ``IdSource``.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from typing import Protocol
+
+SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+"""Kubernetes' own: no vowels and no look-alikes, so that no suffix is ever a word."""
+
+
+class IdSource(Protocol):
+    """Makes new ids. ``suffix`` is what Kubernetes appends to ``generateName``."""
+
+    def uid(self) -> str: ...
+
+    def suffix(self, length: int = 5) -> str: ...
+
+
+class RandomIds:
+    """Ids from the system's randomness."""
+
+    def __init__(self) -> None:
+        self._random = random.SystemRandom()
+
+    def uid(self) -> str:
+        return str(uuid.uuid4())
+
+    def suffix(self, length: int = 5) -> str:
+        return "".join(self._random.choices(SUFFIX_ALPHABET, k=length))
+
+
+class SeededIds:
+    """Ids that one seed repeats: for tests and simulations only."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def uid(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def suffix(self, length: int = 5) -> str:
+        return "".join(self._random.choices(SUFFIX_ALPHABET, k=length))
