@@ -47,7 +47,7 @@ def labels(obj: Mapping[str, Any]) -> dict[str, str]:
     return meta(obj).get("labels") or {}
 
 
-def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
+def annotations(obj: Mapping[str, Any]) -> dict[str, str]:  # type: ignore[no-redef]  # the __future__ import's name
     return meta(obj).get("annotations") or {}
 
 

@@ -1,0 +1,41 @@
+"""Kubernetes' resource quantities: ``500m``, ``1Gi``, ``2``.
+
+I am pure. The scheduler, quotas and the node call me.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+
+from lightship import errors
+
+_QUANTITY = re.compile(r"([+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40}))"
+                       r"(?:([eE][+-]?\d{1,2})|([KMGTPE]i|[numkMGTPE]?))\Z", re.ASCII)
+_SUFFIX = {
+    "": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"),
+    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12), "P": Decimal(10**15),
+    "E": Decimal(10**18),
+    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40), "Pi": Decimal(2**50),
+    "Ei": Decimal(2**60),
+}
+
+
+def parse(value: str | int | float) -> Decimal:
+    """The number a quantity stands for: cores, bytes or pieces. Raises ``errors.InvalidInput``."""
+    match = _QUANTITY.match(str(value).strip())
+    if match is None:
+        raise errors.InvalidInput(f"{value!r} is not a quantity such as 500m, 2 or 1Gi")
+    number, exponent, suffix = match.groups()
+    return Decimal(number + (exponent or "")) * _SUFFIX[suffix or ""]
+
+
+def milli(value: str | int | float) -> int:
+    """Thousandths, rounded up: CPU in millicores."""
+    return math.ceil(parse(value) * 1000)
+
+
+def whole(value: str | int | float) -> int:
+    """Whole units, rounded up: bytes or pieces."""
+    return math.ceil(parse(value))

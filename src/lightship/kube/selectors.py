@@ -1,0 +1,239 @@
+"""Label and field selectors: parsing Kubernetes' text and object forms, and matching.
+
+I am pure. The API server parses what clients send; controllers match ``spec.selector``. A broken selector raises
+``errors.BadRequest`` with the offending part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from lightship import errors
+
+Operator = Literal["in", "notin", "exists", "!", "gt", "lt"]
+
+LIMIT_SELECTOR_CHARACTERS = 64 * 1024
+_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_PREFIX = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
+_KEY = re.compile(rf"(?:{_PREFIX}/)?{_NAME}\Z", re.ASCII)
+_VALUE = re.compile(rf"(?:{_NAME})?\Z", re.ASCII)
+_TOKEN = re.compile(r"\s*(?:([^\s=!<>(),]+)|(==|!=|[=!<>(),]))", re.ASCII)
+
+
+class Requirement(NamedTuple):
+    """One test of one label."""
+
+    key: str
+    operator: Operator
+    values: frozenset[str]
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        value = labels.get(self.key)
+        match self.operator:
+            case "in":
+                return value is not None and value in self.values
+            case "notin":
+                return value is None or value not in self.values
+            case "exists":
+                return value is not None
+            case "!":
+                return value is None
+        try:
+            number, bound = int(value or ""), int(next(iter(self.values)))
+        except ValueError:
+            return False
+        return number > bound if self.operator == "gt" else number < bound
+
+
+@dataclass(frozen=True)
+class LabelSelector:
+    """All of its requirements must match; with none, everything does."""
+
+    requirements: tuple[Requirement, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return all(requirement.matches(labels) for requirement in self.requirements)
+
+    def __bool__(self) -> bool:
+        return bool(self.requirements)
+
+
+class FieldRequirement(NamedTuple):
+    """One field compared for equality (or not)."""
+
+    field: str
+    value: str
+    equal: bool
+
+
+@dataclass(frozen=True)
+class FieldSelector:
+    """All of its comparisons must hold; with none, everything does."""
+
+    requirements: tuple[FieldRequirement, ...] = ()
+
+    def matches(self, value_of: Callable[[str], str]) -> bool:
+        return all((value_of(r.field) == r.value) == r.equal for r in self.requirements)
+
+    def exact(self, field: str) -> str | None:
+        """The value that ``field`` must equal, where the selector says so."""
+        return next((r.value for r in self.requirements if r.field == field and r.equal), None)
+
+    def __bool__(self) -> bool:
+        return bool(self.requirements)
+
+
+EVERYTHING = LabelSelector()
+
+
+@lru_cache(maxsize=4096)
+def parse_labels(text: str) -> LabelSelector:
+    """``app=web,tier in (a,b),!canary`` and so on. Raises ``errors.BadRequest``."""
+    if len(text) > LIMIT_SELECTOR_CHARACTERS:
+        raise errors.BadRequest(f"a label selector may have {LIMIT_SELECTOR_CHARACTERS} characters")
+    return LabelSelector(tuple(_LabelParser(text).requirements()))
+
+
+def from_object(selector: Mapping[str, Any]) -> LabelSelector:
+    """A ``metav1.LabelSelector`` (``matchLabels``, ``matchExpressions``). Raises ``errors.InvalidInput``."""
+    requirements = [_requirement(key, "in", [value]) for key, value in (selector.get("matchLabels") or {}).items()]
+    operators: dict[str, Operator] = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
+    for expression in selector.get("matchExpressions") or ():
+        operator = operators.get(expression.get("operator", ""))
+        if operator is None:
+            raise errors.InvalidInput(f"{expression.get('operator')!r} is not a label selector operator")
+        requirements.append(_requirement(str(expression.get("key")), operator, expression.get("values") or []))
+    return LabelSelector(tuple(requirements))
+
+
+def render(selector: LabelSelector) -> str:
+    """The selector as text that ``parse_labels`` reads."""
+    parts = []
+    for key, operator, values in selector.requirements:
+        match operator:
+            case "exists":
+                parts.append(key)
+            case "!":
+                parts.append(f"!{key}")
+            case "gt" | "lt":
+                parts.append(f"{key}{'>' if operator == 'gt' else '<'}{next(iter(values))}")
+            case "in" if len(values) == 1:
+                parts.append(f"{key}={next(iter(values))}")
+            case _:
+                parts.append(f"{key} {operator} ({','.join(sorted(values))})")
+    return ",".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def parse_fields(text: str) -> FieldSelector:
+    """``metadata.name=x,status.phase!=Running``, with ``\\,`` and ``\\=`` escapes. Raises ``errors.BadRequest``."""
+    if len(text) > LIMIT_SELECTOR_CHARACTERS:
+        raise errors.BadRequest(f"a field selector may have {LIMIT_SELECTOR_CHARACTERS} characters")
+    requirements = []
+    for part in re.split(r"(?<!\\),", text):
+        if not part.strip():
+            continue
+        match = re.fullmatch(r"\s*([^=!\s]+?)\s*(==|!=|=)\s*(.*?)\s*", part, re.DOTALL)
+        if match is None:
+            raise errors.BadRequest(f"invalid field selector {part!r}: want FIELD=VALUE or FIELD!=VALUE")
+        value = re.sub(r"\\([\\,=])", r"\1", match[3])
+        requirements.append(FieldRequirement(match[1], value, match[2] != "!="))
+    return FieldSelector(tuple(requirements))
+
+
+def valid_key(key: str) -> bool:
+    """Whether ``key`` is a qualified name as labels and annotations want it."""
+    return _KEY.match(key) is not None
+
+
+def valid_value(value: str) -> bool:
+    """Whether ``value`` may be a label's value."""
+    return _VALUE.match(value) is not None
+
+
+def _requirement(key: str, operator: Operator, values: Sequence[object]) -> Requirement:
+    if not _KEY.match(key):
+        raise errors.BadRequest(f"unable to parse the label selector: {key!r} is not a label key")
+    for value in values:
+        if not isinstance(value, str) or not _VALUE.match(value):
+            raise errors.BadRequest(f"unable to parse the label selector: {value!r} is not a label value")
+    if operator in ("in", "notin") and not values:
+        raise errors.BadRequest(f"unable to parse the label selector: {key!r} needs values")
+    return Requirement(key, operator, frozenset(str(value) for value in values))
+
+
+class _LabelParser:
+    """Recursive descent over the token list; each requirement is cut off by a comma."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens: list[str] = []
+        position, end = 0, len(text.rstrip())
+        while position < end:
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise self._broken(text[position:position + 20])
+            self._tokens.append(match[match.lastindex or 1])
+            position = match.end()
+        self._tokens.reverse()
+
+    def requirements(self) -> list[Requirement]:
+        result: list[Requirement] = []
+        while self._tokens:
+            result.append(self._one())
+            if self._tokens:
+                self._want(",")
+                if not self._tokens:
+                    raise self._broken("the end")
+        return result
+
+    def _one(self) -> Requirement:
+        token = self._next()
+        if token == "!":
+            return _requirement(self._next(), "!", [])
+        following = self._tokens[-1] if self._tokens else ","
+        if following == ",":
+            return _requirement(token, "exists", [])
+        operator = self._next()
+        if operator in ("=", "==", "!="):
+            return _requirement(token, "notin" if operator == "!=" else "in", [self._value()])
+        if operator in ("<", ">"):
+            value = self._value()
+            if not re.fullmatch(r"-?\d{1,18}", value):
+                raise self._broken(value)
+            return Requirement(_requirement(token, "exists", []).key, "gt" if operator == ">" else "lt",
+                               frozenset((value,)))
+        if operator in ("in", "notin"):
+            return _requirement(token, "in" if operator == "in" else "notin", self._values())
+        raise self._broken(operator)
+
+    def _value(self) -> str:
+        return "" if not self._tokens or self._tokens[-1] == "," else self._next()
+
+    def _values(self) -> list[str]:
+        self._want("(")
+        values: list[str] = []
+        while True:
+            token = self._next()
+            if token == ")":
+                return values or [""]
+            if token == ",":
+                continue
+            values.append(token)
+
+    def _next(self) -> str:
+        if not self._tokens:
+            raise self._broken("the end")
+        return self._tokens.pop()
+
+    def _want(self, token: str) -> None:
+        found = self._next()
+        if found != token:
+            raise self._broken(found)
+
+    def _broken(self, place: str) -> errors.BadRequest:
+        return errors.BadRequest(f"unable to parse the label selector {self._text[:200]!r} at {place!r}")
