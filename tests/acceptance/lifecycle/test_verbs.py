@@ -1,0 +1,159 @@
+"""up, status, down, kubeconfig: what they print, their exit codes, and one clear message for each trouble."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.acceptance.conftest import ANY_PORTS, Platform, processes_of
+
+New = Callable[[], Platform]
+
+
+def test_a_life(new_platform: New) -> None:
+    platform = new_platform()
+    before = platform.run("status", "-o", "json")
+    assert (before.returncode, json.loads(before.stdout)["running"]) == (3, False)
+
+    platform.start()
+    status = platform.run("status", "-o", "json")
+    assert status.returncode == 0
+    said = json.loads(status.stdout)
+    assert said["dataDir"] == str(platform.data_dir)
+    assert said["pid"] == platform.info["pid"]
+    assert said["version"] and said["url"].startswith("http://127.0.0.1:")
+
+    down = platform.stop()
+    assert down.returncode == 0, down.stderr + platform.server_log()
+    assert platform.run("status").returncode == 3
+    assert processes_of(platform.data_dir) == []
+    again = platform.stop()
+    assert (again.returncode, "nothing to stop" in again.stdout) == (0, True)
+
+
+def test_the_kubeconfig_names_the_server_and_opens_it(platform: Platform) -> None:
+    printed = platform.run("kubeconfig")
+
+    assert printed.returncode == 0
+    config = yaml.safe_load(printed.stdout)
+    assert config["clusters"][0]["cluster"]["server"] == platform.info["kubeUrl"]
+    assert config["users"][0]["user"]["token"] == platform.token
+    assert platform.kube("GET", "/api/v1/namespaces/default")["status"]["phase"] == "Active"
+
+
+def test_nothing_lies_outside_the_data_directory(new_platform: New, tmp_path: Path) -> None:
+    platform = new_platform()
+    home = tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run([sys.executable, "-m", "lightship", "up", "--detach", "--data-dir", str(platform.data_dir),
+                           *ANY_PORTS], env=os.environ | {"HOME": str(home)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/api/v1/pods", "/apis", "/openapi/v3", "/apis/serving.kserve.io/v1beta1"])
+def test_the_kubernetes_api_wants_the_token(platform: Platform, path: str) -> None:
+    import ssl
+
+    trust = ssl.create_default_context(cafile=str(platform.data_dir / "pki" / "ca.crt"))
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(platform.info["kubeUrl"] + path, context=trust)
+
+    assert raised.value.code == 401
+    raised.value.close()
+
+
+@pytest.mark.parametrize("flag", ["--port", "--kube-port", "--gateway-port"])
+def test_a_port_in_use_is_named_with_its_flag(new_platform: New, flag: str) -> None:
+    platform = new_platform()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+
+        done = platform.run("up", *ANY_PORTS, flag, port)
+
+    assert done.returncode == 5
+    assert f"port {port} is in use" in done.stderr
+    assert flag in done.stderr
+    assert "Traceback" not in done.stderr
+    assert processes_of(platform.data_dir) == []
+
+
+def test_a_second_server_on_the_same_directory_is_refused(platform: Platform) -> None:
+    done = platform.run("up", *ANY_PORTS)
+    detached = platform.run("up", "--detach", *ANY_PORTS)
+
+    for refused in (done, detached):
+        assert refused.returncode == 5
+        assert f"pid {platform.info['pid']}" in refused.stderr
+        assert "lightship down" in refused.stderr
+    assert platform.run("status").returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as a user who may not write there")
+def test_an_unwritable_data_directory_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "locked"
+    directory.mkdir(mode=0o700)
+    nobody = pwd.getpwnam("nobody")
+
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os; os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid})\n"
+         "import sys; from lightship.app import main; sys.exit(main(sys.argv[1:]))",
+         "up", "--data-dir", str(directory / "data"), *ANY_PORTS], capture_output=True, text=True)
+
+    assert done.returncode == 5, done.stderr
+    assert "cannot write to the data directory" in done.stderr
+    assert "--data-dir" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["cluster.db", "records.db"])
+def test_a_corrupt_database_is_named_and_left_as_it_was(new_platform: New, file: str) -> None:
+    platform = new_platform().start()
+    platform.stop()
+    for extra in ("-wal", "-shm"):
+        (platform.data_dir / (file + extra)).unlink(missing_ok=True)
+    broken = b"this is not a database, whatever its name says" * 200
+    (platform.data_dir / file).write_bytes(broken)
+
+    done = platform.run("up", *ANY_PORTS)
+
+    assert done.returncode == 5, done.stderr
+    assert file in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (platform.data_dir / file).read_bytes() == broken
+
+
+def test_a_database_of_a_newer_lightship_is_refused(new_platform: New) -> None:
+    platform = new_platform().start()
+    platform.stop()
+    with sqlite3.connect(platform.data_dir / "records.db") as records:
+        records.execute("UPDATE alembic_version SET version_num = '9999'")
+    records.close()
+
+    done = platform.run("up", *ANY_PORTS)
+
+    assert done.returncode == 5, done.stderr
+    assert "newer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_command_and_says_what_it_does() -> None:
+    done = subprocess.run([sys.executable, "-m", "lightship", "--help"], capture_output=True, text=True)
+
+    assert done.returncode == 0
+    for verb in ("up", "status", "down", "demo", "kubeconfig", "controllers"):
+        assert f"\n    {verb} " in done.stdout
