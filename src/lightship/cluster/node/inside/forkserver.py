@@ -1,0 +1,173 @@
+"""The loop of a zygote: one request a container, one fork each, one report when it has ended.
+
+``zygote.py`` starts me; I call ``container.run_init`` in the child. The node's socket carries one JSON message a
+packet; ``spawn`` brings descriptors: the request (a memory file), the container's control socket, its output. When
+the socket ends, the node is gone: every container is killed and I exit. One thread, always.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any
+
+from . import component, container, linux
+
+_MESSAGE_LIMIT_BYTES = 64 * 1024
+_DESCRIPTORS = 3
+
+
+def serve(descriptor: int, preload: list[str]) -> None:
+    linux.die_with_parent()
+    linux.become_subreaper()
+    node = socket.socket(fileno=descriptor)
+    node.setblocking(True)
+    os.set_inheritable(descriptor, False)
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    os.set_blocking(wake_read, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, _note)
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)  # the node ends me by closing the socket
+    problem = _preload(preload)
+    gc.collect()
+    gc.freeze()
+    _send(node, {"ready": os.getpid(), "problem": problem, "version": list(sys.version_info[:3])})
+    _Server(node, wake_read).run()
+
+
+def _note(number: int, frame: Any) -> None:
+    """Something for the wake-up descriptor to tell of."""
+
+
+def _preload(names: list[str]) -> str:
+    """Imports what containers will want; says what went wrong, if anything."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            return f"could not import {name}: {error}"
+    if len(os.listdir("/proc/self/task")) != 1:
+        return "importing {} started a thread, after which a fork is not safe".format(", ".join(names))
+    component.after_preload()
+    return ""
+
+
+def _send(node: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        node.send(json.dumps(message).encode())
+    except OSError:
+        os._exit(0)  # the node is gone, and my death takes the containers along
+
+
+class _Server:
+    def __init__(self, node: socket.socket, wake: int) -> None:
+        self._node = node
+        self._wake = wake
+        self._containers = {}  # type: Dict[int, str]
+
+    def run(self) -> None:
+        poll = select.poll()
+        poll.register(self._node.fileno(), select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+                self._reap()
+            if self._node.fileno() in ready:
+                message, descriptors = self._receive()
+                if message is None:
+                    self._end()
+                self._handle(message, descriptors)
+
+    def _receive(self) -> tuple[Any, list[int]]:
+        descriptors = array.array("i")
+        space = socket.CMSG_SPACE(_DESCRIPTORS * descriptors.itemsize)
+        try:
+            data, ancillary, _, _ = self._node.recvmsg(_MESSAGE_LIMIT_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            return None, []
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(payload[: len(payload) - len(payload) % descriptors.itemsize])
+        return (json.loads(data.decode()) if data else None), list(descriptors)
+
+    def _handle(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        if "spawn" in message:
+            self._spawn(message["spawn"], descriptors)
+        elif "kill" in message:
+            for pid, name in self._containers.items():
+                if name == message["kill"]:
+                    os.kill(pid, signal.SIGKILL)
+        elif "stop" in message:
+            self._end()
+
+    def _spawn(self, name: str, descriptors: list[int]) -> None:
+        request, control, output = descriptors
+        try:
+            spec = json.loads(_read_all(request))
+            pid = _fork(spec)
+        except (OSError, ValueError) as error:
+            _send(self._node, {"exit": name, "code": 128, "signal": 0, "error": str(error)})
+            pid = -1
+        if pid == 0:
+            self._node.close()
+            os.close(self._wake)
+            container.run_init(spec, socket.socket(fileno=control), output)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if pid > 0:
+            self._containers[pid] = name
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            name = self._containers.pop(pid, None)
+            if name is None:
+                continue  # an orphan that a container without namespaces left: it has ended
+            killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+            code = 128 + killed if killed else os.WEXITSTATUS(status)
+            _send(self._node, {"exit": name, "code": code, "signal": killed, "error": ""})
+
+    def _end(self) -> None:
+        for pid in self._containers:
+            os.kill(pid, signal.SIGKILL)
+        while self._containers:
+            try:
+                pid, _ = os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+            self._containers.pop(pid, None)
+        container.kill_descendants()
+        os._exit(0)
+
+
+def _fork(spec: dict[str, Any]) -> int:
+    sandbox = spec.get("sandbox")
+    if sandbox is None:
+        return os.fork()
+    flags = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+    if sandbox["user_namespace"]:
+        flags |= linux.CLONE_NEWUSER
+        spec["outer_ids"] = [os.geteuid(), os.getegid()]
+    return linux.clone(flags)
+
+
+def _read_all(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(descriptor), "rb") as stream:
+        return stream.read().decode()

@@ -1,0 +1,126 @@
+"""What a container's root holds: the allow-list of host entries, and where an environment and volumes go. Pure.
+
+``supervisor`` calls me; ``inside/sandbox.py`` applies the list in order. The one look at the machine, which host
+entries exist, is ``survey()``, made once when the node starts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_TOP = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/nix/store", "/gnu/store")
+_ETC = (
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki/tls",
+    "pki/ca-trust", "crypto-policies", "resolv.conf", "nsswitch.conf", "localtime", "timezone", "mime.types",
+    "protocols", "services", "host.conf", "gai.conf", "alternatives", "os-release", "debian_version", "magic",
+    "python3", "fonts", "profile", "bash.bashrc", "terminfo",
+)
+_SYS = ("/sys/devices/system",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """The allow-listed host entries that this machine has: (path, target of the link or empty)."""
+
+    entries: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """One mount of a container: a host path at ``target``."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """How a container names itself and its neighbours."""
+
+    hostname: str
+    pod_ip: str
+    uid: int = 0
+    gid: int = 0
+    hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The Pod's ``hostAliases``: (address, names)."""
+
+
+def survey() -> Survey:
+    """Looks at the machine."""
+    found = []
+    for path in (*_TOP, *(f"/etc/{name}" for name in _ETC), *_SYS):
+        if os.path.islink(path) and path in _TOP:
+            found.append((path, os.readlink(path)))
+        elif os.path.exists(path):
+            found.append((path, ""))
+    return Survey(entries=tuple(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """Everything that decides one container's root."""
+
+    survey: Survey
+    mountpoint: str
+    environment: tuple[str, ...]
+    """Directories of the environment and of its base interpreter, shown read-only at their own paths."""
+    scratch: str
+    """The container's own directory on disk, with ``tmp`` and ``home`` in it."""
+    volumes: tuple[Mount, ...]
+    identity: Identity
+    user_namespace: bool
+    tmpfs: Mapping[str, int]
+    """Volumes that are memory: container path to size in bytes, 0 for no limit of their own."""
+
+
+HOME = "/root"
+
+
+def sandbox_of(root: Root) -> dict[str, Any]:
+    """The sandbox part of a request to a zygote."""
+    mounts: list[dict[str, Any]] = []
+    for path, link in root.survey.entries:
+        if link:
+            mounts.append({"kind": "symlink", "source": link, "target": path})
+        else:
+            mounts.append(_bind(os.path.realpath(path), path, read_only=True))
+    covered = [path for path, link in root.survey.entries if not link]
+    mounts.append(_bind(f"{root.scratch}/home", HOME, read_only=False))  # first: an interpreter may lie below it
+    for path in root.environment:
+        if not any(path == top or path.startswith(top + "/") for top in covered):
+            mounts.append(_bind(path, path, read_only=True))
+            covered.append(path)
+    mounts += _own_files(root.identity)
+    mounts.append(_bind(f"{root.scratch}/tmp", "/tmp", read_only=False))
+    mounts += [{"kind": "directory", "target": "/var/tmp", "mode": 0o1777},
+               {"kind": "directory", "target": "/run", "mode": 0o755}]
+    volumes = [_bind(volume.source, volume.target, read_only=volume.read_only) for volume in root.volumes]
+    volumes += [{"kind": "tmpfs", "target": target, "size_bytes": size, "mode": 0o1777}
+                for target, size in root.tmpfs.items()]
+    mounts += sorted(volumes, key=lambda entry: str(entry["target"]))
+    return {"root": root.mountpoint, "user_namespace": root.user_namespace, "hostname": root.identity.hostname,
+            "mounts": mounts}
+
+
+def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
+    return {"kind": "bind", "source": source, "target": target, "read_only": read_only}
+
+
+def _own_files(identity: Identity) -> list[dict[str, Any]]:
+    passwd = f"root:x:0:0:root:{HOME}:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    group = "root:x:0:\nnogroup:x:65534:\n"
+    if identity.uid not in (0, 65534):
+        passwd += f"user:x:{identity.uid}:{identity.gid}:user:{HOME}:/bin/sh\n"
+    if identity.gid not in (0, 65534):
+        group += f"user:x:{identity.gid}:\n"
+    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    if identity.pod_ip:
+        hosts += f"{identity.pod_ip}\t{identity.hostname}\n"
+    for address, names in identity.hosts:
+        hosts += f"{address}\t{' '.join(names)}\n"
+    files = {"/etc/passwd": passwd, "/etc/group": group, "/etc/hosts": hosts, "/etc/hostname": identity.hostname + "\n"}
+    return [{"kind": "file", "target": path, "content": content} for path, content in files.items()]

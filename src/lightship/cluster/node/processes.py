@@ -1,0 +1,326 @@
+"""Containers as processes: the node's side of zygotes and of each container's init.
+
+``supervisor`` calls me; I start ``inside/zygote.py`` under an environment's python and speak to it, and to the init of
+each container, over packet sockets. All callbacks run on the event loop; nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightship.cluster.node.errors import ZygoteError
+
+ZYGOTE_START_SECONDS = 60.0
+ZYGOTES_LIMIT = 16
+"""Fork servers kept at most; beyond it the idle one that was used longest ago ends."""
+
+_ZYGOTE = Path(__file__).parent / "inside" / "zygote.py"
+_PACKET_LIMIT_BYTES = 256 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZygoteKey:
+    """Which fork server: an interpreter, what it preloads, and the environment variables it was started with."""
+
+    python: str
+    preload: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """How a process ended. ``signal`` is 0 unless one ended it; then ``code`` is 128 + signal."""
+
+    code: int
+    signal: int = 0
+    error: str = ""
+    """Why it never started, if it did not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a container's init needs to know; see ``inside/container.py``."""
+
+    sandbox: Mapping[str, Any] | None
+    env: Mapping[str, str]
+    workdir: str
+    argv: tuple[str, ...] = ()
+    component: Mapping[str, Any] | None = None
+    user: Mapping[str, Any] | None = None
+    no_new_privileges: bool = False
+    cgroup_procs: tuple[str, ...] = ()
+
+    def encode(self) -> bytes:
+        return json.dumps({
+            "sandbox": self.sandbox, "env": dict(self.env), "workdir": self.workdir, "argv": list(self.argv),
+            "component": self.component, "user": self.user, "no_new_privileges": self.no_new_privileges,
+            "cgroup_procs": list(self.cgroup_procs),
+        }).encode()
+
+
+@dataclass(eq=False)
+class Process:
+    """One running container. ``started`` raises nothing: it is false when the program could not be executed."""
+
+    name: str
+    control: socket.socket
+    zygote: Zygote
+    started: asyncio.Future[bool]
+    exited: asyncio.Future[Exit]
+    error: str = ""
+    told: Exit | None = None
+    execs: dict[str, asyncio.Future[Exit]] = field(default_factory=dict)
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self.exited)
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the main process; nothing happens if it has ended."""
+        self._say({"signal": number}, ())
+
+    def kill(self) -> None:
+        """Ends the container with all its processes, at once."""
+        self.zygote.kill(self.name)
+
+    async def execute(self, argv: tuple[str, ...], output: int) -> Exit:
+        """Runs a command inside the container; ``output`` gets its stdout and stderr. Closes nothing."""
+        name = f"exec-{len(self.execs)}-{id(object())}"
+        future: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self.execs[name] = future
+        try:
+            if not self._say({"exec": name, "argv": list(argv)}, (output,)):
+                return Exit(code=126, error="the container has ended")
+            return await future
+        finally:
+            self.execs.pop(name, None)
+
+    def _say(self, message: Mapping[str, Any], descriptors: tuple[int, ...]) -> bool:
+        if self.exited.done():
+            return False
+        try:
+            socket.send_fds(self.control, [json.dumps(message).encode()], list(descriptors))
+        except OSError as error:
+            _log.debug("a container's init no longer listens", extra={"container": self.name, "cause": str(error)})
+            return False
+        return True
+
+    def hear(self) -> None:
+        """A packet of the init, or its end."""
+        try:
+            data = self.control.recv(_PACKET_LIMIT_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(self.control.fileno())
+            return
+        message = json.loads(data)
+        if "started" in message:
+            _resolve(self.started, True)
+        elif "failed" in message:
+            self.error = message["failed"]
+            _resolve(self.started, False)
+        elif "exit" in message:
+            self.told = Exit(code=message["exit"], signal=message["signal"])
+        elif "exec_exit" in message:
+            future = self.execs.get(message["exec_exit"])
+            if future is not None:
+                _resolve(future, Exit(code=message["code"], error=message.get("error", "")))
+
+    def ended(self, reported: Exit) -> None:
+        """The zygote has reaped the init: nothing of the container runs any more."""
+        while True:  # the init's last words may still lie in the socket
+            before = self.control.fileno()
+            try:
+                data = self.control.recv(_PACKET_LIMIT_BYTES, socket.MSG_PEEK)
+            except OSError:
+                break
+            if not data or before < 0:
+                break
+            self.hear()
+        asyncio.get_running_loop().remove_reader(self.control.fileno())
+        self.control.close()
+        result = self.told or reported
+        if self.error:
+            result = Exit(code=result.code, error=self.error)
+        elif reported.error:
+            self.error = reported.error
+        _resolve(self.started, False)
+        _resolve(self.exited, result)
+        for future in self.execs.values():
+            _resolve(future, Exit(code=137, error="the container has ended"))
+
+
+def _resolve(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+class Zygote:
+    """One fork server."""
+
+    def __init__(self, key: ZygoteKey, channel: socket.socket) -> None:
+        self.key = key
+        self.problem = ""
+        """Why it could not preload what it was asked to; plain commands still work."""
+        self.processes: dict[str, Process] = {}
+        self.last_used = 0.0
+        self._channel = channel
+        self._child: asyncio.subprocess.Process | None = None
+        self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.dead = False
+
+    @staticmethod
+    async def start(key: ZygoteKey) -> Zygote:
+        """Starts one and waits until it has preloaded. Raises ``ZygoteError``."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        zygote = Zygote(key, ours)
+        loop = asyncio.get_running_loop()
+        try:
+            zygote._child = await asyncio.create_subprocess_exec(
+                key.python, str(_ZYGOTE), str(theirs.fileno()), *key.preload, pass_fds=(theirs.fileno(),),
+                env=dict(key.environment), cwd="/", start_new_session=True, stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+        except OSError as error:
+            ours.close()
+            raise ZygoteError(f"could not start {key.python}: {error}") from error
+        finally:
+            theirs.close()
+        loop.add_reader(ours.fileno(), zygote._hear)
+        try:
+            async with asyncio.timeout(ZYGOTE_START_SECONDS):
+                zygote.problem = await zygote._ready
+        except (ZygoteError, TimeoutError) as error:
+            await zygote.stop()
+            raise ZygoteError(f"the fork server of {key.python} did not start: {error or 'timeout'}") from error
+        return zygote
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    def spawn(self, name: str, request: Request, output: int) -> Process:
+        """Starts a container whose stdout and stderr go to ``output``, which the caller keeps and closes."""
+        if self.dead:
+            raise ZygoteError(f"the fork server of {self.key.python} has died")
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        process = Process(name, ours, self, loop.create_future(), loop.create_future())
+        body = os.memfd_create("lightship-request", os.MFD_CLOEXEC)
+        try:
+            os.write(body, request.encode())
+            message = json.dumps({"spawn": name}).encode()
+            socket.send_fds(self._channel, [message], [body, theirs.fileno(), output])
+        except OSError as error:
+            ours.close()
+            raise ZygoteError(f"the fork server of {self.key.python} does not take requests: {error}") from error
+        finally:
+            os.close(body)
+            theirs.close()
+        self.processes[name] = process
+        loop.add_reader(ours.fileno(), process.hear)
+        return process
+
+    def kill(self, name: str) -> None:
+        if name in self.processes and not self.dead:
+            with contextlib.suppress(OSError):  # it is dying, and its containers with it
+                self._channel.send(json.dumps({"kill": name}).encode())
+
+    async def stop(self) -> None:
+        """Ends it and every container of it, and waits until nothing is left."""
+        if not self.dead:
+            self._close()
+        if self._child is not None:
+            await self._child.communicate()
+
+    def _hear(self) -> None:
+        try:
+            data = self._channel.recv(_PACKET_LIMIT_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close()
+            return
+        message = json.loads(data)
+        if "ready" in message:
+            _resolve(self._ready, message["problem"])
+        elif "exit" in message:
+            process = self.processes.pop(message["exit"], None)
+            if process is not None:
+                process.ended(Exit(code=message["code"], signal=message["signal"], error=message["error"]))
+
+    def _close(self) -> None:
+        self.dead = True
+        asyncio.get_running_loop().remove_reader(self._channel.fileno())
+        self._channel.close()
+        if not self._ready.done():
+            self._ready.set_exception(ZygoteError("it ended before it was ready"))
+        processes, self.processes = self.processes, {}
+        for process in processes.values():
+            process.ended(Exit(code=137, signal=9, error=""))
+
+
+class Zygotes:
+    """All fork servers of a node: started on first use, a bounded number, ended together."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._zygotes: dict[ZygoteKey, asyncio.Task[Zygote]] = {}
+
+    async def get(self, key: ZygoteKey) -> Zygote:
+        """The running fork server for ``key``; concurrent callers share its start. Raises ``ZygoteError``."""
+        task = self._zygotes.get(key)
+        if task is not None and task.done() and (task.cancelled() or task.exception() or task.result().dead):
+            task = None
+        if task is None:
+            await self._make_room()
+            task = self._zygotes.setdefault(key, asyncio.create_task(Zygote.start(key)))
+        zygote = await asyncio.shield(task)
+        zygote.last_used = self._now()
+        return zygote
+
+    async def _make_room(self) -> None:
+        idle = [task for task in self._zygotes.values() if _is_idle(task)]
+        if len(self._zygotes) < ZYGOTES_LIMIT or not idle:
+            return
+        oldest = min(idle, key=lambda task: task.result().last_used)
+        del self._zygotes[oldest.result().key]
+        await oldest.result().stop()
+
+    async def stop(self) -> None:
+        tasks, self._zygotes = list(self._zygotes.values()), {}
+        stops: list[Awaitable[None]] = []
+        for task in tasks:
+            task.cancel()
+            if task.done() and not task.cancelled() and task.exception() is None:
+                stops.append(task.result().stop())
+        await asyncio.gather(*stops)
+
+    def pids(self) -> list[int]:
+        """The pids of those that run, for measurements."""
+        return [task.result().pid for task in self._zygotes.values() if _is_running(task)]
+
+
+def _is_running(task: asyncio.Task[Zygote]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None and not task.result().dead
+
+
+def _is_idle(task: asyncio.Task[Zygote]) -> bool:
+    return _is_running(task) and not task.result().processes
