@@ -1,0 +1,290 @@
+"""HTTP/1.1 for the model server: an asyncio Protocol on httptools.
+
+``server`` makes one ``Connection`` a client; I parse, hold the limits and hand whole requests to a handler, which
+answers through ``Request.respond``, now or later, once. Requests of one connection are answered in their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import httptools
+import msgspec
+
+from lightship.lib.deadline import Deadline
+from lightship.modelserver.options import Limits
+
+JSON = b"application/json"
+
+_PHRASES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+@dataclass(slots=True)
+class Response:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def error(status: int, message: str) -> Response:
+    """The shape of every failure: ``{"error": message}``."""
+    return Response(status, msgspec.json.encode({"error": message}))
+
+
+class Request:
+    """One whole request; header names are lower case."""
+
+    __slots__ = ("_answered", "_connection", "body", "headers", "keep_alive", "method", "path")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._answered = False
+        self.method = ""
+        self.path = ""
+        self.headers: dict[bytes, bytes] = {}
+        self.body = b""
+        self.keep_alive = True
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left, so that no answer is wanted."""
+        return self._connection.lost
+
+    def respond(self, response: Response) -> None:
+        """Answer. A second answer is a programmer's error."""
+        assert not self._answered, "a request is answered once"
+        self._answered = True
+        self._connection.answer(self, response)
+
+
+class Server:
+    """What all connections of a listener share: the handler, the limits, who is connected, whether it drains."""
+
+    def __init__(self, handle: Callable[[Request], None], limits: Limits) -> None:
+        self.handle = handle
+        self.limits = limits
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    def protocol(self) -> Connection:
+        """The protocol factory for ``loop.create_server``."""
+        return Connection(self)
+
+    async def drain(self) -> None:
+        """Answer what is in flight, close connections as they fall silent; returns when none is left or time is up."""
+        self.draining = True
+        for connection in tuple(self.connections):
+            connection.drain()
+        try:
+            await asyncio.wait_for(self.empty.wait(), self.limits.drain_seconds)
+        except TimeoutError:
+            for connection in tuple(self.connections):
+                connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport
+        self._deadline: Deadline
+        self._queue: deque[Request] = deque()
+        self._active: Request | None = None
+        self._refused = False
+        self._paused = False
+        self._in_head = True
+        self._head_bytes = 0
+        self._url = b""
+        self._chunks: list[bytes] = []
+        self._body_bytes = 0
+        self._request = Request(self)
+        self.lost = False
+
+    # ---- asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._deadline = Deadline(asyncio.get_running_loop(), self._expired)
+        self._deadline.set(self._limits.idle_seconds)
+        self._server.connections.add(self)
+        self._server.empty.clear()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._queue.clear()
+        self._deadline.close()
+        self._server.connections.discard(self)
+        if not self._server.connections:
+            self._server.empty.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._in_head:
+            if self._head_bytes == 0 and self._active is None:
+                self._deadline.set(self._limits.read_seconds)
+            self._head_bytes += len(data)
+        self._feed(data)
+        if self._in_head and self._head_bytes > self._limits.head_bytes:
+            self._refuse(431, f"the request's head is larger than {self._limits.head_bytes} bytes")
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                # An offer to speak another protocol may be ignored (RFC 9110, 7.8): the request was answered as it is
+                # (curl --http2 relies on that), and what follows is HTTP/1.1 still.
+                self._parser = httptools.HttpRequestParser(self)
+                data = data[upgrade.args[0]:]
+            except httptools.HttpParserError as problem:
+                self._refuse(400, f"the request is not valid HTTP/1.1: {problem}")
+                return
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: take no more requests from it until it does."""
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._resume()
+
+    # ---- httptools' callbacks
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._request.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        request = self._request
+        length = request.headers.get(b"content-length", b"0")
+        if int(length) > self._limits.body_bytes:
+            self._too_large()
+        elif request.headers.get(b"expect", b"").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        if self._refused:
+            return
+        self._body_bytes += len(body)
+        if self._body_bytes > self._limits.body_bytes:
+            self._too_large()
+        else:
+            self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        request = self._request
+        chunks = self._chunks
+        request.method = self._parser.get_method().decode()
+        request.path = self._url.decode("latin-1")
+        request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        request.keep_alive = self._parser.should_keep_alive()
+        self._request = Request(self)
+        self._url, self._chunks, self._body_bytes, self._head_bytes, self._in_head = b"", [], 0, 0, True
+        if self._refused:
+            return
+        if self._active is None and not self._queue:
+            self._start(request)
+            return
+        self._queue.append(request)
+        if len(self._queue) >= self._limits.pipelined_requests:
+            self._pause()
+
+    # ---- answering
+
+    def _start(self, request: Request) -> None:
+        self._active = request
+        self._deadline.clear()
+        self._server.handle(request)
+
+    def answer(self, request: Request, response: Response) -> None:
+        """Write the answer to the active request, then start the next."""
+        if self.lost:
+            return
+        assert request is self._active
+        keep = request.keep_alive and not self._server.draining and not self._refused
+        self._write(response, keep=keep, head_only=request.method == "HEAD")
+        self._active = None
+        if not keep:
+            self._refused = True
+            self._transport.close()
+            return
+        self._deadline.set(self._limits.read_seconds if self._head_bytes else self._limits.idle_seconds)
+        if self._queue:
+            # Through the loop, not by recursion: a client may pipeline thousands of requests that answer at once.
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        if self._queue and self._active is None and not self.lost:
+            request = self._queue.popleft()
+            if len(self._queue) < self._limits.pipelined_requests:
+                self._resume()
+            self._start(request)
+
+    def _write(self, response: Response, *, keep: bool, head_only: bool = False) -> None:
+        parts = [_PHRASES.get(response.status) or f"HTTP/1.1 {response.status} \r\n".encode(),
+                 b"content-type: ", response.content_type, b"\r\ncontent-length: %d\r\n" % len(response.body)]
+        for name, value in response.headers:
+            parts += (name, b": ", value, b"\r\n")
+        if not keep:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"\r\n")
+        if not head_only:
+            parts.append(response.body)
+        self._transport.write(b"".join(parts))
+
+    # ---- refusing and closing
+
+    def _too_large(self) -> None:
+        self._refuse(413, f"the request's body is larger than {self._limits.body_bytes} bytes")
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer a request that cannot be read to its end, after those before it, and close."""
+        if self._refused:
+            return
+        self._refused = True
+        self._queue.clear()
+        if self._active is None:
+            self._write(error(status, message), keep=False)
+            self._transport.close()
+            # Otherwise the active request's answer closes the connection.
+
+    def _expired(self) -> None:
+        if self._head_bytes or not self._in_head:
+            self._refuse(408, f"the request did not arrive within {self._limits.read_seconds:g} s")
+        else:
+            self._transport.close()
+
+    def drain(self) -> None:
+        """The server is ending: what is in flight is answered, silence is short."""
+        if self._active is None and not self._head_bytes:
+            self._deadline.set(self._limits.drain_idle_seconds)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def _pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()

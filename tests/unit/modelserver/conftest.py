@@ -1,0 +1,59 @@
+"""Model servers in the test's own loop, over models that the tests make."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed in this environment")
+
+from lightship.modelserver.options import Limits, Options
+from lightship.modelserver.server import ModelServer
+
+
+@dataclass
+class Running:
+    """A listening server and a client of it."""
+
+    server: ModelServer
+    client: aiohttp.ClientSession
+
+    async def post(self, path: str, body: Any = None, *, data: bytes | None = None,
+                   headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        async with self.client.post(path, json=body if data is None else None, data=data, headers=headers) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        async with self.client.get(path) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[Running]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    @contextlib.asynccontextmanager
+    async def start(model: Any, *, limits: Limits = Limits(), load: bool = True,
+                    predict_proba: bool = False) -> AsyncIterator[Running]:
+        import joblib
+
+        joblib.dump(model, tmp_path / "model.joblib")
+        server = ModelServer(Options(model_name="m", model_dir=tmp_path, http_port=0, host="127.0.0.1", limits=limits,
+                                     predict_proba=predict_proba))
+        await server.listen()
+        try:
+            if load:
+                await server.load()
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
+                yield Running(server, client)
+        finally:
+            await server.drain()
+
+    return start
