@@ -1,0 +1,242 @@
+"""The tables of the records, as SQLAlchemy Core knows them. Query modules call me; I hold data only.
+
+Every row of a user's has a ``namespace``. Ids of pipelines and their runs are UUID strings as in KFP; ids of the
+model registry are small integers as in the Model Registry. A change here needs a migration in ``migrations/versions``
+and its name in ``upgrade.REVISIONS``; a test holds that both ways give the same schema.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from lightship.records.columns import Instant, Json
+
+metadata = MetaData(naming_convention={
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+})
+
+
+def _id() -> Column[str]:
+    return Column("id", String(64), primary_key=True)
+
+
+def _namespace() -> Column[str]:
+    return Column("namespace", String(63), nullable=False)
+
+
+specs = Table(
+    "specs", metadata,
+    # A compiled pipeline, kept once however many versions and runs share it; named by the SHA-256 of its JSON.
+    Column("digest", String(80), primary_key=True),
+    Column("body", Json, nullable=False),
+)
+
+experiments = Table(
+    "experiments", metadata,
+    _id(), _namespace(),
+    Column("name", String(255), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("storage_state", String(16), nullable=False, server_default="AVAILABLE"),
+    Column("created_at", Instant, nullable=False),
+    Column("last_run_created_at", Instant),
+    UniqueConstraint("namespace", "name"),
+)
+
+pipelines = Table(
+    "pipelines", metadata,
+    _id(), _namespace(),
+    Column("name", String(255), nullable=False),
+    Column("display_name", String(255), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("tags", Json),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("namespace", "name"),
+)
+
+pipeline_versions = Table(
+    "pipeline_versions", metadata,
+    _id(), _namespace(),
+    Column("pipeline_id", ForeignKey("pipelines.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("display_name", String(255), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("code_source_url", Text, nullable=False, server_default=""),
+    Column("package_url", Text, nullable=False, server_default=""),
+    Column("spec_digest", ForeignKey("specs.digest"), nullable=False, index=True),
+    Column("tags", Json),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("pipeline_id", "name"),
+    Index(None, "pipeline_id", "created_at"),
+)
+
+runs = Table(
+    "runs", metadata,
+    _id(), _namespace(),
+    Column("experiment_id", ForeignKey("experiments.id"), nullable=False),
+    Column("display_name", String(255), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    # No foreign keys: a run outlives the pipeline it was made from, and keeps its own specification.
+    Column("pipeline_id", String(64), nullable=False, server_default=""),
+    Column("pipeline_version_id", String(64), nullable=False, server_default=""),
+    Column("pipeline_name", String(255), nullable=False, server_default=""),
+    Column("recurring_run_id", String(64), nullable=False, server_default=""),
+    Column("spec_digest", ForeignKey("specs.digest"), nullable=False, index=True),
+    Column("parameters", Json, nullable=False),
+    Column("pipeline_root", Text, nullable=False, server_default=""),
+    Column("service_account", String(253), nullable=False, server_default=""),
+    Column("state", String(16), nullable=False),
+    # Goes up by one each time that the run is retried.
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Column("state_history", Json, nullable=False),
+    Column("error", Text, nullable=False, server_default=""),
+    Column("storage_state", String(16), nullable=False, server_default="AVAILABLE"),
+    Column("created_at", Instant, nullable=False),
+    Column("scheduled_at", Instant),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Index(None, "namespace", "created_at", "id"),
+    Index(None, "experiment_id", "created_at"),
+    Index(None, "state"),
+)
+
+tasks = Table(
+    "tasks", metadata,
+    _id(), _namespace(),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    # The place in the run, unique there: names of tasks and loop indices from the root down.
+    Column("path", Text, nullable=False),
+    Column("parent_path", Text, nullable=False, server_default=""),
+    Column("name", String(255), nullable=False),
+    Column("display_name", String(255), nullable=False, server_default=""),
+    Column("type", String(24), nullable=False),
+    Column("iteration", Integer),
+    Column("state", String(16), nullable=False),
+    Column("error", Text, nullable=False, server_default=""),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("retries", Integer, nullable=False, server_default="0"),
+    Column("retry_at", Instant),
+    Column("pod", String(253), nullable=False, server_default=""),
+    Column("cache_key", String(80), nullable=False, server_default=""),
+    Column("cached_from", String(64), nullable=False, server_default=""),
+    Column("inputs", Json),
+    Column("outputs", Json),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    UniqueConstraint("run_id", "path"),
+)
+
+artifacts = Table(
+    "artifacts", metadata,
+    _id(), _namespace(),
+    Column("name", String(255), nullable=False),
+    Column("type_title", String(255), nullable=False),
+    Column("type_version", String(32), nullable=False, server_default=""),
+    Column("uri", Text, nullable=False),
+    Column("custom_path", Text, nullable=False, server_default=""),
+    Column("digest", String(80), nullable=False, server_default=""),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("metadata", Json),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "namespace", "uri"),
+    Index(None, "namespace", "created_at", "id"),
+    Index(None, "digest"),
+)
+
+events = Table(
+    "events", metadata,
+    # Lineage: one artifact that one task took or made; ``key`` is the input's or output's name.
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("task_id", ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    Column("type", String(8), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("artifact_id", ForeignKey("artifacts.id"), primary_key=True, index=True),
+)
+
+cache_entries = Table(
+    "cache_entries", metadata,
+    Column("namespace", String(63), primary_key=True),
+    Column("key", String(80), primary_key=True),
+    # No foreign keys: an entry may outlive the run that made it, while its artifacts are there.
+    Column("run_id", String(64), nullable=False),
+    Column("task_id", String(64), nullable=False, index=True),
+    Column("outputs", Json, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+
+def _registry_columns() -> tuple[Column[Any], ...]:
+    """What every thing in the model registry has; ``fields`` holds what is only kept and given back."""
+    return (
+        Column("id", Integer, primary_key=True, autoincrement=True),
+        _namespace(),
+        Column("name", String(255), nullable=False),
+        Column("external_id", String(255)),
+        Column("state", String(24), nullable=False, server_default="LIVE"),
+        Column("custom_properties", Json),
+        Column("fields", Json),
+        Column("created_at", Instant, nullable=False),
+        Column("updated_at", Instant, nullable=False),
+    )
+
+
+registered_models = Table(
+    "registered_models", metadata, *_registry_columns(),
+    UniqueConstraint("namespace", "name"), Index(None, "external_id"), sqlite_autoincrement=True,
+)
+
+model_versions = Table(
+    "model_versions", metadata, *_registry_columns(),
+    Column("registered_model_id", ForeignKey("registered_models.id"), nullable=False),
+    UniqueConstraint("registered_model_id", "name"), Index(None, "external_id"), sqlite_autoincrement=True,
+)
+
+model_artifacts = Table(
+    "model_artifacts", metadata, *_registry_columns(),
+    # Models, documents, data sets, metrics and parameters: ``type`` is the registry's ``artifactType``.
+    Column("type", String(24), nullable=False),
+    Column("model_version_id", ForeignKey("model_versions.id"), index=True),
+    Column("uri", Text),
+    # The lineage: the bytes, and the run, step and artifact record that made them.
+    Column("digest", String(80)),
+    Column("run_id", String(64), index=True),
+    Column("task_id", String(64)),
+    Column("artifact_id", String(64)),
+    Index(None, "external_id"), Index(None, "name"), sqlite_autoincrement=True,
+)
+
+serving_environments = Table(
+    "serving_environments", metadata, *_registry_columns(),
+    UniqueConstraint("namespace", "name"), Index(None, "external_id"), sqlite_autoincrement=True,
+)
+
+inference_services = Table(
+    "inference_services", metadata, *_registry_columns(),
+    Column("serving_environment_id", ForeignKey("serving_environments.id"), nullable=False),
+    Column("registered_model_id", ForeignKey("registered_models.id"), nullable=False, index=True),
+    Column("model_version_id", ForeignKey("model_versions.id")),
+    UniqueConstraint("serving_environment_id", "name"), Index(None, "external_id"), sqlite_autoincrement=True,
+)
+
+serve_models = Table(
+    "serve_models", metadata, *_registry_columns(),
+    Column("inference_service_id", ForeignKey("inference_services.id"), nullable=False, index=True),
+    Column("model_version_id", ForeignKey("model_versions.id"), nullable=False),
+    Index(None, "external_id"), sqlite_autoincrement=True,
+)
