@@ -90,7 +90,7 @@ LATE_STANDARD = {
 }
 
 # Functions whose body is run elsewhere, so that their imports must be inside: KFP's lightweight components.
-COMPONENT_DECORATORS = ("dsl.component", "component")
+COMPONENT_DECORATORS = ("dsl.component", "component", "step")
 
 # What must not be loaded once `import lightship.app` is done: the start path stays short.
 NOT_AT_START = ("kfp", "sklearn", "numpy", "pandas", "rich", "alembic", "aiohttp", "cryptography", "celpy", "psycopg")
