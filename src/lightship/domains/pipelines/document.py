@@ -84,7 +84,8 @@ def _from_yaml(text: str) -> Iterator[Any]:
     except RecursionError as cause:
         raise _too_deep() from cause
     except (ValueError, TypeError) as cause:
-        raise InvalidPipeline(f"the pipeline file holds a value that cannot be read: {cause}", remedy=_REMEDY) from cause
+        raise InvalidPipeline(f"the pipeline file holds a value that cannot be read: {cause}",
+                              remedy=_REMEDY) from cause
 
 
 def _check_events(yaml: Any, text: str, loader: Any) -> None:

@@ -1,8 +1,8 @@
 """Whether the parts of a pipeline fit together: names that exist, types that agree, no cycles, within the limits.
 
-``parse`` calls me with what it read; the first thing wrong is raised as ``InvalidPipeline``, naming the place and what to
-do. Types are compared only where the IR states them reliably: the compiler declares outputs of sub-DAGs as lists when
-they may be collected, whatever they hold.
+``parse`` calls me with what it read; the first thing wrong is raised as ``InvalidPipeline``, naming the place and what
+to do. Types are compared only where the IR states them reliably: the compiler declares outputs of sub-DAGs as lists
+when they may be collected, whatever they hold.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _check_executor_of(pipeline: ir.Pipeline, component: ir.Component, place: st
             raise _wrong(f"{place}.outputDefinitions", "must have exactly one artifact, since it is an importer's",
                          _RECOMPILE)
         if isinstance(executor.uri, ir.ComponentInput) and executor.uri.name not in component.inputs.parameters:
-            raise _wrong(f"{at}.importer.artifactUri", f'names the input "{executor.uri.name}", which "{component.name}"'
-                         " does not have", _RECOMPILE)
+            raise _wrong(f"{at}.importer.artifactUri", f'names the input "{executor.uri.name}", which '
+                         f'"{component.name}" does not have', _RECOMPILE)
         return
     if not executor.image:
         raise _wrong(f"{at}.container.image", "is missing", "Name the image the step runs in")

@@ -1,6 +1,6 @@
 """Parameter values: their JSON form, their text, and what a declared type makes of them. Pure.
 
-``dag`` (inputs, defaults, loop items), ``outcome`` (outputs) and ``placeholders`` call me. KFP's wire has one number type;
+``inputs``, ``outcome`` and ``placeholders`` call me. KFP's wire has one number type;
 an integral double is therefore always written as an integer, ``1`` and not ``1.0``.
 """
 
