@@ -85,7 +85,7 @@ def _code_of(code: Any) -> int:
 
 def _finish(code: int) -> int:
     """What the interpreter does at its end: waits for threads, runs exit functions, flushes."""
-    steps = [threading._shutdown, atexit._run_exitfuncs]  # type: List[Any]
+    steps: list[Any] = [vars(threading)["_shutdown"], atexit._run_exitfuncs]
     for step in steps:
         try:
             step()

@@ -55,7 +55,7 @@ class _Init:
         self._control = control
         self._output = output
         self._main = 0
-        self._execs = {}  # type: Dict[int, str]
+        self._execs: dict[int, str] = {}
         self._isolated = spec.get("sandbox") is not None
         self._wake, wake_write = os.pipe()
         os.set_blocking(self._wake, False)

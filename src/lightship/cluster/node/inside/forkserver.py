@@ -72,7 +72,7 @@ class _Server:
     def __init__(self, node: socket.socket, wake: int) -> None:
         self._node = node
         self._wake = wake
-        self._containers = {}  # type: Dict[int, str]
+        self._containers: dict[int, str] = {}
 
     def run(self) -> None:
         poll = select.poll()

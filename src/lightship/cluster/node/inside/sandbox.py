@@ -32,7 +32,7 @@ def enter(spec: dict[str, Any]) -> None:
     # Private first: from here on no mount of ours can reach the host's tree.
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     linux.mount("lightship", root, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, _ROOT_LIMIT)
-    overlaid = []  # type: List[str]
+    overlaid: list[str] = []
     for entry in spec["mounts"]:
         try:
             _apply(root, entry, overlaid)

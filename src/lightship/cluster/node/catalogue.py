@@ -1,0 +1,123 @@
+"""Which environment an image means. Pure; ``plan`` calls me.
+
+Plain bases map to the host's own Python, versions of ``python:`` to that version, ours to a built-in entrypoint or to
+the model server. A team adds lines in the ConfigMap ``kubeflow/image-catalogue``, one a line of any of its values::
+
+    PATTERN = host | python:VERSION [REQUIREMENT ...] | entrypoint:NAME
+
+where PATTERN is a shell pattern over the image as it is written in the Pod. The first line that matches wins, and
+comes before what is built in.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightship.cluster.node.errors import ImageError
+
+CONFIG_MAP_NAMESPACE = "kubeflow"
+CONFIG_MAP_NAME = "image-catalogue"
+
+OWN_PREFIX = "lightship.dev/"
+
+_REGISTRIES = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "public.ecr.aws/docker/library/",
+               "mirror.gcr.io/library/", "mirror.gcr.io/", "ghcr.io/containerd/", "quay.io/libpod/",
+               "registry.access.redhat.com/", "registry.redhat.io/", "registry.k8s.io/")
+_PLAIN = re.compile(r"(alpine|busybox|debian|ubuntu|bash|fedora|ubi\d+(/ubi(-minimal|-micro|-init)?)?)\Z")
+_UBI_PYTHON = re.compile(r"ubi\d+/python-(\d)(\d+)(-minimal)?\Z")
+_PYTHON_VERSION = re.compile(r"(\d+\.\d+)(\.\d+)?(?=\Z|[-.a-z])")
+_MODEL_SERVER = re.compile(r"(kserve/(sklearn|xgb|lgb)server|lightship\.dev/modelserver(-[a-z]+)?)\Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Install:
+    """One ``pip install``: what, with its dependencies or without, and pip's own options such as an index."""
+
+    packages: tuple[str, ...]
+    no_deps: bool = False
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What has to be there for a container's program. ``python`` is ``3.11``, or empty for the server's own."""
+
+    python: str = ""
+    installs: tuple[Install, ...] = ()
+
+
+HOST = Environment()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What an image means here: an entrypoint of ours, or an environment, with the image's own command."""
+
+    environment: Environment = HOST
+    entrypoint: str = ""
+    command: tuple[str, ...] = ()
+    with_lightship: bool = False
+    """Whether our own package must be importable: the model server's images."""
+
+
+MODEL_SERVER_REQUIREMENTS = ("scikit-learn", "numpy", "httptools", "uvloop", "msgspec")
+
+
+def resolve(image: str, catalogue: Mapping[str, Any] | None = None) -> Image:
+    """What ``image`` means. ``catalogue`` is the ConfigMap, if there is one. Raises ``ImageError``."""
+    for pattern, target in _lines((catalogue or {}).get("data") or {}):
+        if fnmatch.fnmatchcase(image, pattern):
+            return _target(target)
+    repository, tag = _split(image)
+    if repository.startswith(OWN_PREFIX) and not _MODEL_SERVER.match(repository):
+        return Image(entrypoint=repository.removeprefix(OWN_PREFIX))
+    if _MODEL_SERVER.match(repository):
+        return Image(environment=Environment(installs=(Install(packages=MODEL_SERVER_REQUIREMENTS),)),
+                     command=("python3", "-m", "lightship.modelserver"), with_lightship=True)
+    if repository == "python":
+        version = _PYTHON_VERSION.match(tag)
+        return Image(environment=Environment(python=version[1]) if version else HOST)
+    if ubi := _UBI_PYTHON.match(repository):
+        return Image(environment=Environment(python=f"{ubi[1]}.{ubi[2]}"))
+    if _PLAIN.match(repository):
+        return Image()
+    raise ImageError(
+        f'the image "{image}" maps to no environment on this node',
+        remedy=f"Add the line '{image} = python:3.11 REQUIREMENTS...' (or '= host') to a value of the ConfigMap "
+               f"{CONFIG_MAP_NAMESPACE}/{CONFIG_MAP_NAME}")
+
+
+def _split(image: str) -> tuple[str, str]:
+    """The repository without well-known registries, and the tag."""
+    name = image.partition("@")[0]
+    head, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        head, tag = name, ""
+    for registry in _REGISTRIES:
+        if head.startswith(registry):
+            return head.removeprefix(registry), tag
+    return head, tag
+
+
+def _lines(data: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    for value in data.values():
+        for line in value.splitlines():
+            pattern, equals, target = line.partition("=")
+            if equals and not line.lstrip().startswith("#"):
+                yield pattern.strip(), target.strip()
+
+
+def _target(target: str) -> Image:
+    kind, *requirements = target.split()
+    if kind.startswith("entrypoint:"):
+        return Image(entrypoint=kind.removeprefix("entrypoint:"))
+    version = kind.removeprefix("python:") if kind.startswith("python:") else ""
+    if kind != "host" and not version:
+        raise ImageError(f'the image catalogue says "{target}", which is neither host, python:VERSION nor '
+                         "entrypoint:NAME", remedy=f"Mend the ConfigMap {CONFIG_MAP_NAMESPACE}/{CONFIG_MAP_NAME}")
+    installs = (Install(packages=tuple(requirements)),) if requirements else ()
+    return Image(environment=Environment(python=version, installs=installs))

@@ -1,0 +1,214 @@
+"""Environments on disk: content-addressed, built once by uv, never changed afterwards.
+
+``supervisor`` asks me for the environment of a plan; I run uv from our own interpreter. A build happens in a directory
+beside its place and is renamed into it, so that a crash leaves nothing half made; the next build sweeps the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import configparser
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightship.cluster.node.catalogue import Environment
+from lightship.cluster.node.errors import ImageError
+
+BUILDS_LIMIT = 2
+"""Environments that are built at once."""
+BUILD_SECONDS = 1800.0
+TAIL_BYTES = 2000
+"""How much of the end of a failed build's output its message repeats."""
+
+_SCHEMA = 1
+"""Part of the address: raise it when what a build does changes."""
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_log = logging.getLogger(__name__)
+
+
+class BuildError(ImageError):
+    """uv could not build the environment. ``output`` is the end of what it said."""
+
+    def __init__(self, message: str, output: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.output = output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """An environment that is there."""
+
+    python: str
+    directories: tuple[str, ...]
+    """What the sandbox must show, at the same paths."""
+    path: str
+    """The container's PATH."""
+    digest: str
+
+
+def digest_of(environment: Environment, interpreter: str) -> str:
+    """The address: everything that decides what a build yields."""
+    content = {"schema": _SCHEMA, "interpreter": interpreter, "python": environment.python,
+               "installs": [[list(i.packages), i.no_deps, list(i.options)] for i in environment.installs]}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+class Environments:
+    """All environments of a node, under ``directory``."""
+
+    def __init__(self, directory: Path, base_python: str = "") -> None:
+        self._directory = directory
+        self._base_python = base_python or getattr(sys, "_base_executable", sys.executable)
+        self._base_prefix = sys.base_prefix if not base_python else ""
+        self._builds: dict[str, asyncio.Task[Built]] = {}
+        self._slots = asyncio.Semaphore(BUILDS_LIMIT)
+        self._pip_settings: dict[str, str] | None = None
+
+    @property
+    def host(self) -> Built:
+        """The server's own base interpreter, without anything installed."""
+        prefix = self._base_prefix or str(Path(self._base_python).parent.parent)
+        return Built(python=self._base_python, directories=(prefix,), path=f"{prefix}/bin:{_SYSTEM_PATH}", digest="")
+
+    async def get(self, environment: Environment) -> Built:
+        """The environment, built if need be; concurrent callers wait for one build. Raises ``BuildError``."""
+        own = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if not environment.installs and environment.python in ("", own):
+            return self.host
+        digest = digest_of(environment, self._base_python)
+        task = self._builds.get(digest)
+        if task is None:
+            task = asyncio.create_task(self._get(environment, digest, own), name=f"environment {digest}")
+            self._builds[digest] = task
+            task.add_done_callback(lambda done: self._forget_failure(digest, done))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Stops the builds that run; their leavings are swept by the next start."""
+        running = [task for task in self._builds.values() if not task.done()]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def sweep(self) -> None:
+        """Removes what an interrupted build left."""
+        for leftover in self._directory.glob("*.building-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _forget_failure(self, digest: str, task: asyncio.Task[Built]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._builds.pop(digest, None)
+
+    async def _get(self, environment: Environment, digest: str, own: str) -> Built:
+        place = self._directory / digest
+        if not place.is_dir():
+            async with self._slots:
+                await self._build(environment, place, own)
+        return _describe(place, digest)
+
+    async def _build(self, environment: Environment, place: Path, own: str) -> None:
+        work = place.with_name(f"{place.name}.building-{os.getpid()}")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(work, ignore_errors=True)
+        log = self._directory / f"{place.name}.log"
+        python = self._base_python if environment.python in ("", own) else environment.python
+        settings = self._settings()
+        wanted = [package for install in environment.installs for package in install.packages]
+        _log.info("building an environment", extra={"digest": place.name, "packages": wanted})
+        with log.open("wb") as output:
+            await self._uv(["venv", "--relocatable", "--python", python, str(work)], settings, output)
+            for install in environment.installs:
+                flags = ["--no-deps"] if install.no_deps else []
+                await self._uv(["pip", "install", "--python", str(work / "bin" / "python"), "--link-mode", "hardlink",
+                                "--compile-bytecode", *flags, *_uv_options(install.options), *install.packages],
+                               settings, output)
+        os.rename(work, place)
+
+    async def _uv(self, arguments: list[str], settings: Mapping[str, str], output: object) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "uv", *arguments, env={**os.environ, **settings}, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        try:
+            async with asyncio.timeout(BUILD_SECONDS):
+                said, _ = await process.communicate()
+        except BaseException:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            raise
+        output.write(said)  # type: ignore[attr-defined]
+        if process.returncode:
+            tail = said[-TAIL_BYTES:].decode(errors="replace").strip()
+            raise BuildError(
+                f"uv could not make the environment ({' '.join(arguments[:2])} exited with {process.returncode}): "
+                f"{tail}", tail,
+                remedy="Check the requirement's name and version; without network, point uv at an index or a folder "
+                       "of wheels (UV_DEFAULT_INDEX, UV_FIND_LINKS), or run once with network to fill its cache")
+
+    def _settings(self) -> dict[str, str]:
+        """pip's own index settings for uv, where the user has not set uv's."""
+        if self._pip_settings is None:
+            self._pip_settings = pip_settings(os.environ, _pip_files(os.environ))
+        return self._pip_settings
+
+
+def _describe(place: Path, digest: str) -> Built:
+    python = place / "bin" / "python3"
+    base = Path(os.path.realpath(python)).parent.parent
+    return Built(python=str(python), directories=(str(base), str(place)), digest=digest,
+                 path=f"{place}/bin:{base}/bin:{_SYSTEM_PATH}")
+
+
+def _uv_options(options: tuple[str, ...]) -> list[str]:
+    names = {"--trusted-host": "--allow-insecure-host"}
+    return [names.get(option, option) for option in options]
+
+
+def _pip_files(environ: Mapping[str, str]) -> list[Path]:
+    """pip's configuration files, the least specific first."""
+    shared = environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")
+    files = [Path(directory) / "pip" / "pip.conf" for directory in shared]
+    files.append(Path("/etc/pip.conf"))
+    if home := environ.get("HOME"):
+        files += [Path(home) / ".pip" / "pip.conf", Path(home) / ".config" / "pip" / "pip.conf"]
+    if named := environ.get("PIP_CONFIG_FILE"):
+        files.append(Path(named))
+    return files
+
+
+def pip_settings(environ: Mapping[str, str], files: list[Path]) -> dict[str, str]:
+    """uv's environment variables for the indexes that pip is configured with; what is set for uv already wins.
+
+    uv reads its own settings by itself but none of pip's, and a machine behind a mirror often has only these.
+    """
+    values: dict[str, str] = {}
+    for file in files:
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(file)
+        except (configparser.Error, OSError, UnicodeDecodeError) as error:
+            _log.warning("pip's settings could not be read", extra={"file": str(file), "cause": str(error)})
+            continue
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                values.update(parser.items(section))
+    for name in ("index-url", "extra-index-url", "find-links", "constraint"):
+        if value := environ.get("PIP_" + name.upper().replace("-", "_")):
+            values[name] = value
+    names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS",
+             "constraint": "UV_CONSTRAINT"}
+    separators = {"find-links": ","}
+    uv_says = {"UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"} & environ.keys()
+    return {
+        uv: separators.get(pip, " ").join(values[pip].split())
+        for pip, uv in names.items()
+        if values.get(pip) and uv not in environ and not (uv_says and "INDEX" in uv)
+    }

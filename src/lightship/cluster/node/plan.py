@@ -1,0 +1,167 @@
+"""From a Pod's container to what the node will do for it. Pure; ``supervisor`` calls me.
+
+I know images (``catalogue``), lightweight components (``components``) and variables (``variables``); I know no paths
+of this machine and start nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightship.cluster.node import catalogue, components, variables
+from lightship.cluster.node.catalogue import Environment, Image
+from lightship.cluster.node.components import Component
+from lightship.cluster.node.errors import ConfigError
+from lightship.kube import objects, quantities
+from lightship.kube.objects import Object
+
+TERMINATION_MESSAGE_PATH = "/dev/termination-log"
+IMAGE_USER = 1000
+"""Who a container with ``runAsNonRoot`` and no ``runAsUser`` is: environments, unlike images, name no user."""
+
+_INTERPRETER_SETTINGS = re.compile(r"(PYTHON|LD_|MALLOC_|GLIBC_|LC_|LANG\Z|LANGUAGE\Z|ASAN_)")
+_BASE_LANG = "C.UTF-8"
+_DNS_LABEL_LIMIT = 63
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeMount:
+    """A volume of the Pod at a path of the container. ``sub_path`` is relative to the volume's root, or empty."""
+
+    volume: str
+    path: str
+    sub_path: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunAs:
+    """Who the container runs as, where the node can choose."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerPlan:
+    """What one container is to be. Exactly one of ``entrypoint``, ``component`` and ``argv`` tells what runs."""
+
+    name: str
+    image: str
+    environment: Environment
+    entrypoint: str = ""
+    argv: tuple[str, ...] = ()
+    component: Component | None = None
+    """A lightweight component that may be forked from a warm interpreter."""
+    arguments: tuple[str, ...] = ()
+    """The arguments of ``component``."""
+    installs_own: bool = False
+    """Whether the environment is what the container's own command would have installed: then a failure to build it
+    is the container's failure, with exit code 1, and not the image's."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = "/"
+    mounts: tuple[VolumeMount, ...] = ()
+    run_as: RunAs | None = None
+    no_new_privileges: bool = False
+    memory_limit_bytes: int = 0
+    termination_message_path: str = TERMINATION_MESSAGE_PATH
+    with_lightship: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a plan depends on besides the Pod."""
+
+    sources: variables.Sources = field(default_factory=variables.Sources)
+    image_catalogue: Object | None = None
+    api_host: str = ""
+    api_port: int = 0
+
+
+def containers(pod: Object) -> list[dict[str, Any]]:
+    return list(objects.spec(pod).get("containers") or ())
+
+
+def init_containers(pod: Object) -> list[dict[str, Any]]:
+    return list(objects.spec(pod).get("initContainers") or ())
+
+
+def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) -> ContainerPlan:
+    """The plan for one container. Raises ``ImageError`` and ``ConfigError``."""
+    image = catalogue.resolve(str(container.get("image") or ""), surroundings.image_catalogue)
+    env = variables.resolve(pod, container, surroundings.sources, _base_environment(pod, surroundings))
+    command = tuple(variables.expand(word, env) for word in container.get("command") or ())
+    arguments = tuple(variables.expand(word, env) for word in container.get("args") or ())
+    component = components.recognise(command) if not image.entrypoint else None
+    argv = (*(command or image.command), *arguments)
+    environment = image.environment
+    if component is not None:
+        environment = Environment(python=environment.python, installs=(*environment.installs, *component.installs))
+        argv = (*component.spawn, *arguments)
+    if not argv and not image.entrypoint:
+        raise ConfigError(f'no command is given for container "{container["name"]}", and the image '
+                          f'"{container.get("image")}" has none here', remedy="Set the container's command")
+    security = _security(pod, container)
+    limits = (container.get("resources") or {}).get("limits") or {}
+    return ContainerPlan(
+        name=container["name"], image=str(container.get("image") or ""), environment=environment,
+        entrypoint=image.entrypoint, argv=argv, arguments=arguments, env=env,
+        component=component if component is not None and _may_be_warm(container, image) else None,
+        installs_own=component is not None,
+        workdir=container.get("workingDir") or "/",
+        mounts=tuple(_mounts(container)),
+        run_as=_run_as(security),
+        no_new_privileges=security.get("allowPrivilegeEscalation") is False,
+        memory_limit_bytes=quantities.whole(limits["memory"]) if "memory" in limits else 0,
+        termination_message_path=container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH,
+        with_lightship=image.with_lightship,
+    )
+
+
+def hostname(pod: Object) -> str:
+    return str(objects.spec(pod).get("hostname") or objects.name(pod))[:_DNS_LABEL_LIMIT].rstrip("-.")
+
+
+def _base_environment(pod: Object, surroundings: Surroundings) -> dict[str, str]:
+    base = {"HOME": "/root", "HOSTNAME": hostname(pod), "LANG": _BASE_LANG}
+    if surroundings.api_host:
+        host, port = surroundings.api_host, str(surroundings.api_port)
+        base |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port,
+                 "KUBERNETES_SERVICE_PORT_HTTPS": port, "KUBERNETES_PORT": f"tcp://{host}:{port}"}
+    return base
+
+
+def _may_be_warm(container: Mapping[str, Any], image: Image) -> bool:
+    """Whether a forked interpreter cannot be told from a fresh one: nothing set that is read at its start."""
+    return not image.with_lightship and not any(
+        _INTERPRETER_SETTINGS.match(variable["name"]) for variable in container.get("env") or ()
+    ) and not container.get("envFrom")
+
+
+def _mounts(container: Mapping[str, Any]) -> list[VolumeMount]:
+    return [
+        VolumeMount(volume=mount["name"], path=mount["mountPath"].rstrip("/") or "/",
+                    sub_path=mount.get("subPath") or "", read_only=bool(mount.get("readOnly")))
+        for mount in container.get("volumeMounts") or ()
+    ]
+
+
+def _security(pod: Object, container: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(objects.spec(pod).get("securityContext") or {}) | (container.get("securityContext") or {})
+
+
+def _run_as(security: Mapping[str, Any]) -> RunAs | None:
+    uid = security.get("runAsUser")
+    if uid is None and security.get("runAsNonRoot"):
+        uid = IMAGE_USER
+    group, fs_group = security.get("runAsGroup"), security.get("fsGroup")
+    if uid is None and group is None and fs_group is None:
+        return None
+    if uid == 0 and security.get("runAsNonRoot"):
+        raise ConfigError("container's runAsUser breaks non-root policy")
+    groups = [*(security.get("supplementalGroups") or ()), *([fs_group] if fs_group is not None else [])]
+    return RunAs(uid=uid or 0, gid=group if group is not None else 0, groups=tuple(groups))

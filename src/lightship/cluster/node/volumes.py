@@ -1,0 +1,222 @@
+"""A Pod's volumes as directories of this machine.
+
+``supervisor`` calls me before the first container; ``inside/sandbox.py`` binds what I made. emptyDirs live in the
+Pod's own directory and go with it; claims live under ``<node>/volumes`` and stay.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightship import errors
+from lightship.client.client import Client
+from lightship.cluster.node import variables
+from lightship.cluster.node.errors import ConfigError, StartError
+from lightship.kube import objects, quantities
+from lightship.kube.objects import Object
+from lightship.kube.resources import CONFIGMAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS
+
+SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+SERVICE_ACCOUNT_VOLUME = "kube-api-access"
+TOKEN_SECONDS = 3607
+ROOT_CA = "kube-root-ca.crt"
+
+_SAFE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*)\Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """One volume that is ready. ``path`` is empty for memory, whose limit is ``size_bytes`` (0 for none)."""
+
+    path: str
+    size_bytes: int = 0
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeSource:
+    """What making volumes needs. ``token`` mints a ServiceAccount's token for an audience and seconds."""
+
+    client: Client
+    pods_directory: Path
+    claims_directory: Path
+    token: Callable[[Object, str, int], Awaitable[str]]
+    memory_volumes: bool
+    """Whether a volume can be memory: only in a sandbox."""
+
+
+async def make(pod: Object, source: VolumeSource) -> dict[str, Volume]:
+    """Every volume of the Pod by name. Raises ``StartError`` with what is missing."""
+    made = {}
+    for volume in objects.spec(pod).get("volumes") or ():
+        made[volume["name"]] = await _one(pod, volume, source)
+    return made
+
+
+async def service_account_volume(pod: Object, source: VolumeSource) -> Volume | None:
+    """The volume with the Pod's own credentials, or None where the server knows no such ServiceAccount."""
+    projected = {"sources": [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": TOKEN_SECONDS}},
+        {"configMap": {"name": ROOT_CA, "optional": True, "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+    ]}
+    try:
+        files = await _projected(pod, projected, source)
+    except errors.NotFound:
+        return None
+    return _files(_directory(pod, SERVICE_ACCOUNT_VOLUME, source), files)
+
+
+async def _one(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> Volume:
+    name = volume["name"]
+    if not _SAFE.match(name):
+        raise ConfigError(f'"{name}" is not a volume name')
+    if volume.get("emptyDir") is not None:
+        return _empty(pod, volume, source)
+    if volume.get("persistentVolumeClaim") is not None:
+        return await _claim(pod, volume["persistentVolumeClaim"], source)
+    if (reference := volume.get("configMap")) is not None:
+        files = await _keyed(pod, "configmap", reference, source)
+    elif (reference := volume.get("secret")) is not None:
+        files = await _keyed(pod, "secret", {"name": reference.get("secretName")} | reference, source)
+    elif (reference := volume.get("downwardAPI")) is not None:
+        files = _downward(pod, reference)
+    elif (reference := volume.get("projected")) is not None:
+        files = await _projected(pod, reference, source)
+    elif volume.get("hostPath") is not None:
+        raise StartError("CreateContainerConfigError", f'the hostPath volume "{name}" is refused: Pods on this node do '
+                         "not see the host's files", remedy="Use a persistentVolumeClaim")
+    else:
+        kinds = ", ".join(sorted(set(volume) - {"name"})) or "nothing"
+        raise StartError("CreateContainerConfigError",
+                         f'the volume "{name}" is of a kind that this node does not have: {kinds}')
+    return _files(_directory(pod, name, source), files)
+
+
+def _directory(pod: Object, name: str, source: VolumeSource) -> Path:
+    directory = source.pods_directory / objects.uid(pod) / "volumes" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _empty(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> Volume:
+    spec = volume["emptyDir"]
+    limit = quantities.whole(spec["sizeLimit"]) if spec.get("sizeLimit") else 0
+    directory = _directory(pod, volume["name"], source)
+    directory.chmod(0o777)
+    if spec.get("medium") == "Memory" and source.memory_volumes and len(objects.spec(pod)["containers"]) == 1 \
+            and not objects.spec(pod).get("initContainers"):
+        return Volume(path="", size_bytes=limit)
+    return Volume(path=str(directory), size_bytes=limit)
+
+
+async def _claim(pod: Object, reference: Mapping[str, Any], source: VolumeSource) -> Volume:
+    namespace, name = objects.namespace(pod), reference["claimName"]
+    try:
+        claim = await source.client.get(PERSISTENT_VOLUME_CLAIMS, name, namespace)
+    except errors.NotFound as error:
+        raise StartError("ContainerCreating", f'persistentvolumeclaim "{name}" not found') from error
+    directory = source.claims_directory / namespace / name
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o777)
+    if objects.status(claim).get("phase") != "Bound":
+        spec = objects.spec(claim)
+        status = {"phase": "Bound", "accessModes": spec.get("accessModes") or [],
+                  "capacity": (spec.get("resources") or {}).get("requests") or {}}
+        await source.client.patch(PERSISTENT_VOLUME_CLAIMS, objects.key(claim), {"status": status},
+                                  subresource="status")
+    return Volume(path=str(directory), read_only=bool(reference.get("readOnly")))
+
+
+Files = dict[str, tuple[bytes, int]]
+"""Relative path to content and mode."""
+
+
+async def _keyed(pod: Object, kind: str, reference: Mapping[str, Any], source: VolumeSource) -> Files:
+    resource = CONFIGMAPS if kind == "configmap" else SECRETS
+    try:
+        obj = await source.client.get(resource, reference["name"], objects.namespace(pod))
+    except errors.NotFound as error:
+        if reference.get("optional"):
+            return {}
+        raise StartError("ContainerCreating", f'MountVolume.SetUp failed: {kind} "{reference["name"]}" not found') \
+            from error
+    values = variables.config_map_values(obj) if kind == "configmap" else variables.secret_values(obj)
+    mode = int(reference.get("defaultMode", 0o644))
+    if not reference.get("items"):
+        return {key: (value, mode) for key, value in values.items()}
+    files = {}
+    for item in reference["items"]:
+        if item["key"] in values:
+            files[item["path"]] = (values[item["key"]], int(item.get("mode", mode)))
+        elif not reference.get("optional"):
+            raise StartError("ContainerCreating", f"MountVolume.SetUp failed: references non-existent {kind} key: "
+                             f"{item['key']}")
+    return files
+
+
+def _downward(pod: Object, reference: Mapping[str, Any]) -> Files:
+    mode = int(reference.get("defaultMode", 0o644))
+    files = {}
+    for item in reference.get("items") or ():
+        if item.get("fieldRef"):
+            value = variables.field_value(pod, item["fieldRef"]["fieldPath"])
+        else:
+            value = variables.resource_value(pod, {}, item["resourceFieldRef"], {})
+        files[item["path"]] = (value.encode(), int(item.get("mode", mode)))
+    return files
+
+
+async def _projected(pod: Object, reference: Mapping[str, Any], source: VolumeSource) -> Files:
+    mode = int(reference.get("defaultMode", 0o644))
+    files: Files = {}
+    for part in reference.get("sources") or ():
+        if token := part.get("serviceAccountToken"):
+            minted = await source.token(pod, token.get("audience") or "", int(token.get("expirationSeconds") or 3600))
+            files[token["path"]] = (minted.encode(), mode)
+        elif held := part.get("configMap"):
+            files |= await _keyed(pod, "configmap", {"defaultMode": mode} | held, source)
+        elif held := part.get("secret"):
+            files |= await _keyed(pod, "secret", {"defaultMode": mode} | held, source)
+        elif held := part.get("downwardAPI"):
+            files |= _downward(pod, {"defaultMode": mode} | held)
+    return files
+
+
+def _files(directory: Path, files: Files) -> Volume:
+    """Writes the files behind a ``..data`` link, as kubelet lays them out, so that an update can be one rename."""
+    data = directory / "..data.0"
+    data.mkdir(exist_ok=True)
+    for relative, (content, mode) in files.items():
+        parts = Path(relative).parts
+        if os.path.isabs(relative) or ".." in parts or not parts:
+            raise ConfigError(f'"{relative}" is not a path inside a volume')
+        target = data.joinpath(*parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(stat.S_IMODE(mode))
+        top = directory / parts[0]
+        if not top.is_symlink():
+            top.symlink_to(Path("..data") / parts[0])
+    link = directory / "..data"
+    if not link.is_symlink():
+        link.symlink_to(data.name)
+    return Volume(path=str(directory), read_only=True)
+
+
+def sub_path(volume: str, relative: str) -> str:
+    """The host path of ``subPath``, made as a directory if missing; never outside the volume. Raises ConfigError."""
+    target = os.path.realpath(os.path.join(volume, relative))
+    root = os.path.realpath(volume)
+    if os.path.isabs(relative) or ".." in Path(relative).parts or not (target == root or target.startswith(root + "/")):
+        raise ConfigError(f'subPath "{relative}" leads out of its volume')
+    if not os.path.exists(target):
+        os.makedirs(target, exist_ok=True)
+        os.chmod(target, 0o777)
+    return target
