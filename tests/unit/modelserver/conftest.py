@@ -34,13 +34,14 @@ class Running:
             return answer.status, await answer.json(content_type=None)
 
 
+DEFAULTS = Limits()
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[Running]]
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Serve:
     @contextlib.asynccontextmanager
-    async def start(model: Any, *, limits: Limits = Limits(), load: bool = True,
+    async def start(model: Any, *, limits: Limits = DEFAULTS, load: bool = True,
                     predict_proba: bool = False) -> AsyncIterator[Running]:
         import joblib
 

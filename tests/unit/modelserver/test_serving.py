@@ -76,7 +76,8 @@ async def test_v2_infer_equals_the_models_own(serve: Serve, datatype: str, kind:
     rows = ROWS[:7].astype(kind)
     async with serve(CLASSIFIER) as running:
         status, body = await running.post("/v2/models/m/versions/1/infer", {
-            "id": "42", "inputs": [{"name": "x", "shape": [7, 30], "datatype": datatype, "data": rows.ravel().tolist()}]})
+            "id": "42", "inputs": [
+                {"name": "x", "shape": [7, 30], "datatype": datatype, "data": rows.ravel().tolist()}]})
     assert status == 200
     assert body == {"model_name": "m", "model_version": "1", "id": "42", "outputs": [
         {"name": "output-0", "shape": [7], "datatype": "INT64", "data": CLASSIFIER.predict(rows).tolist()}]}

@@ -39,7 +39,10 @@ def load(options: LoadOptions) -> SklearnModel:
 def _model_file(directory: Path) -> Path:
     if not directory.is_dir():
         raise LoadFailed(f'the model directory "{directory}" does not exist', remedy="Was the storageUri downloaded?")
-    files = sorted(path for path in directory.iterdir() if path.suffix in _SUFFIXES and path.is_file())
+    everything = sorted(path for path in directory.iterdir() if path.is_file())
+    files = [path for path in everything if path.suffix in _SUFFIXES]
+    if not files and len(everything) == 1:
+        files = everything  # a pipeline's model artifact is one file without a suffix
     if not files:
         found = ", ".join(sorted(path.name for path in directory.iterdir())[:5]) or "nothing"
         raise LoadFailed(f"no model file ({', '.join(_SUFFIXES)}) in the storageUri; it holds {found}",

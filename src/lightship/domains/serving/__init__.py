@@ -1,0 +1,28 @@
+"""Serving: InferenceService, ServingRuntime and ClusterServingRuntime.
+
+``app`` composes ``SERVING``, calls ``bootstrap`` once the API answers, and gives ``storage_initializer`` to the node
+as the entrypoint of the image of that name.
+"""
+
+from __future__ import annotations
+
+from lightship.domains.furniture import Domain, Kind
+from lightship.domains.serving import kinds
+from lightship.domains.serving.bootstrap import bootstrap
+from lightship.domains.serving.deps import ServingDeps
+from lightship.domains.serving.entrypoints import ENTRYPOINT_NAME, storage_initializer
+from lightship.domains.serving.inference_service import admission, reconciler
+from lightship.domains.serving.inference_service.children import Site
+from lightship.domains.serving.serving_runtime import admission as runtime_admission
+
+SERVING = Domain(
+    name="serving",
+    kinds=(
+        Kind(resource=kinds.INFERENCE_SERVICES, default=admission.default, validate=admission.validate),
+        Kind(resource=kinds.SERVING_RUNTIMES, validate=runtime_admission.validate),
+        Kind(resource=kinds.CLUSTER_SERVING_RUNTIMES, validate=runtime_admission.validate),
+    ),
+    controllers=lambda deps: (reconciler.controller(deps),),
+)
+
+__all__ = ["SERVING", "ServingDeps", "Site", "bootstrap", "storage_initializer", "ENTRYPOINT_NAME"]

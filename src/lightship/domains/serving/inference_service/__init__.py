@@ -1,0 +1,1 @@
+"""InferenceService: a model behind a URL."""

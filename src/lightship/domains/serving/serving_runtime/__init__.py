@@ -1,0 +1,1 @@
+"""ServingRuntime and ClusterServingRuntime: which program serves which format."""
