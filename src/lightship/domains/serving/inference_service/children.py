@@ -163,7 +163,8 @@ def _containers(service: Object, predictor: Predictor, runtime: Object | None) -
 def _filled(container: Object, service: Object) -> Object:
     """A runtime's container with upstream's placeholders (``{{.Name}}``, ``{{.Labels.x}}``) filled in."""
     values: dict[str, Any] = {"Name": objects.name(service), "Namespace": objects.namespace(service),
-                              "Labels": objects.labels(service), "Annotations": objects.meta(service).get("annotations") or {}}
+                              "Labels": objects.labels(service),
+                              "Annotations": objects.meta(service).get("annotations") or {}}
 
     def fill(match: re.Match[str]) -> str:
         value = values.get(match[1], match[0])

@@ -149,4 +149,5 @@ def predictor(obj: Object) -> Predictor:
 
 def stopped(obj: Object) -> bool:
     """Whether the user has stopped the service by annotation."""
-    return (objects.meta(obj).get("annotations") or {}).get(names.STOP_ANNOTATION, "").lower() == "true"
+    annotations = objects.meta(obj).get("annotations") or {}
+    return str(annotations.get(names.STOP_ANNOTATION, "")).lower() == "true"
