@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 _log = logging.getLogger(__name__)
@@ -81,3 +81,22 @@ async def first(*waits: Callable[[], Awaitable[Any]]) -> None:
 
 async def _awaited(wait: Callable[[], Awaitable[Any]]) -> None:
     await wait()
+
+
+async def each(works: Iterable[Callable[[], Awaitable[Any]]], *, at_once: int) -> None:
+    """Do all ``works``, at most ``at_once`` at a time; all are tried, and then the first error is raised."""
+    limit = asyncio.Semaphore(at_once)
+
+    async def one(work: Callable[[], Awaitable[Any]]) -> Exception | None:
+        async with limit:
+            try:
+                await work()
+            except Exception as error:
+                return error
+        return None
+
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(one(work)) for work in works]
+    for task in running:
+        if (error := task.result()) is not None:
+            raise error

@@ -46,6 +46,18 @@ class InformerOptions:
     """A watch is renewed after this and up to as much again, which bounds how long a dead connection goes unseen."""
     backoff: Backoff = RELIST_BACKOFF
     random: Callable[[], float] = random.random
+    transform: Callable[[Object], Object] | None = None
+    """Trims what is kept of each object, where a reader needs little of very many."""
+
+
+def metadata_only(obj: Object) -> Object:
+    """A transform: what garbage collection needs, a fraction of most objects' size."""
+    metadata = objects.meta(obj)
+    kept = {name: metadata[name] for name in _KEPT_METADATA if name in metadata}
+    return {"apiVersion": obj.get("apiVersion", ""), "kind": obj.get("kind", ""), "metadata": kept}
+
+
+_KEPT_METADATA = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers", "deletionTimestamp")
 
 
 class Informer:
@@ -220,6 +232,8 @@ class Informer:
         self._revision = revision or self._revision
 
     def _put(self, obj: Object) -> None:
+        if self._options.transform is not None:
+            obj = self._options.transform(obj)
         objects.meta(obj).pop("managedFields", None)  # no reader of ours wants them, and they are half of an object
         old = self._cache.put(obj)
         if old is None or _revision(old) != _revision(obj):

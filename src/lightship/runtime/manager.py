@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lightship import errors
 from lightship.client.client import EVERYTHING, Client, Selection
@@ -20,6 +21,7 @@ from lightship.kube.resources import Resource
 from lightship.lib import clock as clocks
 from lightship.lib import tasks
 from lightship.lib.backoff import Backoff
+from lightship.runtime import informer as informers
 from lightship.runtime.controller import Controller, Watch
 from lightship.runtime.informer import Informer, InformerOptions, Subscriber
 from lightship.runtime.queue import RETRY_BACKOFF, Closed, WorkQueue
@@ -51,6 +53,14 @@ class Counters:
     seconds: float = 0.0
 
 
+class _Wanted(NamedTuple):
+    """What an informer is shared by."""
+
+    resource: Resource
+    selection: Selection
+    metadata_only: bool = False
+
+
 class Manager:
     """``synced`` is set once every informer has its first list and every controller has begun to work."""
 
@@ -60,7 +70,7 @@ class Manager:
         self._client_for = client_for
         self._clock = clock
         self._options = options or ManagerOptions()
-        self._informers: dict[tuple[Resource, Selection], Informer] = {}
+        self._informers: dict[_Wanted, Informer] = {}
         self._informer_client: Client | None = None
         self._running: dict[str, _Running] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -70,15 +80,23 @@ class Manager:
         """The client with which a controller of that name acts, as its own identity."""
         return self._client_for(controller_name)
 
-    def informer(self, resource: Resource, selection: Selection = EVERYTHING) -> Informer:
-        """The one informer of ``(resource, selection)``; every caller gets the same. It runs while I run."""
-        found = self._informers.get((resource, selection))
+    def informer(self, resource: Resource, selection: Selection = EVERYTHING, *,
+                 metadata_only: bool = False) -> Informer:
+        """The one informer of ``(resource, selection)``; every caller gets the same. It runs while I run.
+
+        With ``metadata_only`` the objects may be trimmed to their metadata: whole ones are shared where they are
+        kept anyhow, so ask for trimmed ones last.
+        """
+        wanted = _Wanted(resource, selection)
+        trimmed = wanted._replace(metadata_only=True)
+        found = self._informers.get(wanted) or (self._informers.get(trimmed) if metadata_only else None)
         if found is None:
             if self._informer_client is None:
                 self._informer_client = self._client_for(INFORMERS)
-            found = Informer(self._informer_client, resource, selection, self._clock,
-                             options=InformerOptions(random=self._options.random))
-            self._informers[resource, selection] = found
+            options = InformerOptions(random=self._options.random,
+                                      transform=informers.metadata_only if metadata_only else None)
+            found = Informer(self._informer_client, resource, selection, self._clock, options=options)
+            self._informers[trimmed if metadata_only else wanted] = found
             if self._group is not None:
                 self._group.create_task(self._inform(found), name=f"informer {resource.plural}")
         return found
@@ -116,8 +134,8 @@ class Manager:
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
-                for (resource, _), informer in list(self._informers.items()):
-                    group.create_task(self._inform(informer), name=f"informer {resource.plural}")
+                for wanted, informer in list(self._informers.items()):
+                    group.create_task(self._inform(informer), name=f"informer {wanted.resource.plural}")
                 for running in list(self._running.values()):
                     group.create_task(running.run(group), name=running.controller.name)
                 await tasks.first(self._stopping.wait, self._all_ready)

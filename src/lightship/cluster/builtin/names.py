@@ -1,0 +1,34 @@
+"""Names that the built-in controllers share with upstream's, so that kubectl and SDKs know them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightship.kube import objects
+
+TEMPLATE_HASH = "pod-template-hash"
+REVISION = "deployment.kubernetes.io/revision"
+JOB_NAME = "batch.kubernetes.io/job-name"
+JOB_NAME_OLD = "job-name"
+JOB_UID = "batch.kubernetes.io/controller-uid"
+JOB_UID_OLD = "controller-uid"
+JOB_INDEX = "batch.kubernetes.io/job-completion-index"
+SERVICE_NAME = "kubernetes.io/service-name"
+SLICE_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+SLICE_MANAGER = "endpointslice-controller.lightship.dev"
+
+ORPHAN_FINALIZER = "orphan"
+FOREGROUND_FINALIZER = "foregroundDeletion"
+NAMESPACE_FINALIZER = "kubernetes"
+
+ROOT_CA_CONFIG_MAP = "kube-root-ca.crt"
+SERVICE_ACCOUNT_NAMES = ("default", "default-editor")
+
+NODE_RESTARTED = "NodeRestarted"
+"""Why a Pod failed that was running when the node was killed: no fault of its own."""
+
+
+def annotation(obj: Mapping[str, Any], name: str) -> str:
+    """The annotation's text, empty where there is none."""
+    return str((objects.meta(obj).get("annotations") or {}).get(name, ""))
