@@ -67,6 +67,11 @@ def of_iteration(loop: Node, iterator: ir.Iterator, index: int,
     return {**loop.parameters, iterator.item_input: values.typed(item, spec, place)}, dict(loop.artifacts)
 
 
+def value_of(node: Node, source: ir.ParameterSource, job: placeholders.Job) -> Any:
+    """What ``source`` means where ``node`` stands: for names in the platform config. None where it has no value."""
+    return _Resolver(node, job).source(source)
+
+
 def with_nulls(node: Node) -> dict[str, Any]:
     """The parameters as conditions see them: declared inputs that are absent are null rather than unknown."""
     return {**dict.fromkeys(node.component.inputs.parameters), **node.parameters}
@@ -123,7 +128,7 @@ class _Resolver:
         if name in self._open:
             raise StepError(f"{self._place(name)} refers to itself")
         self._open.add(name)
-        value = self._source(given.source)
+        value = self.source(given.source)
         if value is not None and given.selector:
             value = expressions.select(given.selector, value, self._place(name))
         spec = self._component.inputs.parameters.get(name)
@@ -132,7 +137,7 @@ class _Resolver:
         self._resolved[name] = value
         return value
 
-    def _source(self, source: ir.ParameterSource) -> Any:
+    def source(self, source: ir.ParameterSource) -> Any:
         if isinstance(source, ir.ComponentInput):
             return self._parent.parameters.get(source.name)
         if isinstance(source, ir.TaskOutput):

@@ -71,3 +71,11 @@ def child(parent: str, name: str) -> str:
 
 def iteration(loop: str, index: int) -> str:
     return f"{loop}[{index}]"
+
+
+def volume(name: str) -> str:
+    """A volume's name: a DNS label, made distinct by a digest where ``name`` is none."""
+    plain = _NOT_A_NAME.sub("-", name.lower()).strip("-")
+    if plain == name and len(plain) <= 63:
+        return plain
+    return f"{plain[:50].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -195,10 +195,11 @@ def _upstream(declared: tuple[str, ...], parameters: dict[str, ir.ParameterInput
 
 
 def _parameter_input(item: Reader) -> ir.ParameterInput:
-    return ir.ParameterInput(source=_parameter_source(item), selector=item.text("parameterExpressionSelector"))
+    return ir.ParameterInput(source=parameter_source(item), selector=item.text("parameterExpressionSelector"))
 
 
-def _parameter_source(item: Reader) -> ir.ParameterSource:
+def parameter_source(item: Reader) -> ir.ParameterSource:
+    """An InputParameterSpec's source; the platform config has them too."""
     if item.has("taskOutputParameter"):
         return _parameter_output(item.child("taskOutputParameter"), "producerTask")
     if item.has("componentInputParameter"):

@@ -1,0 +1,78 @@
+"""The content key of a step: equal keys, equal outputs. Pure.
+
+``reconciler`` looks keys up and keeps outputs under them. A key holds the namespace, the image, the command line with
+every placeholder resolved, the declared environment, parameter values, and of each input artifact its content's digest,
+its type and its metadata, never its place; outputs count by their declared types. Where the content of an input is not
+known there is no key, and the step runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+from lightship.domains.pipelines import execution, ir, placeholders, values
+from lightship.domains.pipelines.execution import Execution
+from lightship.records.pipeline_rows import ArtifactRow
+
+VERSION = 1
+_OWN_STORE = "minio://"
+
+
+def key(step: Execution, job: placeholders.Job) -> str:
+    """The step's key, or an empty string where it is not cached."""
+    task = step.node.task
+    assert task is not None
+    if not task.cache:
+        return ""
+    if task.cache_key:
+        return _digest({"version": VERSION, "namespace": step.run.namespace, "component": step.node.component.name,
+                        "key": task.cache_key})
+    platform = step.pipeline.kubernetes.get(step.node.component.executor, {})
+    artifacts = [artifact for listed in step.node.artifacts.values() for artifact in listed]
+    if platform.get("pvcMount") or platform.get("pvc_mount") or not all(_known(artifact) for artifact in artifacts):
+        return ""
+    neutral = dataclasses.replace(step, root="minio://output")
+    scope = placeholders.Scope(
+        executor_input=_by_content(execution.executor_input(neutral), step), local_path=execution.local_path,
+        job=dataclasses.replace(job, task_name=step.node.name, task_uuid=""))
+    container = step.container
+    return _digest({
+        "version": VERSION,
+        "namespace": step.run.namespace,
+        "image": placeholders.replaced(container.image, scope),
+        "command": placeholders.command_line(container.command, scope),
+        "args": placeholders.command_line(container.args, scope),
+        "env": [[name, placeholders.replaced(value, scope)] for name, value in container.env],
+        "inputs": scope.executor_input["inputs"],
+        "outputs": _interface(step.node.component.outputs),
+        "platform": platform,
+    })
+
+
+def _known(artifact: ArtifactRow) -> bool:
+    """Whether the digest and the metadata say all there is: in our own store, no digest means that nothing is there."""
+    return bool(artifact.digest) or artifact.uri.startswith(_OWN_STORE)
+
+
+def _by_content(given: dict[str, Any], step: Execution) -> dict[str, Any]:
+    """The executor input with each input artifact's place exchanged for its content's digest."""
+    described = {
+        name: {"artifacts": [{**execution.runtime_artifact(artifact), "uri": artifact.digest or "nothing", "name": ""}
+                             for artifact in listed]}
+        for name, listed in step.node.artifacts.items()
+    }
+    return {**given, "inputs": {**given["inputs"], "artifacts": described}}
+
+
+def _interface(interface: ir.Interface) -> dict[str, Any]:
+    return {
+        "parameters": {name: spec.type for name, spec in interface.parameters.items()},
+        "artifacts": {name: [spec.title, spec.version, spec.is_list, dict(spec.metadata)]
+                      for name, spec in interface.artifacts.items()},
+    }
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(values.canonical(content).encode()).hexdigest()

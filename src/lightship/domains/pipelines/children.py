@@ -1,0 +1,143 @@
+"""The Pod of one attempt of a step. Pure; ``reconciler`` creates what I make.
+
+An init container brings the inputs in, ``main`` is the user's own image and command, and a stager beside it waits for
+main's end, keeps the outputs and writes the commit record, so that the user's image needs nothing of ours.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lightship import errors
+from lightship.domains.pipelines import execution, inputs, ir, kubernetes, names, parse, placeholders
+from lightship.domains.pipelines.errors import StepError
+from lightship.domains.pipelines.execution import Execution
+from lightship.domains.pipelines.nodes import Node
+from lightship.kube import quantities
+from lightship.kube.objects import Object
+
+
+def make_pod(step: Execution, job: placeholders.Job) -> Object:
+    """The Pod, with a name of its own for each attempt. Raises ``StepError`` for what cannot be resolved."""
+    scope = execution.scope(step, job)
+    volumes, mounts = _volumes(step)
+    pod: Object = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": step.row.pod,
+            "namespace": step.run.namespace,
+            "labels": {
+                names.RUN_LABEL: step.run.run_id,
+                names.COMPONENT_LABEL: "true",
+                names.TASK_LABEL: step.row.task_id,
+                "app.kubernetes.io/managed-by": "lightship",
+            },
+            "annotations": {names.PATH_ANNOTATION: step.node.path, names.ATTEMPT_ANNOTATION: str(step.row.attempt)},
+            "finalizers": [names.FINALIZER],
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "initContainers": [_stager(names.STAGE_IN, execution.stage_in_plan(step), mounts)],
+            "containers": [
+                _main(step, scope, mounts),
+                _stager(names.STAGE_OUT, execution.stage_out_plan(step), mounts),
+            ],
+            "volumes": volumes,
+        },
+    }
+    if step.run.service_account:
+        pod["spec"]["serviceAccountName"] = step.run.service_account
+    config = step.pipeline.kubernetes.get(step.node.component.executor)
+    if config:
+        where = _outer(step.node)
+        kubernetes.apply(pod, config, lambda item: inputs.value_of(where, parse.parameter_source(item), job))
+    return pod
+
+
+def _outer(node: Node) -> Node:
+    """The node whose parent is the DAG that ``node`` is written in: of an iteration of a single step, the loop."""
+    return node.parent if node.index is not None and node.parent is not None else node
+
+
+def _main(step: Execution, scope: placeholders.Scope, mounts: list[Object]) -> Object:
+    container = step.container
+    main: Object = {
+        "name": names.MAIN,
+        "image": placeholders.replaced(container.image, scope),
+        "env": [
+            *({"name": name, "value": placeholders.replaced(value, scope)} for name, value in container.env),
+            _field("KFP_POD_NAME", "metadata.name"),
+            _field("KFP_POD_UID", "metadata.uid"),
+            {"name": "KFP_RUN_ID", "value": step.run.run_id},
+        ],
+        "volumeMounts": mounts,
+    }
+    command = placeholders.command_line(container.command, scope)
+    arguments = placeholders.command_line(container.args, scope)
+    if command:
+        main["command"] = command
+    if arguments:
+        main["args"] = arguments
+    resources = _resources(container.resources, scope, step.node.path)
+    if resources:
+        main["resources"] = resources
+    return main
+
+
+def _stager(phase: str, plan: dict[str, Any], mounts: list[Object]) -> Object:
+    return {
+        "name": phase,
+        "image": names.LAUNCHER_IMAGE,
+        "args": [phase],
+        "env": [
+            {"name": names.STAGING_ENV, "value": json.dumps(plan, separators=(",", ":"), ensure_ascii=False)},
+            _field("POD_NAME", "metadata.name"),
+            _field("POD_NAMESPACE", "metadata.namespace"),
+        ],
+        "volumeMounts": mounts,
+    }
+
+
+def _field(name: str, path: str) -> Object:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def _volumes(step: Execution) -> tuple[list[Object], list[Object]]:
+    """An emptyDir for each artifact root in use, and one for parameters."""
+    volumes, mounts = [], []
+    for path in execution.mounts(step):
+        scheme = path.strip("/")
+        name = {names.OUTPUTS_DIRECTORY: "kfp-outputs", "/minio": "kfp-artifacts"}.get(path, f"kfp-artifacts-{scheme}")
+        volumes.append({"name": name, "emptyDir": {}})
+        mounts.append({"name": name, "mountPath": path})
+    return volumes, mounts
+
+
+def _resources(wanted: ir.Resources, scope: placeholders.Scope, path: str) -> Object:
+    """Requests and limits. Placeholders give strings that only now can be checked."""
+    requests: dict[str, str] = {}
+    limits: dict[str, str] = {}
+    for where, resource, value in (
+        (requests, "cpu", wanted.cpu_request), (requests, "memory", wanted.memory_request),
+        (limits, "cpu", wanted.cpu_limit), (limits, "memory", wanted.memory_limit),
+    ):
+        quantity = placeholders.replaced(value, scope).strip()
+        if quantity:
+            where[resource] = _quantity(quantity, resource, path)
+    count = placeholders.replaced(wanted.accelerator_count, scope).strip()
+    kind = placeholders.replaced(wanted.accelerator_type, scope).strip()
+    if kind and count and count != "0":
+        # A bare vendor name, as Vertex has it, is no resource of Kubernetes: upstream maps it to NVIDIA's.
+        limits[kind if "/" in kind else "nvidia.com/gpu"] = _quantity(count, kind, path)
+    return {name: found for name, found in (("requests", requests), ("limits", limits)) if found}
+
+
+def _quantity(text: str, resource: str, path: str) -> str:
+    try:
+        quantities.parse(text)
+    except errors.InvalidInput as cause:
+        raise StepError(f'"{path}" asks for {resource} "{text}", which is not a quantity',
+                        remedy='Write it as Kubernetes does, such as "500m" or "2Gi"') from cause
+    return text
