@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lightship.daemon",),
     ("lightship.demo",),
     ("lightship.testing",),
+    ("lightship.composition",),
     ("lightship.app",),
     ("lightship.__main__",),
 )
@@ -59,6 +60,7 @@ LATE_PACKAGES = {
     "uvicorn": "the command line does without a web server",
     "uvloop": "absent on Windows",
     "uv": "found only when an environment is built",
+    "yarl": "comes with aiohttp",
     "yaml": "0.03 s of import; only files that people write are YAML",
     "celpy": "0.3 s of import; only a run with conditions needs it",
     "cel": "only a run with conditions needs it",
@@ -73,6 +75,7 @@ LATE_PACKAGES = {
 
 # Standard modules that may be imported inside functions.
 LATE_STANDARD = {
+    "ipaddress": "slow to import; only certificates need it",
     "ctypes": "slow to import; only isolation needs it",
     "multiprocessing": "slow to import; only workers need it",
     "sqlite3": "slow to import; only a server opens the store",
@@ -94,6 +97,7 @@ LATE_STANDARD = {
 
 # Functions whose body is run elsewhere, so that their imports must be inside: KFP's lightweight components.
 COMPONENT_DECORATORS = ("dsl.component", "component", "step")
+COPIED_FUNCTIONS = (("lightship.demo.delivery", "call"),)  # KFP copies these into components
 
 # What must not be loaded once `import lightship.app` is done: the start path stays short.
 NOT_AT_START = ("kfp", "sklearn", "numpy", "pandas", "rich", "alembic", "aiohttp", "cryptography", "celpy", "psycopg")
