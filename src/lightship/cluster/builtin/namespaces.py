@@ -1,0 +1,68 @@
+"""Furnishes every namespace with its service accounts and the certificate by which Pods know the API server.
+
+``builtin`` builds me; I call ``client``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lightship.cluster.builtin import names
+from lightship.cluster.builtin.deps import Deps
+from lightship.kube import objects
+from lightship.kube.objects import Key, Object
+from lightship.kube.resources import CONFIGMAPS, NAMESPACES, SERVICE_ACCOUNTS
+from lightship.runtime import apply
+from lightship.runtime.controller import DONE, Controller, Result, Watch
+
+NAME = "namespace-furnisher"
+
+
+def furniture(namespace: str, ca_pem: str) -> list[Object]:
+    """What belongs into a namespace."""
+    accounts: list[Object] = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+        for name in names.SERVICE_ACCOUNT_NAMES]
+    if not ca_pem:
+        return accounts
+    return [*accounts, {"apiVersion": "v1", "kind": "ConfigMap",
+                        "metadata": {"name": names.ROOT_CA_CONFIG_MAP, "namespace": namespace},
+                        "data": {"ca.crt": ca_pem}}]
+
+
+class Namespaces:
+    """The pass: observe, decide, apply."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._namespaces = deps.manager.informer(NAMESPACES)
+        self._kept = {"ServiceAccount": (SERVICE_ACCOUNTS, deps.manager.informer(SERVICE_ACCOUNTS)),
+                      "ConfigMap": (CONFIGMAPS, deps.manager.informer(CONFIGMAPS))}
+        self._client = deps.manager.client_for(NAME)
+        self._ca_pem = deps.ca_pem
+
+    async def reconcile(self, key: Key) -> Result:
+        namespace = self._namespaces.get(key)
+        if namespace is None or objects.deleting(namespace):
+            return DONE
+        for wanted in furniture(key.name, self._ca_pem):
+            resource, informer = self._kept[wanted["kind"]]
+            there = informer.get(objects.key(wanted))
+            if there is not None and objects.deleting(there):
+                continue
+            informer.observe(await apply.ensure(self._client, resource, wanted, there))
+        return DONE
+
+
+def _furnished(obj: Object) -> Iterable[Key]:
+    """The namespace of a piece of furniture that somebody changed or took away."""
+    if objects.name(obj) in (*names.SERVICE_ACCOUNT_NAMES, names.ROOT_CA_CONFIG_MAP):
+        return (Key("", objects.namespace(obj)),)
+    return ()
+
+
+def controller(deps: Deps) -> Controller:
+    return Controller(
+        name=NAME, reconciler=Namespaces(deps), workers=2,
+        watches=(Watch(resource=NAMESPACES), Watch(resource=SERVICE_ACCOUNTS, keys=_furnished),
+                 Watch(resource=CONFIGMAPS, keys=_furnished)),
+    )

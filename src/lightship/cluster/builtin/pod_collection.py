@@ -1,0 +1,85 @@
+"""Clears away Pods that nobody else will: of nodes that are no more, and finished ones beyond a limit.
+
+``builtin`` builds me; I call ``client``. A finished Pod that something holds (a finalizer) is left to its keeper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from lightship import errors
+from lightship.cluster.builtin import pods
+from lightship.cluster.builtin.deps import Deps
+from lightship.kube import objects
+from lightship.kube.objects import Key, Object
+from lightship.kube.resources import NODES, PODS
+from lightship.lib import tasks
+from lightship.runtime.controller import DONE, Controller, Result, Watch
+
+NAME = "pod-garbage-collector"
+LIMIT_FINISHED_PODS = 1000
+LIMIT_WRITES_AT_ONCE = 16
+ALL = Key("", "pods")
+
+
+def decide(found: Sequence[Object], node_names: frozenset[str], limit: int = LIMIT_FINISHED_PODS) -> list[Object]:
+    """The Pods to delete at once, without grace: nobody would end them otherwise."""
+    lost = [pod for pod in found if _lost(pod, node_names)]
+    finished = [pod for pod in found
+                if pods.finished(pod) and not objects.deleting(pod) and not objects.finalizers(pod)
+                and not _lost(pod, node_names)]
+    finished.sort(key=lambda pod: (pods.created(pod), objects.key(pod)))
+    return lost + finished[:max(0, len(finished) - limit)]
+
+
+def _lost(pod: Object, node_names: frozenset[str]) -> bool:
+    node = objects.spec(pod).get("nodeName")
+    if node:
+        return node not in node_names
+    return objects.deleting(pod) and not objects.finalizers(pod)
+
+
+class PodCollection:
+    """The pass: observe, decide, apply."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._pods = deps.manager.informer(PODS)
+        self._nodes = deps.manager.informer(NODES)
+        self._client = deps.manager.client_for(NAME)
+
+    async def reconcile(self, key: Key) -> Result:
+        there = frozenset(objects.name(node) for node in self._nodes.list())
+        doomed = decide(self._pods.list(), there)
+        unknown = {str(objects.spec(pod).get("nodeName") or "") for pod in doomed} - there - {""}
+        doubtful = {name for name in unknown if await self._exists(name)}
+        works = [partial(self._delete, pod) for pod in doomed if objects.spec(pod).get("nodeName") not in doubtful]
+        await tasks.each(works, at_once=LIMIT_WRITES_AT_ONCE)
+        return DONE
+
+    async def _exists(self, node: str) -> bool:
+        """Whether the cache is only behind."""
+        try:
+            await self._client.get(NODES, node)
+        except errors.NotFound:
+            return False
+        return True
+
+    async def _delete(self, pod: Object) -> None:
+        try:
+            await self._client.delete(PODS, objects.key(pod), uid=objects.uid(pod), grace_seconds=0)
+        except (errors.NotFound, errors.Conflict):
+            return
+
+
+def _ended(pod: Object) -> Iterable[Key]:
+    return (ALL,) if pods.finished(pod) or objects.deleting(pod) else ()
+
+
+def _always(obj: Object) -> Iterable[Key]:
+    return (ALL,)
+
+
+def controller(deps: Deps) -> Controller:
+    return Controller(name=NAME, reconciler=PodCollection(deps), workers=1,
+                      watches=(Watch(resource=PODS, keys=_ended), Watch(resource=NODES, keys=_always)))
