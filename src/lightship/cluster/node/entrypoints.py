@@ -69,7 +69,8 @@ class Running:
     """A running entrypoint, with the face of a process."""
 
     def __init__(self, entrypoint: Entrypoint, context: EntrypointContext) -> None:
-        self._task = asyncio.create_task(self._run(entrypoint, context))
+        self._work: asyncio.Future[int] = asyncio.ensure_future(entrypoint(context))
+        self._task = asyncio.create_task(self._run(context))
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self._task)
@@ -84,8 +85,7 @@ class Running:
         if not self._task.done():
             self._work.cancel()
 
-    async def _run(self, entrypoint: Entrypoint, context: EntrypointContext) -> Exit:
-        self._work: asyncio.Future[int] = asyncio.ensure_future(entrypoint(context))
+    async def _run(self, context: EntrypointContext) -> Exit:
         try:
             return Exit(code=int(await self._work))
         except asyncio.CancelledError:

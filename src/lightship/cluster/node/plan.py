@@ -25,6 +25,8 @@ IMAGE_USER = 1000
 _INTERPRETER_SETTINGS = re.compile(r"(PYTHON|LD_|MALLOC_|GLIBC_|LC_|LANG\Z|LANGUAGE\Z|ASAN_)")
 _BASE_LANG = "C.UTF-8"
 _DNS_LABEL_LIMIT = 63
+GRACE_SECONDS = 30.0
+"""How long a container has between SIGTERM and SIGKILL, where the Pod does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ def phase(view: PodView, policy: str) -> str:
         return "Failed" if view.over else "Running"
     if not view.initialized:
         failed = [c for c in view.init if c.terminated is not None and not c.succeeded]
-        return "Failed" if failed and (policy == "Never" or view.over) else "Pending"
+        return "Failed" if view.over or (failed and policy == "Never") else "Pending"
     running = [c for c in view.main if c.running_since is not None]
     waiting = [c for c in view.main if c.running_since is None and c.terminated is None]
     if view.over or (not running and not waiting and policy != "Always"):

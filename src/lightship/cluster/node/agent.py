@@ -1,0 +1,321 @@
+"""The node agent: runs the Pods that are bound to this node as processes of this machine.
+
+``app`` makes me and wires my ``logs`` to the API server; I watch Pods through ``client`` and give each a
+``Supervisor``. I also keep the Node object and its Lease. Nothing of a former life is adopted: a Pod that had started
+before is failed with ``NodeRestarted``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightship import errors
+from lightship.client.client import Client, Selection
+from lightship.cluster.node import (
+    catalogue,
+    cgroups,
+    isolation,
+    layout,
+    logs,
+    node_object,
+    plan,
+    pod_status,
+    variables,
+    volumes,
+)
+from lightship.cluster.node.addresses import Addresses
+from lightship.cluster.node.entrypoints import Entrypoint
+from lightship.cluster.node.environments import Environments
+from lightship.cluster.node.errors import ZygoteError
+from lightship.cluster.node.logs import LogQuery
+from lightship.cluster.node.processes import Zygote, Zygotes
+from lightship.cluster.node.runner import Machinery, bare_key
+from lightship.cluster.node.status_writer import StatusWriter
+from lightship.cluster.node.supervisor import Services, Supervisor, confirm_deletion
+from lightship.cluster.node.tokens import ServiceAccountTokens
+from lightship.kube import objects
+from lightship.kube.objects import Key, Object
+from lightship.kube.resources import CONFIGMAPS, LEASES, NAMESPACES, NODES, PODS
+from lightship.lib import tasks
+from lightship.lib.clock import Clock
+from lightship.runtime.events import Recorder
+from lightship.runtime.informer import Informer
+
+MAX_PODS = 110
+STARTS_PER_CPU = 4
+
+_OVER = ("Succeeded", "Failed")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeOptions:
+    """Where the node keeps its things and what it offers. ``api_host`` and ``api_port`` are what Pods are told."""
+
+    directory: Path
+    name: str = field(default_factory=lambda: socket.gethostname().lower())
+    max_pods: int = MAX_PODS
+    api_host: str = ""
+    api_port: int = 0
+    base_python: str = ""
+    """The interpreter of plain ``python:`` images; the server's own base for the empty string."""
+    isolate: bool = True
+    """False gives up namespaces even where they can be had."""
+
+
+class Node:
+    """One node. ``start`` returns when it can run Pods."""
+
+    def __init__(self, options: NodeOptions, client: Client, entrypoints: Mapping[str, Entrypoint],
+                 clock: Clock) -> None:
+        self._options = options
+        self._client = client
+        self._entrypoints = entrypoints
+        self._clock = clock
+        self._supervisors: dict[str, Supervisor] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks = tasks.Tasks(f"node {options.name}")
+        self._zygotes = Zygotes(clock.monotonic)
+        self._environments = Environments(options.directory / "environments", options.base_python)
+        self._pods = Informer(client, PODS, Selection(fields=f"spec.nodeName={options.name}"), clock)
+        self._catalogue = Informer(client, CONFIGMAPS, Selection(
+            namespace=catalogue.CONFIG_MAP_NAMESPACE, fields=f"metadata.name={catalogue.CONFIG_MAP_NAME}"), clock)
+        self._memory: cgroups.MemoryGroups | None = None
+        self._services: Services | None = None
+        self._stopped = False
+        self.isolation = isolation.Isolation(available=False, reason="not started")
+
+    @property
+    def name(self) -> str:
+        return self._options.name
+
+    async def start(self) -> None:
+        """Looks at the machine, registers the Node, and begins to run its Pods."""
+        directory = self._options.directory
+        for part in ("pods", "environments", "volumes", "root"):
+            (directory / part).mkdir(parents=True, exist_ok=True)
+            (directory / part).chmod(0o700)
+        self._environments.sweep()
+        survey = layout.survey()
+        self.isolation = await self._probe(survey)
+        self._memory = cgroups.MemoryGroups(hashlib.sha256(str(directory).encode()).hexdigest()[:12])
+        self._memory.sweep()
+        found = node_object.machine()
+        resources = node_object.capacity(found, self._options.max_pods)
+        self._services = self._make_services(survey, self._memory, found.cpus, resources)
+        await self._register(found, resources)
+        await self._catalogue.start()
+        await self._pods.start()
+        await self._catalogue.synced.wait()
+        await self._pods.synced.wait()
+        self._sweep_directories()
+        self._pods.subscribe(self._changed)
+        self._tasks.spawn(self._heartbeat(), name="lease")
+
+    async def stop(self) -> None:
+        """Ends every Pod's processes and everything that I started. The next start fails what ran."""
+        self._stopped = True
+        await self._pods.stop()
+        await self._catalogue.stop()
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await self._tasks.close()
+        await self._environments.close()
+        await self._zygotes.stop()
+        if self._memory is not None:
+            self._memory.close()
+
+    async def logs(self, key: Key, query: LogQuery | Mapping[str, str]) -> AsyncIterator[bytes]:
+        """A container's log, as ``pods/log`` answers it. Raises ``errors.NotFound``, ``errors.BadRequest``."""
+        if not isinstance(query, LogQuery):
+            query = logs.parse_query(query, self._clock.now())
+        pod = self._pods.get(key)
+        if pod is None:
+            raise errors.NotFound(f'pods "{key.name}" not found')
+        container = _container_name(pod, query.container)
+        supervisor = self._supervisors.get(objects.uid(pod))
+        live = supervisor.live_log(container) if supervisor is not None and not query.previous else None
+        directory = self._pod_directory(pod) / "logs" / container
+        paths = sorted(directory.glob("*.log"), key=lambda path: int(path.stem))
+        wanted = 2 if query.previous else 1
+        if len(paths) < wanted:
+            if query.previous:
+                raise errors.BadRequest(f'previous terminated container "{container}" in pod "{key.name}" not found')
+            reason = supervisor.waiting_reason(container) if supervisor is not None else "it never ran"
+            raise errors.BadRequest(f'container "{container}" in pod "{key.name}" is waiting to start: {reason}')
+        async for block in logs.read(paths[-wanted], live, query):
+            yield block
+
+    def zygote_pids(self) -> list[int]:
+        """For measurements and tests."""
+        return self._zygotes.pids()
+
+    def _pod_directory(self, pod: Object) -> Path:
+        return self._options.directory / "pods" / objects.uid(pod)
+
+    async def _probe(self, survey: layout.Survey) -> isolation.Isolation:
+        if not self._options.isolate:
+            return isolation.Isolation(available=False, reason="switched off by an option")
+        if not sys.platform.startswith("linux"):
+            return isolation.Isolation(available=False, reason=f"there are no namespaces on {sys.platform}")
+        host = self._environments.host
+        try:
+            zygote: Zygote = await self._zygotes.get(bare_key(host))
+        except ZygoteError as error:
+            return isolation.Isolation(available=False, reason=str(error))
+        return await isolation.probe(zygote, survey, host.directories[0])
+
+    def _make_services(self, survey: layout.Survey, memory: cgroups.MemoryGroups, cpus: int,
+                       resources: dict[str, str]) -> Services:
+        directory = self._options.directory
+        machinery = Machinery(
+            clock=self._clock, zygotes=self._zygotes, environments=self._environments, isolation=self.isolation,
+            survey=survey, memory=memory, entrypoints=self._entrypoints, pods_directory=directory / "pods",
+            root_mountpoint=directory / "root", starts=asyncio.Semaphore(STARTS_PER_CPU * cpus))
+        tokens = ServiceAccountTokens(self._client, self._clock)
+        source = volumes.VolumeSource(
+            client=self._client, pods_directory=directory / "pods", claims_directory=directory / "volumes",
+            token=tokens.get, memory_volumes=self.isolation.available)
+        return Services(
+            client=self._client, machinery=machinery, volume_source=source, addresses=Addresses(str(directory)),
+            recorder=Recorder(self._client, "lightship-node", self._clock), surroundings=self._surroundings,
+            allocatable=resources)
+
+    def _surroundings(self, sources: variables.Sources) -> plan.Surroundings:
+        key = Key(catalogue.CONFIG_MAP_NAMESPACE, catalogue.CONFIG_MAP_NAME)
+        return plan.Surroundings(sources=sources, image_catalogue=self._catalogue.get(key),
+                                 api_host=self._options.api_host, api_port=self._options.api_port)
+
+    async def _register(self, found: node_object.Machine, resources: Mapping[str, str]) -> None:
+        assert self._memory is not None
+        try:
+            await self._client.create(NODES, node_object.make(self.name))
+        except errors.AlreadyExists:
+            _log.debug("the node was registered before", extra={"node": self.name})
+        status = node_object.status(found, resources, self.isolation, self._memory.available, self._clock.now())
+        await self._client.patch(NODES, Key("", self.name), {"status": status}, subresource="status")
+
+    async def _heartbeat(self) -> None:
+        while True:
+            try:
+                await self._renew()
+            except errors.LightshipError as error:
+                _log.warning("could not renew the node's lease", extra={"node": self.name, "error": str(error)})
+            await self._clock.sleep(node_object.RENEW_SECONDS)
+
+    async def _renew(self) -> None:
+        lease = node_object.lease(self.name, self._clock.now())
+        try:
+            await self._client.patch(LEASES, objects.key(lease), {"spec": lease["spec"]})
+            return
+        except errors.NotFound:
+            _log.debug("the node's lease is made anew", extra={"node": self.name})
+        try:
+            await self._client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace",
+                                                   "metadata": {"name": node_object.LEASE_NAMESPACE}})
+        except errors.AlreadyExists:
+            _log.debug("the namespace of leases is there")
+        await self._client.create(LEASES, lease)
+
+    def _sweep_directories(self) -> None:
+        """Removes the directories of Pods that the API no longer has."""
+        known = {objects.uid(pod) for pod in self._pods.list()}
+        for path in (self._options.directory / "pods").iterdir():
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _changed(self, old: Object | None, new: Object | None) -> None:
+        """A Pod of mine has come, changed or gone."""
+        if self._stopped:
+            return
+        if new is None:
+            assert old is not None
+            self._gone(old)
+            return
+        uid = objects.uid(new)
+        if uid in self._supervisors:
+            self._supervisors[uid].observe(new)
+            return
+        if uid in self._running:
+            return  # it has ended and is being put away; its deletion is looked at after that
+        over = objects.status(new).get("phase") in _OVER
+        if over and not objects.deleting(new):
+            return
+        self._running[uid] = self._tasks.spawn(self._run(new, over), name=str(objects.key(new)))
+
+    def _gone(self, pod: Object) -> None:
+        uid = objects.uid(pod)
+        if uid in self._supervisors:
+            self._supervisors[uid].vanish()
+        elif uid not in self._running:
+            self._tasks.spawn(asyncio.to_thread(shutil.rmtree, self._pod_directory(pod), True))
+
+    async def _run(self, pod: Object, over: bool) -> None:
+        """One Pod to its end, and what its end asks for."""
+        uid = objects.uid(pod)
+        try:
+            if not over and (self._pod_directory(pod) / "logs").exists():
+                await self._give_up(pod)
+            elif not over:
+                assert self._services is not None
+                supervisor = self._supervisors[uid] = Supervisor(pod, self._services)
+                try:
+                    await supervisor.run()
+                finally:
+                    del self._supervisors[uid]
+            current = self._pods.get(objects.key(pod))
+            if current is None or objects.uid(current) != uid:
+                await asyncio.to_thread(shutil.rmtree, self._pod_directory(pod), True)
+            elif objects.deleting(current):
+                await confirm_deletion(self._client, current)
+        finally:
+            del self._running[uid]
+        self._look_again(pod)
+
+    def _look_again(self, pod: Object) -> None:
+        """A deletion that came while the Pod was being put away."""
+        current = self._pods.get(objects.key(pod))
+        if current is not None and objects.uid(current) == objects.uid(pod) and objects.deleting(current) \
+                and not objects.deleting(pod):
+            self._changed(None, current)
+
+    async def _give_up(self, pod: Object) -> None:
+        """A Pod whose processes died with the former life of this node."""
+        def render() -> dict[str, Any]:
+            return pod_status.failed(pod, pod_status.NODE_RESTARTED,
+                                     "The node's process was restarted, and the Pod's processes ended with it",
+                                     self._clock.now())
+
+        writer = StatusWriter(self._client, self._clock, pod, render)
+        writer.mark(urgent=True)
+        task = asyncio.create_task(writer.run())
+        try:
+            await writer.flush()
+        finally:
+            await tasks.cancel(task)
+
+
+def _container_name(pod: Object, asked: str) -> str:
+    names = [container["name"] for container in plan.containers(pod)]
+    every = [*names, *(container["name"] for container in plan.init_containers(pod))]
+    default = (objects.meta(pod).get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
+    name = asked or default or (names[0] if len(names) == 1 else "")
+    if not name:
+        raise errors.BadRequest(f"a container name must be specified for pod {objects.name(pod)}, choose one of: "
+                                f"[{' '.join(names)}]")
+    if name not in every:
+        raise errors.BadRequest(f"container {name} is not valid for pod {objects.name(pod)}")
+    return str(name)
+
+

@@ -1,0 +1,349 @@
+"""Starts one container: environment, root, process or entrypoint, log. ``supervisor`` calls me.
+
+I turn a ``ContainerPlan`` into a running thing and hide which of the ways it took: forked from a warm interpreter,
+executed in a sandbox, executed without one, or a function of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from lightship.cluster.node import components, entrypoints, layout, plan, processes
+from lightship.cluster.node import volumes as pod_volumes
+from lightship.cluster.node.cgroups import MemoryGroup, MemoryGroups
+from lightship.cluster.node.environments import BuildError, Built, Environments
+from lightship.cluster.node.errors import ConfigError, ImageError, StartError, ZygoteError
+from lightship.cluster.node.isolation import Isolation
+from lightship.cluster.node.logs import ContainerLog
+from lightship.cluster.node.plan import ContainerPlan
+from lightship.cluster.node.processes import Exit, Process, Request, ZygoteKey, Zygotes
+from lightship.kube import objects
+from lightship.kube.objects import Object
+from lightship.lib.clock import Clock
+
+TERMINATION_MESSAGE_LIMIT_BYTES = 4096
+_READ_BYTES = 64 * 1024
+_LIGHTSHIP_PATH = "/opt/lightship"
+
+
+class Handle(Protocol):
+    """A running container, whatever it is."""
+
+    async def wait(self) -> Exit: ...
+
+    def signal(self, number: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machinery:
+    """What every container of a node shares."""
+
+    clock: Clock
+    zygotes: Zygotes
+    environments: Environments
+    isolation: Isolation
+    survey: layout.Survey
+    memory: MemoryGroups
+    entrypoints: Mapping[str, entrypoints.Entrypoint]
+    pods_directory: Path
+    root_mountpoint: Path
+    starts: asyncio.Semaphore
+    """Bounds how many containers are between fork and first instruction, so that a hundred at once do not flood."""
+
+
+@dataclass(eq=False)
+class Started:
+    """One life of one container."""
+
+    handle: Handle
+    log: ContainerLog
+    env: Mapping[str, str]
+    drained: asyncio.Future[None]
+    """Done when the output has ended and all of it is in the log."""
+    termination_file: Path | None = None
+    group: MemoryGroup | None = None
+    process: Process | None = field(default=None)
+
+    async def execute(self, argv: tuple[str, ...], sink: Callable[[bytes], None]) -> Exit:
+        """Runs a command in the container and gives ``sink`` its output."""
+        if self.process is None:
+            return Exit(code=126, error="commands cannot be run in a built-in container")
+        reader = _Output(sink)
+        try:
+            result = await self.process.execute(argv, reader.write_end)
+        finally:
+            reader.close_write_end()
+            await reader.done
+        return result
+
+    def termination_message(self) -> str:
+        if self.termination_file is None:
+            return ""
+        with contextlib.suppress(OSError), self.termination_file.open("rb") as stream:
+            return stream.read(TERMINATION_MESSAGE_LIMIT_BYTES).decode(errors="replace")
+        return ""
+
+    def oom_killed(self) -> bool:
+        return self.group is not None and self.group.oom_killed()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """What one start of one container depends on besides its plan."""
+
+    pod: Object
+    container: Mapping[str, Any]
+    restarts: int
+    volumes: Mapping[str, pod_volumes.Volume]
+    service_account: pod_volumes.Volume | None
+    pod_ip: str
+    wait_for: Callable[[str], Awaitable[entrypoints.ContainerExit]]
+
+
+class BuildFailed(StartError):
+    """What the container itself would have installed cannot be installed: it fails as it would have by itself."""
+
+    def __init__(self, message: str, log: ContainerLog) -> None:
+        super().__init__("Error", message)
+        self.log = log
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a process is to run and what takes its output."""
+
+    built: Built
+    zygote: processes.Zygote
+    log: ContainerLog
+
+
+class Runner:
+    """Starts containers on one node."""
+
+    def __init__(self, machinery: Machinery) -> None:
+        self._machinery = machinery
+
+    async def start(self, made: ContainerPlan, occasion: Occasion) -> Started:
+        """Starts it; returns once its program runs. Raises ``StartError``."""
+        log = ContainerLog(log_path(self._machinery.pods_directory, objects.uid(occasion.pod), made.name,
+                                    occasion.restarts), self._machinery.clock.now)
+        try:
+            if made.entrypoint:
+                return self._start_entrypoint(made, occasion, log)
+            return await self._start_process(made, occasion, log)
+        except BaseException as error:
+            if not isinstance(error, BuildFailed):
+                log.close()
+            raise
+
+    def _start_entrypoint(self, made: ContainerPlan, occasion: Occasion, log: ContainerLog) -> Started:
+        entrypoint = self._machinery.entrypoints.get(made.entrypoint)
+        if entrypoint is None:
+            known = ", ".join(sorted(self._machinery.entrypoints)) or "none"
+            raise ImageError(f'there is no built-in entrypoint "{made.entrypoint}" (there are: {known})')
+        mounts = {mount.path: mount_source(mount, occasion.volumes) for mount in made.mounts}
+        context = entrypoints.EntrypointContext(
+            pod=occasion.pod, container=occasion.container, arguments=made.arguments or made.argv, env=made.env,
+            mounts=mounts, write=log.write, wait_for=occasion.wait_for)
+        drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        drained.set_result(None)
+        return Started(handle=entrypoints.Running(entrypoint, context), log=log, env=made.env, drained=drained)
+
+    async def _start_process(self, made: ContainerPlan, occasion: Occasion, log: ContainerLog) -> Started:
+        built = await self._environment(made, log)
+        key, warm = await self._zygote_key(made, built)
+        zygote = await self._zygote(key)
+        if warm and zygote.problem:
+            zygote, warm = await self._zygote(bare_key(self._machinery.environments.host)), False
+        if not warm:
+            made = replace(made, component=None)
+        async with self._machinery.starts:
+            return await self._spawn(made, occasion, _Place(built=built, zygote=zygote, log=log))
+
+    async def _spawn(self, made: ContainerPlan, occasion: Occasion, place: _Place) -> Started:
+        built, zygote, log = place.built, place.zygote, place.log
+        directory = self._machinery.pods_directory / objects.uid(occasion.pod) / "containers" / made.name
+        prepare_scratch(directory, made.run_as)
+        group = self._memory_group(made, occasion)
+        env = {"PATH": built.path, **made.env}
+        if not self._machinery.isolation.available:
+            env |= {"HOME": str(directory / "home"), "TMPDIR": str(directory / "tmp")}
+        if made.with_lightship:
+            env["PYTHONPATH"] = _LIGHTSHIP_PATH
+        request = Request(
+            sandbox=self._sandbox(made, occasion, built, directory), env=env, workdir=made.workdir,
+            argv=() if made.component else made.argv, component=_component_call(made) if made.component else None,
+            user=self._user(made), no_new_privileges=made.no_new_privileges,
+            cgroup_procs=(group.procs,) if group else ())
+        output = _Output(log.write, owner=made.run_as.uid if made.run_as and request.user else None)
+        name = f"{objects.uid(occasion.pod)}/{made.name}/{occasion.restarts}"
+        try:
+            process = zygote.spawn(name, request, output.write_end)
+        except ZygoteError as error:
+            raise StartError("CreateContainerError", str(error)) from error
+        finally:
+            output.close_write_end()
+        try:
+            started = await process.started
+        except asyncio.CancelledError:
+            process.kill()
+            raise
+        if not started:
+            await process.wait()
+            if group is not None:
+                group.remove()
+            raise StartError("RunContainerError" if process.error else "StartError",
+                             f"failed to start container: {process.error or 'its fork server ended'}")
+        return Started(handle=process, log=log, env=env, drained=output.done, process=process, group=group,
+                       termination_file=directory / "termination-log")
+
+    async def _environment(self, made: ContainerPlan, log: ContainerLog) -> Built:
+        try:
+            return await self._machinery.environments.get(made.environment)
+        except BuildError as error:
+            if made.installs_own:
+                log.write(f"{error}\n".encode())
+                raise BuildFailed(str(error), log) from error
+            raise
+
+    async def _zygote_key(self, made: ContainerPlan, built: Built) -> tuple[ZygoteKey, bool]:
+        if made.component is None or (made.run_as is not None and made.run_as.uid):
+            return bare_key(self._machinery.environments.host), False
+        environment = (("LANG", "C.UTF-8"), ("PATH", built.path), ("_KFP_RUNTIME", "true"))
+        return ZygoteKey(python=built.python, preload=components.PRELOAD, environment=environment), True
+
+    async def _zygote(self, key: ZygoteKey) -> processes.Zygote:
+        try:
+            return await self._machinery.zygotes.get(key)
+        except ZygoteError as error:
+            raise StartError("CreateContainerError", str(error)) from error
+
+    def _memory_group(self, made: ContainerPlan, occasion: Occasion) -> MemoryGroup | None:
+        if not made.memory_limit_bytes or not self._machinery.memory.available:
+            return None
+        name = f"{objects.uid(occasion.pod)}-{made.name}-{occasion.restarts}"
+        return self._machinery.memory.make(name, made.memory_limit_bytes)
+
+    def _user(self, made: ContainerPlan) -> Mapping[str, Any] | None:
+        if made.run_as is None or not self._machinery.isolation.users:
+            return None
+        return {"uid": made.run_as.uid, "gid": made.run_as.gid, "groups": list(made.run_as.groups)}
+
+    def _sandbox(self, made: ContainerPlan, occasion: Occasion, built: Built,
+                 directory: Path) -> Mapping[str, Any] | None:
+        isolation = self._machinery.isolation
+        if not isolation.available:
+            if made.mounts:
+                raise ConfigError(f'container "{made.name}" mounts volumes, and this node cannot: {isolation.reason}',
+                                  remedy="Allow unprivileged user namespaces, or run the server as root")
+            return None
+        mounts, memory = bind_mounts(made, occasion)
+        mounts.append(layout.Mount(source=str(directory / "termination-log"), target=made.termination_message_path))
+        if made.with_lightship:
+            package = Path(__file__).parents[2]
+            mounts.append(layout.Mount(source=str(package), target=f"{_LIGHTSHIP_PATH}/lightship", read_only=True))
+        run_as = made.run_as or plan.RunAs()
+        return layout.sandbox_of(layout.Root(
+            survey=self._machinery.survey, mountpoint=str(self._machinery.root_mountpoint),
+            environment=built.directories, scratch=str(directory), volumes=tuple(mounts), tmpfs=memory,
+            identity=layout.Identity(hostname=plan.hostname(occasion.pod), pod_ip=occasion.pod_ip, uid=run_as.uid,
+                                     gid=run_as.gid, hosts=_host_aliases(occasion.pod)),
+            user_namespace=isolation.user_namespace))
+
+
+def log_path(pods_directory: Path, uid: str, container: str, restarts: int) -> Path:
+    return pods_directory / uid / "logs" / container / f"{restarts}.log"
+
+
+def mount_source(mount: plan.VolumeMount, made: Mapping[str, pod_volumes.Volume]) -> str:
+    volume = made.get(mount.volume)
+    if volume is None:
+        raise ConfigError(f'the volume mount "{mount.volume}" names no volume of the Pod')
+    return pod_volumes.sub_path(volume.path, mount.sub_path) if mount.sub_path else volume.path
+
+
+def bind_mounts(made: ContainerPlan, occasion: Occasion) -> tuple[list[layout.Mount], dict[str, int]]:
+    """The container's volume mounts: binds, and those that are memory by their path."""
+    binds: list[layout.Mount] = []
+    memory: dict[str, int] = {}
+    for mount in made.mounts:
+        source = mount_source(mount, occasion.volumes)
+        volume = occasion.volumes[mount.volume]
+        if not volume.path:
+            memory[mount.path] = volume.size_bytes
+        else:
+            read_only = mount.read_only or volume.read_only
+            binds.append(layout.Mount(source=source, target=mount.path, read_only=read_only))
+    own = {mount.path for mount in made.mounts}
+    if occasion.service_account is not None and pod_volumes.SERVICE_ACCOUNT_PATH not in own:
+        binds.append(layout.Mount(source=occasion.service_account.path, target=pod_volumes.SERVICE_ACCOUNT_PATH,
+                                  read_only=True))
+    return binds, memory
+
+
+def prepare_scratch(directory: Path, run_as: plan.RunAs | None) -> None:
+    """The container's own directories on disk, fresh in each life but for what /tmp and the home already held."""
+    for name, mode in (("home", 0o755), ("tmp", 0o1777)):
+        path = directory / name
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(mode)
+    message = directory / "termination-log"
+    message.write_bytes(b"")
+    message.chmod(0o666)
+    if run_as is not None and run_as.uid and os.geteuid() == 0:
+        os.chown(directory / "home", run_as.uid, run_as.gid)
+
+
+def bare_key(host: Built) -> ZygoteKey:
+    """The fork server for plain commands."""
+    return ZygoteKey(python=host.python, environment=(("LANG", "C.UTF-8"), ("PATH", host.path)))
+
+
+def _component_call(made: ContainerPlan) -> Mapping[str, Any]:
+    assert made.component is not None
+    return {"source": made.component.source, "args": list(made.arguments)}
+
+
+def _host_aliases(pod: Object) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    aliases = objects.spec(pod).get("hostAliases") or ()
+    return tuple((alias["ip"], tuple(alias.get("hostnames") or ())) for alias in aliases)
+
+
+class _Output:
+    """A pipe whose other end a container holds; what comes goes to ``sink``, on the event loop."""
+
+    def __init__(self, sink: Callable[[bytes], None], owner: int | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sink = sink
+        self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._read_end, False)
+        if owner:
+            os.fchown(self.write_end, owner, -1)  # so that the program may open /dev/stdout by its name
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(self._read_end, self._ready)
+
+    def close_write_end(self) -> None:
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
+
+    def _ready(self) -> None:
+        try:
+            data = os.read(self._read_end, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if data:
+            self._sink(data)
+            return
+        self._loop.remove_reader(self._read_end)
+        os.close(self._read_end)
+        if not self.done.done():
+            self.done.set_result(None)

@@ -1,0 +1,287 @@
+"""One Pod from its start to its end. ``agent`` makes me for each Pod that is bound to this node and runs me as a task.
+
+I make volumes, run init containers in order and then all containers (each a ``ContainerLife``), keep the ``PodView``
+and its writer, and end everything when the Pod is deleted, has been active too long, or the node stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightship import errors
+from lightship.client.client import Client
+from lightship.cluster.node import plan, pod_status, variables, volumes
+from lightship.cluster.node.addresses import Addresses
+from lightship.cluster.node.container_life import ContainerLife, RestartPolicy, Setting
+from lightship.cluster.node.entrypoints import ContainerExit
+from lightship.cluster.node.errors import StartError
+from lightship.cluster.node.logs import ContainerLog
+from lightship.cluster.node.pod_status import ContainerView
+from lightship.cluster.node.runner import Machinery, Occasion, Runner
+from lightship.cluster.node.status_writer import StatusWriter
+from lightship.kube import objects
+from lightship.kube.objects import Object
+from lightship.kube.resources import CONFIGMAPS, PODS, SECRETS
+from lightship.lib import tasks
+from lightship.runtime.events import Recorder
+
+PREPARE_RETRY_SECONDS = 2.0
+_SIGTERM = 15
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What supervisors share."""
+
+    client: Client
+    machinery: Machinery
+    volume_source: volumes.VolumeSource
+    addresses: Addresses
+    recorder: Recorder
+    surroundings: Callable[[variables.Sources], plan.Surroundings]
+    allocatable: dict[str, str] = field(default_factory=dict)
+
+
+class Supervisor:
+    """The life of one Pod on this node."""
+
+    def __init__(self, pod: Object, services: Services) -> None:
+        self._pod = pod
+        self._services = services
+        self._clock = services.machinery.clock
+        self._runner = Runner(services.machinery)
+        self._view = pod_status.view_of(pod)
+        self._writer = StatusWriter(services.client, self._clock, pod, self._render)
+        self._lives: dict[str, ContainerLife] = {}
+        self._volumes: dict[str, volumes.Volume] = {}
+        self._service_account: volumes.Volume | None = None
+        self._stop = asyncio.Event()
+        """Somebody wants the Pod to end."""
+        self._stopping = asyncio.Event()
+        """It is ending: nothing starts any more."""
+        self._vanished = False
+        self._background = tasks.Tasks(f"Pod {objects.key(pod)}")
+
+    @property
+    def uid(self) -> str:
+        return objects.uid(self._pod)
+
+    def observe(self, pod: Object) -> None:
+        """A newer version of the Pod."""
+        self._pod = pod
+        if objects.deleting(pod):
+            self._stop.set()
+
+    def vanish(self) -> None:
+        """The Pod is no longer in the API: end it, and write nothing."""
+        self._vanished = True
+        self._stop.set()
+
+    async def run(self) -> None:
+        """From start to end; the Pod's directory keeps its logs only."""
+        writer = asyncio.create_task(self._writer.run(), name=f"status of {objects.key(self._pod)}")
+        self._view.pod_ip = self._services.addresses.take(self.uid)
+        self._view.start_time = self._clock.now()
+        self._writer.mark()
+        if objects.deleting(self._pod):
+            self._stop.set()
+        try:
+            await self._live()
+            self._view.over = True
+            self._view.prepared = False
+            if not self._vanished:
+                self._writer.mark(urgent=True)
+                await self._writer.flush()
+        finally:
+            await self._background.close()
+            await tasks.cancel(writer)
+            self._services.addresses.give_back(self.uid)
+            await asyncio.to_thread(self._clean)
+
+    async def shut_down(self) -> None:
+        """Ends every process at once, for a node that stops."""
+        self._stopping.set()
+        for life in self._lives.values():
+            life.kill()
+        await asyncio.gather(*(life.idle.wait() for life in self._lives.values()))
+
+    def live_log(self, container: str) -> ContainerLog | None:
+        """The open log of a container that runs."""
+        life = self._lives.get(container)
+        return life.started.log if life is not None and life.started is not None else None
+
+    def waiting_reason(self, container: str) -> str:
+        """Why a container does not run."""
+        waiting = [view.waiting for view in (*self._view.init, *self._view.main) if view.name == container]
+        return waiting[0] if waiting and waiting[0] else pod_status.CREATING
+
+    def _render(self) -> dict[str, Any]:
+        return pod_status.build(self._pod, self._view, self._clock.now())
+
+    async def _live(self) -> None:
+        work = asyncio.create_task(self._work(), name=f"containers of {objects.key(self._pod)}")
+        deadline = objects.spec(self._pod).get("activeDeadlineSeconds")
+        stop = asyncio.create_task(self._stop.wait())
+        waits: set[asyncio.Task[Any]] = {work, stop}
+        if deadline is not None:
+            waits.add(asyncio.create_task(self._past(float(deadline))))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                if not stop.done():
+                    self._view.failure = (pod_status.DEADLINE_EXCEEDED,
+                                          "Pod was active on the node longer than the specified deadline")
+                await self._terminate(self._grace_seconds())
+                await tasks.cancel(work)
+            else:
+                work.result()
+        finally:
+            await self.shut_down()  # first: a life that still runs something must see its end
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _past(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+
+    def _grace_seconds(self) -> float:
+        asked = objects.meta(self._pod).get("deletionGracePeriodSeconds")
+        if asked is None:
+            asked = objects.spec(self._pod).get("terminationGracePeriodSeconds")
+        return plan.GRACE_SECONDS if asked is None else float(asked)
+
+    async def _terminate(self, grace_seconds: float, names: set[str] | None = None) -> None:
+        """SIGTERM, a wait, SIGKILL; returns when nothing runs. ``names`` limits it to some containers."""
+        if names is None:
+            self._stopping.set()
+        lives = [life for name, life in self._lives.items() if names is None or name in names]
+
+        async def all_idle() -> None:
+            await asyncio.gather(*(life.idle.wait() for life in lives))
+
+        for life in lives:
+            life.signal(_SIGTERM)
+        if grace_seconds > 0:
+            await tasks.first(all_idle, lambda: self._clock.sleep(grace_seconds))
+        for life in lives:
+            life.kill()
+        await all_idle()
+
+    async def _work(self) -> None:
+        await self._prepare()
+        sidecars: set[str] = set()
+        running: list[asyncio.Task[None]] = []
+        for container, view in zip(plan.init_containers(self._pod), self._view.init, strict=True):
+            sidecar = container.get("restartPolicy") == "Always"
+            life = self._life(container, view, init=True)
+            if sidecar:
+                sidecars.add(life.name)
+                self._background.spawn(life.run(), name=life.name)
+                await life.up.wait()
+                continue
+            await life.run()
+            if not view.succeeded:
+                return
+        self._view.initialized = True
+        for view in self._view.main:
+            view.mark_waiting(pod_status.CREATING)
+        self._writer.mark()
+        lives = [self._life(container, view, init=False)
+                 for container, view in zip(plan.containers(self._pod), self._view.main, strict=True)]
+        async with asyncio.TaskGroup() as group:
+            running += [group.create_task(life.run(), name=life.name) for life in lives]
+        if sidecars:
+            self._stopping.set()
+            await self._terminate(self._grace_seconds(), sidecars)
+
+    def _life(self, container: dict[str, Any], view: ContainerView, *, init: bool) -> ContainerLife:
+        policy: RestartPolicy = objects.spec(self._pod).get("restartPolicy") or "Always"
+        if init:
+            policy = container.get("restartPolicy") or ("Never" if policy == "Never" else "OnFailure")
+
+        async def make_plan() -> plan.ContainerPlan:
+            sources = await self._sources()
+            return plan.make(self._with_address(), container, self._services.surroundings(sources))
+
+        async def occasion(restarts: int) -> Occasion:
+            return Occasion(pod=self._with_address(), container=container, restarts=restarts, volumes=self._volumes,
+                            service_account=self._service_account, pod_ip=self._view.pod_ip, wait_for=self._wait_for)
+
+        def changed(urgent: bool) -> None:
+            self._writer.mark(urgent=urgent)
+
+        setting = Setting(container=container, policy=policy, make_plan=make_plan, occasion=occasion, changed=changed,
+                          warn=self._warn, stopping=self._stopping)
+        life = ContainerLife(view, setting, self._runner, self._clock)
+        self._lives[life.name] = life
+        return life
+
+    async def _wait_for(self, name: str) -> ContainerExit:
+        life = self._lives.get(name)
+        if life is None:
+            raise errors.NotFound(f'Pod "{objects.key(self._pod)}" has no container "{name}"')
+        return await asyncio.shield(life.over)
+
+    def _warn(self, reason: str, message: str) -> None:
+        self._background.spawn(self._services.recorder.event(self._pod, "Warning", reason, message))
+
+    async def _prepare(self) -> None:
+        """Volumes and credentials; waits, and says for what, while something is missing."""
+        while True:
+            try:
+                self._volumes = await volumes.make(self._with_address(), self._services.volume_source)
+                if self._wants_credentials():
+                    self._service_account = await volumes.service_account_volume(
+                        self._pod, self._services.volume_source)
+                self._view.prepared = True
+                return
+            except StartError as error:
+                for view in (*self._view.init, *self._view.main):
+                    view.mark_waiting(error.waiting, str(error))
+                self._writer.mark(urgent=True)
+                self._warn("FailedMount", str(error))
+            await self._clock.sleep(PREPARE_RETRY_SECONDS)
+
+    def _wants_credentials(self) -> bool:
+        automount = objects.spec(self._pod).get("automountServiceAccountToken")
+        return automount is not False and self._services.machinery.isolation.available
+
+    async def _sources(self) -> variables.Sources:
+        config_maps, secrets = variables.referred(objects.spec(self._pod))
+        namespace = objects.namespace(self._pod)
+
+        async def get(resource: Any, name: str) -> Object | None:
+            try:
+                return await self._services.client.get(resource, name, namespace)
+            except errors.NotFound:
+                return None
+
+        return variables.Sources(
+            config_maps={name: await get(CONFIGMAPS, name) for name in sorted(config_maps)},
+            secrets={name: await get(SECRETS, name) for name in sorted(secrets)},
+            allocatable=self._services.allocatable)
+
+    def _with_address(self) -> Object:
+        """The Pod with its address, which the API may not have yet."""
+        status = objects.status(self._pod) | {"podIP": self._view.pod_ip, "hostIP": self._view.host_ip}
+        return self._pod | {"status": status}
+
+    def _clean(self) -> None:
+        directory = self._services.machinery.pods_directory / self.uid
+        for name in ("volumes", "containers"):
+            shutil.rmtree(directory / name, ignore_errors=True)
+
+
+async def confirm_deletion(client: Client, pod: Object) -> None:
+    """Tells the API that nothing of a deleted Pod runs any more, which lets it go."""
+    try:
+        await client.delete(PODS, objects.key(pod), uid=objects.uid(pod), grace_seconds=0)
+    except (errors.NotFound, errors.Conflict):
+        _log.debug("a deleted Pod has gone before it was confirmed", extra={"pod": str(objects.key(pod))})
