@@ -89,19 +89,19 @@ def sandbox_of(root: Root) -> dict[str, Any]:
         else:
             mounts.append(_bind(os.path.realpath(path), path, read_only=True))
     covered = [path for path, link in root.survey.entries if not link]
-    mounts.append(_bind(f"{root.scratch}/home", HOME, read_only=False))  # first: an interpreter may lie below it
-    for path in root.environment:
-        if not any(path == top or path.startswith(top + "/") for top in covered):
-            mounts.append(_bind(path, path, read_only=True))
-            covered.append(path)
     mounts += _own_files(root.identity)
+    mounts.append(_bind(f"{root.scratch}/home", HOME, read_only=False))
     mounts.append(_bind(f"{root.scratch}/tmp", "/tmp", read_only=False))
     mounts += [{"kind": "directory", "target": "/var/tmp", "mode": 0o1777},
                {"kind": "directory", "target": "/run", "mode": 0o755}]
-    volumes = [_bind(volume.source, volume.target, read_only=volume.read_only) for volume in root.volumes]
-    volumes += [{"kind": "tmpfs", "target": target, "size_bytes": size, "mode": 0o1777}
-                for target, size in root.tmpfs.items()]
-    mounts += sorted(volumes, key=lambda entry: str(entry["target"]))
+    covered = [path for path, link in root.survey.entries if not link]
+    # Environments last among equals: an interpreter or the node's directory may lie below the home or /tmp.
+    inner = [_bind(path, path, read_only=True) for path in root.environment
+             if not any(path == top or path.startswith(top + "/") for top in covered)]
+    inner += [_bind(volume.source, volume.target, read_only=volume.read_only) for volume in root.volumes]
+    inner += [{"kind": "tmpfs", "target": target, "size_bytes": size, "mode": 0o1777}
+              for target, size in root.tmpfs.items()]
+    mounts += sorted(inner, key=lambda entry: str(entry["target"]))
     return {"root": root.mountpoint, "user_namespace": root.user_namespace, "hostname": root.identity.hostname,
             "mounts": mounts}
 
