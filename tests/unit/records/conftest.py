@@ -1,30 +1,22 @@
-"""A records database to test with: SQLite in a file, and PostgreSQL where Debian's binaries or a URL are there."""
+"""A records database to test with: SQLite in a file, and PostgreSQL where Debian's package is installed."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from lightship.records.database import Database
-from tests.unit.records import postgres
 
 
-@pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres.server(tmp_path_factory) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database that is empty."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'records.db'}"
-        return
-    with postgres.database(request.getfixturevalue("postgres_url")) as fresh:
-        yield fresh
+        return f"sqlite:///{tmp_path / 'records.db'}"
+    fresh: str = request.getfixturevalue("postgres_url")
+    return fresh
 
 
 @pytest.fixture

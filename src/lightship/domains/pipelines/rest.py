@@ -1,0 +1,87 @@
+"""What the REST routes of this room share: their dependencies, access, and reading a list request.
+
+``routes*.py`` call me; I call ``web`` and ``records``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from lightship import errors
+from lightship.artifacts.store import ObjectStore
+from lightship.domains.pipelines import parse
+from lightship.domains.pipelines.ir import Pipeline
+from lightship.kube.objects import Object
+from lightship.lib.clock import Clock
+from lightship.lib.ids import IdSource
+from lightship.records.database import Database
+from lightship.records.notices import Notices
+from lightship.web import access, filters, paging
+
+GROUP = "pipelines.kubeflow.org"
+NAME_LIMIT_CHARACTERS = 128
+DESCRIPTION_LIMIT_CHARACTERS = 10_000
+PREFIX = "/apis/v2beta1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deps:
+    """What the routes need from ``app``."""
+
+    database: Database
+    notices: Notices
+    artifacts: ObjectStore
+    clock: Clock
+    ids: IdSource
+    default_namespace: str = "default"
+    """Where things go when a client names no namespace, as KFP's single-user clients do."""
+
+
+async def allow(request: Request, verb: str, resource: str, namespace: str, name: str = "") -> None:
+    """The access review of one of this room's resources. Raises ``errors.Forbidden``."""
+    await access.review(request, access.Attributes(verb=verb, group=GROUP, resource=resource, namespace=namespace,
+                                                   name=name))
+
+
+def namespace(request: Request, deps: Deps) -> str:
+    return request.query_params.get("namespace") or deps.default_namespace
+
+
+def asked(request: Request, *scope: str) -> paging.Asked:
+    """The page, order and filter that the request asks for."""
+    query = request.query_params
+    sort, descending = paging.sort_order(query.get("sort_by", ""), "created_at")
+    return paging.Asked(page_size=query.get("page_size", ""), page_token=query.get("page_token", ""), sort=sort,
+                        descending=descending, predicates=filters.kfp(query.get("filter", "")), scope=scope)
+
+
+async def checked(spec: Object) -> Pipeline:
+    """The pipeline of a specification, checked in a worker. Raises ``InvalidPipeline`` naming the place."""
+    return await asyncio.to_thread(parse.spec, spec)
+
+
+def text(body: Object, *names: str, limit: int = NAME_LIMIT_CHARACTERS) -> str:
+    """The first of the body's fields that is there, as bounded text; empty where none is."""
+    for name in names:
+        value = body.get(name)
+        if value is None or value == "":
+            continue
+        if not isinstance(value, str):
+            raise errors.BadRequest(f'"{name}" must be a string')
+        if len(value) > limit:
+            raise errors.BadRequest(f'"{name}" has more than {limit} characters')
+        return value
+    return ""
+
+
+def child(body: Object, name: str) -> Object:
+    """The object under ``name``; empty where there is none."""
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise errors.BadRequest(f'"{name}" must be an object')
+    return value

@@ -1,0 +1,133 @@
+"""Rows as KFP's REST v2beta1 shows them, field by field as in its swagger. Pure; the routes call me.
+
+A run shows its steps twice: ``run_details.task_details`` as today's clients read them, and ``tasks`` as upstream's next
+model has them, with a type, typed inputs and outputs, and CACHED among the states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from lightship.records import pipeline_rows as states
+from lightship.records.pipeline_rows import ArtifactRow, TaskIO, TaskRow
+from lightship.records.rows import Experiment, Pipeline, PipelineVersion, Run
+
+_UNKNOWN = 2
+"""gRPC's code for an error of somebody else: a step's own failure."""
+
+
+def experiment(row: Experiment) -> dict[str, Any]:
+    return _present({
+        "experiment_id": row.id, "display_name": row.name, "description": row.description,
+        "created_at": _time(row.created_at), "namespace": row.namespace, "storage_state": row.storage_state,
+        "last_run_created_at": _time(row.last_run_created_at) or "1970-01-01T00:00:00Z"})
+
+
+def pipeline(row: Pipeline) -> dict[str, Any]:
+    return _present({
+        "pipeline_id": row.id, "name": row.name, "display_name": row.display_name, "description": row.description,
+        "created_at": _time(row.created_at), "namespace": row.namespace, "tags": row.tags})
+
+
+def version(row: PipelineVersion) -> dict[str, Any]:
+    return _present({
+        "pipeline_id": row.pipeline_id, "pipeline_version_id": row.id, "name": row.name,
+        "display_name": row.display_name, "description": row.description, "created_at": _time(row.created_at),
+        "package_url": {"pipeline_url": row.package_url} if row.package_url else None,
+        "code_source_url": row.code_source_url, "pipeline_spec": _spec(row.spec), "tags": row.tags})
+
+
+def run(row: Run, tasks: Sequence[TaskRow] | None = None) -> dict[str, Any]:
+    """A run; with its tasks where one run was asked for."""
+    reference = None
+    if row.pipeline_version_id:
+        reference = {"pipeline_id": row.pipeline_id, "pipeline_version_id": row.pipeline_version_id}
+    shape: dict[str, Any] = {
+        "experiment_id": row.experiment_id, "run_id": row.id, "display_name": row.display_name,
+        "storage_state": row.storage_state, "description": row.description,
+        "pipeline_spec": _spec(row.spec) if reference is None else None, "pipeline_version_reference": reference,
+        "runtime_config": _present({"parameters": dict(row.parameters), "pipeline_root": row.pipeline_root}),
+        "service_account": row.service_account, "created_at": _time(row.created_at),
+        "scheduled_at": _time(row.scheduled_at), "finished_at": _time(row.finished_at), "state": row.state,
+        "error": _error(row.error), "recurring_run_id": row.recurring_run_id,
+        "state_history": list(row.state_history)}
+    if tasks is not None:
+        ids = {task.path: task.task_id for task in tasks}
+        shape["run_details"] = {"task_details": [_detail(task, tasks, ids) for task in tasks]}
+        shape["tasks"] = [_task(task, ids) for task in tasks]
+    return _present(shape)
+
+
+def artifact(row: ArtifactRow, namespace: str = "") -> dict[str, Any]:
+    """An artifact of upstream's next model, with its digest and size besides."""
+    return _present({
+        "artifact_id": row.artifact_id, "name": row.name, "type": row.type_title, "uri": row.uri,
+        "namespace": namespace, "metadata": dict(row.metadata), "digest": row.digest, "size_bytes": row.size_bytes})
+
+
+def _detail(task: TaskRow, tasks: Sequence[TaskRow], ids: Mapping[str, str]) -> dict[str, Any]:
+    # Today's states have no CACHED: for its clients the step has succeeded.
+    state = states.SUCCEEDED if task.state == states.CACHED else task.state
+    return _present({
+        "run_id": task.run_id, "task_id": task.task_id, "display_name": _name(task),
+        "create_time": _time(task.created_at), "start_time": _time(task.started_at),
+        "end_time": _time(task.finished_at), "state": state, "error": _error(task.error),
+        "executor_detail": {"main_job": task.pod} if task.pod else None,
+        "inputs": _artifact_ids(task.inputs), "outputs": _artifact_ids(task.outputs),
+        "parent_task_id": ids.get(task.parent_path), "pod_name": task.pod,
+        "state_history": [{"update_time": _time(_moved_at(task)), "state": state}],
+        "child_tasks": [_present({"task_id": child.task_id, "pod_name": child.pod})
+                        for child in tasks if child.parent_path == task.path and child is not task]})
+
+
+def _task(task: TaskRow, ids: Mapping[str, str]) -> dict[str, Any]:
+    return _present({
+        "task_id": task.task_id, "run_id": task.run_id, "name": task.name, "display_name": _name(task),
+        "parent_task_id": ids.get(task.parent_path), "scope_path": task.path, "type": task.type,
+        "type_attributes": {"iteration_index": task.index} if task.index is not None else None,
+        "state": task.state, "status_metadata": {"message": task.error} if task.error else None,
+        "error": _error(task.error), "create_time": _time(task.created_at), "start_time": _time(task.started_at),
+        "end_time": _time(task.finished_at), "pods": [{"name": task.pod}] if task.pod else None,
+        "cache_fingerprint": task.cache_key, "cached_from": task.cached_from,
+        "attempt": task.attempt, "inputs": _io(task.inputs), "outputs": _io(task.outputs)})
+
+
+def _io(io: TaskIO) -> dict[str, Any]:
+    return {
+        "parameters": [{"parameter_key": key, "value": value} for key, value in io.parameters.items()],
+        "artifacts": [{"artifact_key": key, "artifacts": [artifact(row) for row in rows]}
+                      for key, rows in io.artifacts.items()]}
+
+
+def _artifact_ids(io: TaskIO) -> dict[str, Any] | None:
+    return {key: {"artifact_ids": [row.artifact_id for row in rows]} for key, rows in io.artifacts.items()} or None
+
+
+def _name(task: TaskRow) -> str:
+    return task.display_name or task.name
+
+
+def _moved_at(task: TaskRow) -> datetime:
+    return task.finished_at or task.started_at or task.created_at
+
+
+def _spec(stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A bare pipeline specification where there is no platform one, as upstream answers; both otherwise."""
+    if not stored:
+        return None
+    return stored if stored.get("platform_spec") else stored.get("pipeline_spec", stored)
+
+
+def _error(message: str) -> dict[str, Any] | None:
+    return {"code": _UNKNOWN, "message": message} if message else None
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _present(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the fields that have no value, as protobuf's JSON leaves them out."""
+    return {key: value for key, value in shape.items() if value is not None and value != ""}

@@ -1,0 +1,89 @@
+"""Serves an application on a port until it is told to stop. ``app`` calls me; I call uvicorn, imported late.
+
+The socket is bound before anything else, so that a port in use is one clear error and port 0 is known at once.
+Requests are parsed by h11: it is slower than httptools, and it alone bounds the headers of who has not said who he is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from lightship import errors
+
+STOP_LIMIT_SECONDS = 5
+KEEP_ALIVE_SECONDS = 75
+CONNECTIONS_LIMIT = 1000
+HEADERS_LIMIT_BYTES = 64 * 1024
+
+
+def bind(host: str, port: int, setting: str = "--port") -> socket.socket:
+    """A listening socket. Raises ``errors.StateError`` naming the port and the setting that changes it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        why = "is already in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise errors.StateError(f"port {port} of {host} {why}",
+                                remedy=f"Stop what uses it, or choose another with {setting} (0 takes any free one)"
+                                ) from error
+    listener.setblocking(False)
+    return listener
+
+
+class Server:
+    """One HTTP server on one socket: ``await start()``, then ``await stop()``."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        self._listener = listener
+        self.port: int = listener.getsockname()[1]
+        self._app = app
+        self._server: Any = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns once requests are answered."""
+        import uvicorn
+
+        ready = asyncio.Event()
+
+        class Quiet(uvicorn.Server):
+            """uvicorn without its own signal handlers: the process belongs to ``app``."""
+
+            @contextlib.contextmanager
+            def capture_signals(self) -> Iterator[None]:
+                yield
+
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets=sockets)
+                ready.set()
+
+        config = uvicorn.Config(
+            self._app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+            server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=STOP_LIMIT_SECONDS, limit_concurrency=CONNECTIONS_LIMIT,
+            h11_max_incomplete_event_size=HEADERS_LIMIT_BYTES)
+        self._server = Quiet(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="rest-server")
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            waiting.cancel()
+            await self._task
+
+    async def stop(self) -> None:
+        """Takes no more requests, lets the running ones end within a limit, and closes the socket."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+        self._listener.close()
