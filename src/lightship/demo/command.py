@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import signal
 import sys
 import tempfile
@@ -40,6 +39,8 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                     "trainings in parallel, a blessed model, registered, deployed, and asked through the gateway.")
     demo.add_argument("--keep", action="store_true", help="leave the platform up afterwards")
     demo.add_argument("--no-cache", dest="cache", action="store_false", help="run every step, even if nothing changed")
+    demo.add_argument("--minimum-accuracy", type=float, default=0.9, metavar="SHARE",
+                      help="what a model must reach on unseen rows to be blessed (default 0.9)")
     demo.add_argument("-o", "--output", choices=("text", "json"), default="text",
                       help="how to sum up; with json the progress goes to standard error")
     flags.add(demo)
@@ -55,12 +56,13 @@ def _demo(arguments: argparse.Namespace) -> int:
         with _platform(settings, arguments, progress_stream) as platform:
             when = datetime.now(UTC)
             run_id = submission.submit(platform, submission.Submission(
-                file=compiled, name=f"demo {when:%Y-%m-%d %H:%M:%S}", cache=arguments.cache))
+                file=compiled, name=f"demo {when:%Y-%m-%d %H:%M:%S}", cache=arguments.cache,
+                minimum_accuracy=arguments.minimum_accuracy))
             run = _watch(platform, settings, run_id, progress_stream)
             steps = progress.steps(run)
             _require_success(platform, run, steps)
             result = summary.gather(platform, run, name, steps)
-    result = dataclasses.replace(result, kept=_left_running(settings))
+    result = summary.replaced(result, kept=_left_running(settings))
     if arguments.output == "json":
         sys.stdout.write(summary.as_json(result))
     else:

@@ -4,6 +4,7 @@
 inside itself and knows nothing of this module. Annotations are read by KFP: no ``from __future__ import annotations``.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +15,10 @@ from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 SCIKIT_LEARN = "scikit-learn==1.9.1"
 """One version for the steps and the model server: a fitted model is read only by the version that wrote it."""
 
-step: Callable[..., Any] = partial(dsl.component, base_image="python:3.11", packages_to_install=[SCIKIT_LEARN])
+IMAGE = f"python:{sys.version_info.major}.{sys.version_info.minor}"
+"""This very Python's version, which is surely on this machine."""
+
+step: Callable[..., Any] = partial(dsl.component, base_image=IMAGE, packages_to_install=[SCIKIT_LEARN])
 
 
 @step()

@@ -41,7 +41,7 @@ def steps(run: Mapping[str, Any]) -> list[Step]:
     found: dict[str, list[Step]] = {}
     for task in tasks(run):
         name = base_name(task)
-        if name in STEPS:
+        if name in STEPS and task.get("type", "RUNTIME") == "RUNTIME":
             found.setdefault(name, []).append(_step(name, task))
     ordered: list[Step] = []
     for name in STEPS:

@@ -29,6 +29,7 @@ class Submission:
 
     file: Path
     name: str
+    minimum_accuracy: float
     cache: bool = True
 
 
@@ -59,7 +60,7 @@ def submit(platform: Platform, submission: Submission) -> str:
             pipeline_id, version_id = _uploaded(client, submission)
             run = client.run_pipeline(
                 experiment.experiment_id, submission.name, pipeline_id=pipeline_id, version_id=version_id,
-                params={"registry_url": platform.info.url + REGISTRY},
+                params={"registry_url": platform.info.url + REGISTRY, "minimum_accuracy": submission.minimum_accuracy},
                 enable_caching=None if submission.cache else False)
         except ApiException as error:
             raise errors.LightshipError(f"the platform refused the pipeline: {_said(error)}") from error

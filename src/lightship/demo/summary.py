@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,11 @@ def gather(platform: Platform, run: Mapping[str, Any], name: str, steps: Sequenc
         artifacts=str(Path(platform.info.dataDir) / "artifacts"),
         cached=[step.label for step in steps if step.state == progress.CACHED],
         seconds=round((ended - began), 1), kept=False)
+
+
+def replaced(summary: Summary, *, kept: bool) -> Summary:
+    """The same, once it is known whether the platform still runs."""
+    return replace(summary, kept=kept)
 
 
 def as_json(summary: Summary) -> str:

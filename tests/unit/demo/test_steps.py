@@ -123,4 +123,4 @@ def test_the_pipeline_compiles_and_caches_only_what_has_no_effect_elsewhere(tmp_
     assert {name for name, on in cached.items() if on} >= {
         "ingest", "statistics", "validate", "transform", "train", "evaluate"}
     images = {executor["container"]["image"] for executor in document["deploymentSpec"]["executors"].values()}
-    assert images == {"python:3.11"}
+    assert images == {components.IMAGE}
