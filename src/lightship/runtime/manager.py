@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from lightship.kube.resources import Resource
 from lightship.lib import clock as clocks
 from lightship.lib import tasks
 from lightship.lib.backoff import Backoff
-from lightship.runtime import informer as informers
+from lightship.runtime import informer as informer_module
 from lightship.runtime.controller import Controller, Watch
 from lightship.runtime.informer import Informer, InformerOptions, Subscriber
 from lightship.runtime.queue import RETRY_BACKOFF, Closed, WorkQueue
@@ -94,12 +94,17 @@ class Manager:
             if self._informer_client is None:
                 self._informer_client = self._client_for(INFORMERS)
             options = InformerOptions(random=self._options.random,
-                                      transform=informers.metadata_only if metadata_only else None)
+                                      transform=informer_module.metadata_only if metadata_only else None)
             found = Informer(self._informer_client, resource, selection, self._clock, options=options)
             self._informers[trimmed if metadata_only else wanted] = found
             if self._group is not None:
                 self._group.create_task(self._inform(found), name=f"informer {resource.plural}")
         return found
+
+    @property
+    def informers(self) -> Sequence[Informer]:
+        """All that have been asked for: for tests, which start them without running controllers."""
+        return tuple(self._informers.values())
 
     def add(self, controller: Controller) -> None:
         """Run ``controller`` too. Raises ``ValueError`` when the name is taken."""

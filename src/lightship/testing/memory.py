@@ -105,6 +105,14 @@ class MemoryApi:
         stamped = self._stamp(dict(obj))
         return self._store(Place(collection, objects.namespace(obj), objects.name(obj), ""), stamped, "ADDED")
 
+    def collections(self) -> list[str]:
+        """The paths of the collections that have ever held something."""
+        return list(self._collections)
+
+    def snapshot(self) -> dict[str, dict[Key, Object]]:
+        """Everything as it is now; writes replace objects, so this stays."""
+        return {path: dict(collection) for path, collection in self._collections.items()}
+
     def find(self, collection: str, key: Key) -> Object | None:
         return self._collections.get(collection, {}).get(key)
 

@@ -116,10 +116,7 @@ class ReplicaSets:
         replica_set = self._sets.get(key)
         if replica_set is None:
             return DONE
-        selector = selectors.from_object(objects.spec(replica_set).get("selector") or {})
-        owned = [pod for pod in self._pods.owned_by(objects.uid(replica_set))
-                 if selector.matches(objects.labels(pod))]
-        plan = decide(replica_set, owned, self._clock.now())
+        plan = decide(replica_set, self._owned(replica_set), self._clock.now())
         works = [partial(self._create, replica_set) for _ in range(plan.create)]
         try:
             await tasks.each([*works, *(partial(self._delete, replica_set, pod) for pod in plan.delete)],
@@ -127,8 +124,14 @@ class ReplicaSets:
         except errors.InvalidInput as error:
             await self._events.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error}")
             raise
-        self._sets.observe(await apply.patch_status(self._client, REPLICA_SETS, replica_set, plan.status))
-        return Result(requeue_after_seconds=plan.requeue_after_seconds)
+        # Counted anew, so that the status tells of the Pods just made and no second write follows for them.
+        after = decide(replica_set, self._owned(replica_set), self._clock.now())
+        self._sets.observe(await apply.patch_status(self._client, REPLICA_SETS, replica_set, after.status))
+        return Result(requeue_after_seconds=after.requeue_after_seconds)
+
+    def _owned(self, replica_set: Object) -> list[Object]:
+        selector = selectors.from_object(objects.spec(replica_set).get("selector") or {})
+        return [pod for pod in self._pods.owned_by(objects.uid(replica_set)) if selector.matches(objects.labels(pod))]
 
     async def _create(self, replica_set: Object) -> None:
         pod = await self._client.create(PODS, make_pod(replica_set, self._ids.suffix(5)))
