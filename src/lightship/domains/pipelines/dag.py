@@ -46,7 +46,9 @@ class Dag:
                          parent=None)
         self.nodes: dict[str, Node] = {names.ROOT: self.root}
         self.ready: dict[str, Node] = {}
-        """Leaves that may run and have not ended, in the order in which they became ready."""
+        """Leaves that may run and have not begun, in the order in which they became ready."""
+        self.begun: dict[str, Node] = {}
+        """Leaves that the caller has taken out of ``ready`` and not settled yet."""
         self.changed: dict[str, Node] = {names.ROOT: self.root}
         """Nodes that changed since the caller last cleared this."""
         self._dependants: dict[int, dict[str, list[str]]] = {}
@@ -62,9 +64,15 @@ class Dag:
             self._open(self.root)
         self._drain()
 
-    def settle(self, path: str, outcome: Outcome) -> None:
-        """A ready leaf has ended."""
+    def take(self, path: str) -> Node:
+        """A ready leaf begins."""
         node = self.ready.pop(path)
+        self.begun[path] = node
+        return node
+
+    def settle(self, path: str, outcome: Outcome) -> None:
+        """A leaf, ready or begun, has ended."""
+        node = self.begun.pop(path, None) or self.ready.pop(path)
         node.out_parameters = dict(outcome.outputs.parameters)
         node.out_artifacts = dict(outcome.outputs.artifacts)
         self._finish(node, outcome.state, outcome.error)
@@ -78,6 +86,7 @@ class Dag:
                 node.state, node.error = state, error
                 self.changed[node.path] = node
         self.ready.clear()
+        self.begun.clear()
         self._work.clear()
 
     # How nodes open and end. ``_work`` holds ended nodes whose siblings and parents do not know yet: no recursion.

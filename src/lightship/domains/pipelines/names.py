@@ -79,3 +79,8 @@ def volume(name: str) -> str:
     if plain == name and len(plain) <= 63:
         return plain
     return f"{plain[:50].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def claim(name: str) -> str:
+    """A volume claim's name: a DNS subdomain of at most 253 characters."""
+    return re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.")[:253] or "claim"

@@ -1,0 +1,104 @@
+"""The Pods of runs: made, let go of, deleted, and their last words. The reconciler's edge to the Kubernetes API.
+
+Every act is safe to repeat: a Pod that is there already is taken as it is, one that is gone is well.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing
+
+from lightship import errors
+from lightship.client.client import Client
+from lightship.domains.pipelines import names, observe, together
+from lightship.kube import objects
+from lightship.kube.objects import Key, Object
+from lightship.kube.resources import PODS
+from lightship.runtime import finalizers
+from lightship.runtime.informer import Informer
+
+_log = logging.getLogger(__name__)
+
+TERMINATE_GRACE_SECONDS = 5
+LAST_LINES = 20
+MAX_LAST_BYTES = 8 * 1024
+
+
+class Pods:
+    """Over one client and the informer of the Pods that have a run's label."""
+
+    def __init__(self, client: Client, informer: Informer, kept: int, at_once: int) -> None:
+        self._client = client
+        self._informer = informer
+        self._kept = kept
+        self._at_once = at_once
+        informer.index_label(names.RUN_LABEL)
+
+    def of(self, run: Key) -> list[Object]:
+        return [pod for pod in self._informer.labelled(names.RUN_LABEL, run.name)
+                if objects.namespace(pod) == run.namespace]
+
+    def names_of(self, run: Key) -> set[str]:
+        return {objects.name(pod) for pod in self.of(run)}
+
+    async def create(self, pod: Object) -> None:
+        """Make the Pod. One of that name that belongs to the same run is the one meant."""
+        try:
+            made = await self._client.create(PODS, pod)
+        except errors.AlreadyExists:
+            made = await self._client.get(PODS, objects.name(pod), objects.namespace(pod))
+            if objects.labels(made).get(names.RUN_LABEL) != objects.labels(pod)[names.RUN_LABEL]:
+                raise
+        self._informer.observe(made)
+
+    async def release(self, key: Key) -> None:
+        """The Pod's outcome is in the records: let it go."""
+        pod = self._informer.get(key)
+        if pod is not None and names.FINALIZER in objects.finalizers(pod):
+            await finalizers.remove(self._client, PODS, pod, names.FINALIZER)
+
+    async def release_all(self, run: Key) -> None:
+        """The run has ended: nothing of it is held any more."""
+        held = [objects.key(pod) for pod in self.of(run) if names.FINALIZER in objects.finalizers(pod)]
+        await together.side_by_side([self.release(key) for key in held], self._at_once)
+
+    async def delete(self, key: Key) -> None:
+        try:
+            await self._client.delete(PODS, key, grace_seconds=TERMINATE_GRACE_SECONDS)
+        except errors.NotFound:
+            _log.debug("a Pod to delete was gone already", extra={"pod": str(key)})
+
+    async def delete_all(self, run: Key) -> None:
+        """The run is gone from the records: so go its Pods."""
+        await self.release_all(run)
+        left = [objects.key(pod) for pod in self.of(run) if not objects.deleting(pod)]
+        await together.side_by_side([self.delete(key) for key in left], self._at_once)
+
+    async def trim(self, run: Key) -> None:
+        """Of the Pods that ended well, keep only so many of the latest."""
+        found = self.of(run)
+        if len(found) <= self._kept:
+            return
+        done = [pod for pod in found if objects.status(pod).get("phase") == "Succeeded"
+                and names.FINALIZER not in objects.finalizers(pod) and not objects.deleting(pod)]
+        done.sort(key=lambda pod: str(objects.meta(pod).get("creationTimestamp")))
+        surplus = done[:max(0, len(found) - self._kept)]
+        await together.side_by_side([self.delete(objects.key(pod)) for pod in surplus], self._at_once)
+
+    async def last_lines(self, pod: Object) -> str:
+        """The end of the log that tells why the Pod failed, to be appended to a message; empty where there is none."""
+        container = observe.failed_container(pod)
+        if not container:
+            return ""
+        tail = b""
+        try:
+            query = {"container": container, "tailLines": str(LAST_LINES)}
+            async with aclosing(self._client.log(objects.key(pod), query)) as chunks:
+                async for chunk in chunks:
+                    tail = (tail + chunk)[-MAX_LAST_BYTES:]
+        except errors.LightshipError as cause:
+            # The step failed, and says so without its last words: the message is poorer, the outcome the same.
+            _log.info("the log of a failed step cannot be read", extra={"pod": objects.name(pod), "error": str(cause)})
+            return ""
+        text = tail.decode(errors="replace").strip()
+        return f"; the last lines of its log:\n{text}" if text else ""

@@ -1,0 +1,195 @@
+"""One unfinished run in the engine's hands: its unfolded DAG, its rows, what is under way, what is to be written.
+
+``reconciler`` makes one when it takes a run up and drops it when anything fails: the records can always rebuild it.
+I do no I/O.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from datetime import datetime
+
+from lightship.domains.pipelines import dag, execution, names, nodes, projection
+from lightship.domains.pipelines.nodes import Node, Outcome
+from lightship.kube.objects import Key
+from lightship.records import pipeline_rows as rows
+from lightship.records.pipeline_rows import Batch, CacheEntry, RunChange, RunRow, TaskRow
+
+
+class Work:
+    """The state of one run between two passes."""
+
+    def __init__(self, run: RunRow, unfolded: dag.Dag, known: Iterable[TaskRow]) -> None:
+        self.run = run
+        self.dag = unfolded
+        self.job = unfolded.job
+        self.rows = {row.path: row for row in known}
+        self.queued: dict[str, str] = {}
+        """Leaves that wait for a slot, with their cache keys ("" for none), in order."""
+        self.canceling = run.state == rows.CANCELING
+        self.expired = False
+        """Whether the run is past its deadline."""
+        self.ended_pods: dict[str, None] = {}
+        """Pods whose outcome is decided, to be released once it is written."""
+        self.soft: dict[str, TaskRow] = {}
+        """Rows whose change may wait for a more important one: that a Pod runs, why it does not start."""
+        self.soft_since: float | None = None
+        self._hard: dict[str, TaskRow] = {}
+        self._done: list[TaskRow] = []
+
+    @property
+    def key(self) -> Key:
+        return Key(self.run.namespace, self.run.run_id)
+
+    @property
+    def stopping(self) -> bool:
+        return self.canceling or self.expired
+
+    @property
+    def active(self) -> list[str]:
+        """Paths of the leaves that have an intent row and have not ended."""
+        return [path for path in self.dag.begun if path not in self.queued]
+
+    def step(self, path: str) -> execution.Execution:
+        node = self.dag.nodes[path]
+        return execution.of(self.run, self.dag.pipeline, node, self.rows[path])
+
+    def resume(self) -> None:
+        """Take up where the rows left off: what ended has ended, and what has a Pod's name has begun."""
+        self.dag.begin(self.run.parameters)
+        projection.replay(self.dag, self.rows)
+        for path in list(self.dag.ready):
+            row = self.rows.get(path)
+            if row is not None and row.pod:
+                self.dag.take(path)
+
+    def touch_row(self, path: str, now: datetime) -> None:
+        """See to it that the leaf has a row."""
+        if path not in self.rows:
+            self._put(self._row(self.dag.nodes[path], now))
+
+    def intend(self, path: str, cache_key: str, now: datetime) -> None:
+        """An intent: the row of a first attempt, with its Pod's name."""
+        row = dataclasses.replace(self._row(self.dag.nodes[path], now), cache_key=cache_key)
+        self._put(dataclasses.replace(row, pod=self._pod_name(row)))
+
+    def again(self, path: str, *, counts: bool, at: datetime, why: str) -> None:
+        """An intent: the next attempt."""
+        row = self.rows[path]
+        self.ended_pods[row.pod] = None
+        row = dataclasses.replace(row, attempt=row.attempt + 1, retries=row.retries + counts, state=rows.PENDING,
+                                  retry_at=at, error=f"attempt {row.attempt + 1}: {why}")
+        self._put(dataclasses.replace(row, pod=self._pod_name(row)))
+
+    def settle(self, path: str, outcome: Outcome, now: datetime, *, cached_from: str = "",
+               cache_key: str = "") -> None:
+        """A leaf has ended; its row, and those of what ends or begins with it, are written with the next batch."""
+        row = self.rows.get(path)
+        if row is not None and row.pod:
+            self.ended_pods[row.pod] = None
+        self.queued.pop(path, None)
+        self.soft.pop(path, None)
+        self.dag.settle(path, outcome)
+        row = self._row(self.dag.nodes[path], now)
+        row = dataclasses.replace(row, error=outcome.error, cached_from=cached_from or row.cached_from,
+                                  cache_key=cache_key or row.cache_key)
+        self._put(row)
+        self._done.append(row)
+        self.dag.changed.pop(path, None)
+
+    def soften(self, path: str, now: float, *, state: str | None = None, note: str | None = None) -> None:
+        """A change of a row that nobody waits for."""
+        row = self.soft.get(path) or self.rows[path]
+        changed = dataclasses.replace(row, state=state or row.state, error=row.error if note is None else note)
+        if changed != row:
+            self.soft[path] = changed
+            if self.soft_since is None:
+                self.soft_since = now
+
+    def batch(self, now: datetime) -> Batch:
+        """Everything that has changed since the last one. Rows are taken as written; on failure drop me."""
+        for row in self.soft.values():
+            started = row.started_at or (now if row.state == rows.RUNNING else None)
+            self._put(dataclasses.replace(row, started_at=started))
+        self.soft.clear()
+        self.soft_since = None
+        for path, node in self.dag.changed.items():
+            known = self.rows.get(path)
+            row = self._row(node, now)
+            if row != known:
+                self._put(row)
+        self.dag.changed.clear()
+        written, done = tuple(self._hard.values()), self._done
+        self._hard, self._done = {}, []
+        artifacts = {artifact.artifact_id: artifact for row in done for listed in row.outputs.artifacts.values()
+                     for artifact in listed}
+        return Batch(
+            namespace=self.run.namespace,
+            run_id=self.run.run_id,
+            run=self._run_change(now),
+            tasks=written,
+            artifacts=tuple(artifacts.values()),
+            events=tuple(event for row in done for event in projection.events(row)),
+            cache=tuple(CacheEntry(namespace=row.namespace, key=row.cache_key, task_id=row.task_id,
+                                   run_id=row.run_id, outputs=row.outputs, created_at=now)
+                        for row in done if row.cache_key and row.state == rows.SUCCEEDED),
+        )
+
+    @property
+    def has_hard_changes(self) -> bool:
+        return bool(self._hard or self.dag.changed or self._next_state() != self.run.state)
+
+    def moved(self, change: RunChange) -> None:
+        """The run's own row was written."""
+        self.run = dataclasses.replace(
+            self.run, state=change.state, error=change.error, started_at=change.started_at or self.run.started_at,
+            finished_at=change.finished_at or self.run.finished_at)
+
+    def _next_state(self) -> str:
+        root = self.dag.root
+        if root.ended:
+            if root.state != rows.SUCCEEDED and self.stopping:
+                return rows.CANCELED if self.canceling else rows.FAILED
+            return root.state
+        return self.run.state if self.canceling else rows.RUNNING
+
+    def _run_change(self, now: datetime) -> RunChange | None:
+        state = self._next_state()
+        if state == self.run.state:
+            return None
+        return RunChange(
+            expected_state=self.run.state, state=state, error=self._error(),
+            at=now, started_at=self.run.started_at or now, finished_at=now if state in rows.FINAL else None)
+
+    @property
+    def stop_reason(self) -> str:
+        if self.canceling:
+            return "the run was terminated"
+        return f"the run's deadline of {self.dag.pipeline.deadline_seconds} seconds passed"
+
+    def _error(self) -> str:
+        root = self.dag.root
+        if not root.ended or root.state == rows.SUCCEEDED:
+            return ""
+        return self.stop_reason if self.stopping else root.error
+
+    def _row(self, node: Node, now: datetime) -> TaskRow:
+        return projection.row(node, self.rows.get(node.path), run_id=self.run.run_id,
+                              namespace=self.run.namespace, now=now)
+
+    def _put(self, row: TaskRow) -> None:
+        self.rows[row.path] = row
+        self._hard[row.path] = row
+
+    def _pod_name(self, row: TaskRow) -> str:
+        return names.pod(self.run.run_id, row.name, names.attempt_id(row.task_id, self.run.generation, row.attempt))
+
+
+def is_engines_own(work: Work, path: str) -> bool:
+    """Whether the engine itself does the leaf's work, without a Pod."""
+    node = work.dag.nodes[path]
+    if node.type == nodes.IMPORTER:
+        return True
+    executor = work.dag.pipeline.executors[node.component.executor]
+    return getattr(executor, "image", "").startswith("argostub/")
