@@ -1,10 +1,8 @@
 """Reading Kubernetes objects, which are plain dicts as they came off the wire.
 
 I am pure; everyone calls me. Objects are never mutated in place once shared: functions that change one return a copy
-of the part they touch.
+of the part they touch. (No ``from __future__ import annotations`` here: it would take the name of ``annotations``.)
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -47,7 +45,7 @@ def labels(obj: Mapping[str, Any]) -> dict[str, str]:
     return meta(obj).get("labels") or {}
 
 
-def annotations(obj: Mapping[str, Any]) -> dict[str, str]:  # type: ignore[no-redef]  # the __future__ import's name
+def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
     return meta(obj).get("annotations") or {}
 
 

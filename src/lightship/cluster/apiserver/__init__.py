@@ -1,0 +1,1 @@
+"""The Kubernetes API of the embedded cluster: one ``handle(request)`` behind every transport."""

@@ -147,7 +147,7 @@ class Store:
         if expected is not None and expected != current:
             await self._settled(pending)
             if expected == 0:
-                raise errors.AlreadyExists(f"{key.resource} {key.name!r} already exists")
+                raise errors.AlreadyExists(f'{key.resource} "{key.name}" already exists')
             raise RevisionConflict(f"{key.resource} {key.name!r} is at revision {current}, not {expected}")
         write = self._submit("MODIFIED" if current else "ADDED", key, render)
         await write.done
@@ -159,7 +159,7 @@ class Store:
         if current == 0 or (expected is not None and expected != current):
             await self._settled(pending)
             if current == 0:
-                raise errors.NotFound(f"{key.resource} {key.name!r} not found")
+                raise errors.NotFound(f'{key.resource} "{key.name}" not found')
             raise RevisionConflict(f"{key.resource} {key.name!r} is at revision {current}, not {expected}")
         write = self._submit("DELETED", key, render)
         await write.done

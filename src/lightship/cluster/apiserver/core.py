@@ -1,0 +1,198 @@
+"""The core kinds that are always served, with their defaults, validation, columns and field selectors.
+
+Pure data and functions; ``server`` puts me at the head of the registry.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightship.cluster.apiserver import columns, schemas, workloads
+from lightship.cluster.apiserver.registry import FieldFault, Served
+from lightship.kube import objects, resources
+from lightship.kube.objects import Object
+from lightship.kube.resources import Resource
+
+CREATE_ONLY = ("create",)
+
+SELF_SUBJECT_REVIEWS = Resource(group="authentication.k8s.io", version="v1", kind="SelfSubjectReview",
+                                plural="selfsubjectreviews", namespaced=False)
+LOCAL_SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="LocalSubjectAccessReview",
+                                        plural="localsubjectaccessreviews")
+NEW_EVENTS = Resource(group="events.k8s.io", version="v1", kind="Event", plural="events", short_names=("ev",))
+
+_POD_FIELDS = {"spec.nodeName": ".spec.nodeName", "spec.restartPolicy": ".spec.restartPolicy",
+               "spec.schedulerName": ".spec.schedulerName", "spec.serviceAccountName": ".spec.serviceAccountName",
+               "status.phase": ".status.phase", "status.podIP": ".status.podIP"}
+_EVENT_FIELDS = {f"involvedObject.{field}": f".involvedObject.{field}" for field in (
+    "kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")} | {
+    "reason": ".reason", "reportingComponent": ".reportingComponent", "source": ".source.component", "type": ".type"}
+_NEW_EVENT_FIELDS = {name.replace("involvedObject", "regarding"): path for name, path in _EVENT_FIELDS.items()}
+
+
+def _default_namespace(obj: Object) -> Object:
+    metadata = objects.meta(obj)
+    labels = (metadata.get("labels") or {}) | {"kubernetes.io/metadata.name": objects.name(obj)}
+    spec = {"finalizers": ["kubernetes"]} | objects.spec(obj)
+    return obj | {"metadata": metadata | {"labels": labels}, "spec": spec,
+                  "status": {"phase": "Active"} | objects.status(obj)}
+
+
+def _default_secret(obj: Object) -> Object:
+    result = {key: value for key, value in obj.items() if key != "stringData"} | {"type": obj.get("type") or "Opaque"}
+    if obj.get("stringData"):
+        added = {key: base64.b64encode(value.encode()).decode() for key, value in obj["stringData"].items()}
+        result["data"] = (obj.get("data") or {}) | added
+    return result
+
+
+def _key_faults(place: str, data: dict[str, Any] | None) -> list[FieldFault]:
+    allowed = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    return [FieldFault(f"{place}[{key}]", "Invalid value: a valid config key must consist of alphanumeric characters, "
+                                          "'-', '_' or '.' (253 at most) and be neither '.' nor '..'")
+            for key in data or {} if not key or len(key) > 253 or key in (".", "..") or not allowed.issuperset(key)]
+
+
+def _base64_faults(place: str, data: dict[str, str] | None) -> list[FieldFault]:
+    faults = []
+    for key, value in (data or {}).items():
+        try:
+            base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            faults.append(FieldFault(f"{place}[{key}]", "Invalid value: not base64"))
+    return faults
+
+
+def _immutable_faults(obj: Object, old: Object | None, *fields: str) -> list[FieldFault]:
+    if old is None or not old.get("immutable"):
+        return []
+    changed = [field for field in (*fields, "immutable") if obj.get(field) != old.get(field)]
+    return [FieldFault(field, "Forbidden: field is immutable when `immutable` is set") for field in changed]
+
+
+def _validate_secret(obj: Object, old: Object | None) -> Sequence[FieldFault]:
+    faults = [*_key_faults("data", obj.get("data")), *_base64_faults("data", obj.get("data")),
+              *_immutable_faults(obj, old, "data")]
+    if old is not None and obj.get("type") != old.get("type"):
+        faults.append(FieldFault("type", "Invalid value: field is immutable"))
+    return faults
+
+
+def _validate_config_map(obj: Object, old: Object | None) -> Sequence[FieldFault]:
+    binary = obj.get("binaryData")
+    faults = [*_key_faults("data", obj.get("data")), *_key_faults("binaryData", binary),
+              *_base64_faults("binaryData", binary), *_immutable_faults(obj, old, "data", "binaryData")]
+    faults += [FieldFault(f"data[{key}]", "Invalid value: the key is in binaryData too")
+               for key in obj.get("data") or {} if key in (binary or {})]
+    return faults
+
+
+def _default_service(obj: Object) -> Object:
+    given = objects.spec(obj)
+    spec: dict[str, Any] = {"type": "ClusterIP", "sessionAffinity": "None"} | given
+    if spec["type"] != "ExternalName":
+        spec = {"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"} | spec
+    if spec.get("ports"):
+        spec["ports"] = [{"protocol": "TCP", "targetPort": port["port"]} |
+                         {k: v for k, v in port.items() if v is not None} for port in spec["ports"]]
+    return obj | {"spec": spec, "status": {"loadBalancer": {}} | objects.status(obj)}
+
+
+def _validate_service(obj: Object, old: Object | None) -> Sequence[FieldFault]:
+    spec = objects.spec(obj)
+    faults, ports = [], spec.get("ports") or []
+    if spec["type"] not in ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName"):
+        faults.append(FieldFault("spec.type", f"Unsupported value: {spec['type']!r}"))
+    if not ports and spec["type"] != "ExternalName" and spec.get("clusterIP") != "None":
+        faults.append(FieldFault("spec.ports", "Required value"))
+    for number, port in enumerate(ports):
+        if not 0 < port["port"] < 65536:
+            faults.append(FieldFault(f"spec.ports[{number}].port", "Invalid value: must be between 1 and 65535"))
+        if len(ports) > 1 and not port.get("name"):
+            faults.append(FieldFault(f"spec.ports[{number}].name", "Required value"))
+    if old is not None and objects.spec(old).get("clusterIP") not in (None, "", spec.get("clusterIP")):
+        faults.append(FieldFault("spec.clusterIP", "Invalid value: field is immutable"))
+    return faults
+
+
+def _default_claim(obj: Object) -> Object:
+    return obj | {"spec": {"volumeMode": "Filesystem"} | objects.spec(obj),
+                  "status": {"phase": "Pending"} | objects.status(obj)}
+
+
+def _validate_claim(obj: Object, old: Object | None) -> Sequence[FieldFault]:
+    faults = []
+    if not objects.spec(obj).get("accessModes"):
+        faults.append(FieldFault("spec.accessModes", "Required value: at least 1 access mode is required"))
+    needs = objects.spec(obj).get("resources")
+    if not (isinstance(needs, dict) and isinstance(needs.get("requests"), dict) and needs["requests"].get("storage")):
+        faults.append(FieldFault("spec.resources[storage]", "Required value"))
+    return faults
+
+
+_EVENT_NAMES = (("involvedObject", "regarding"), ("message", "note"), ("source", "deprecatedSource"),
+                ("firstTimestamp", "deprecatedFirstTimestamp"), ("lastTimestamp", "deprecatedLastTimestamp"),
+                ("count", "deprecatedCount"), ("reportingComponent", "reportingController"))
+
+
+def _to_new_event(obj: Object) -> Object:
+    names = dict(_EVENT_NAMES)
+    return {names.get(key, key): value for key, value in obj.items()} | {"apiVersion": NEW_EVENTS.api_version}
+
+
+def _from_new_event(obj: Object) -> Object:
+    names = {new: old for old, new in _EVENT_NAMES}
+    return {names.get(key, key): value for key, value in obj.items()} | {"apiVersion": "v1"}
+
+
+def _validate_event(obj: Object, old: Object | None) -> Sequence[FieldFault]:
+    about = obj.get("involvedObject")
+    namespace = about.get("namespace") if isinstance(about, dict) else None
+    if namespace and namespace != objects.namespace(obj):
+        return (FieldFault("involvedObject.namespace", "Invalid value: does not match event.namespace"),)
+    return ()
+
+
+def served() -> tuple[Served, ...]:
+    """The core table. EndpointSlices and the like have names that upstream checks only as path segments."""
+    r, c, w = resources, columns, workloads
+    deployments = Served(resource=r.DEPLOYMENTS, schema=schemas.Deployment, printing=c.DEPLOYMENTS,
+                         default=w.default_deployment, validate=w.validate_deployment)
+    events = Served(resource=r.EVENTS, schema=schemas.Event, printing=c.EVENTS, fields=_EVENT_FIELDS,
+                    validate=_validate_event)
+    return (
+        Served(resource=r.PODS, schema=schemas.Pod, printing=c.PODS, fields=_POD_FIELDS, default=w.default_pod,
+               validate=w.validate_pod, returns_deleted=True),
+        Served(resource=r.CONFIGMAPS, schema=schemas.ConfigMap, printing=c.CONFIG_MAPS, validate=_validate_config_map),
+        Served(resource=r.SECRETS, schema=schemas.Secret, printing=c.SECRETS, fields={"type": ".type"},
+               default=_default_secret, validate=_validate_secret),
+        Served(resource=r.NAMESPACES, printing=c.NAMESPACES, fields={"status.phase": ".status.phase"},
+               default=_default_namespace, label_name=True,
+               verbs=("create", "delete", "get", "list", "patch", "update", "watch")),
+        Served(resource=r.NODES, printing=c.NODES, fields={"spec.unschedulable": ".spec.unschedulable"}),
+        Served(resource=r.SERVICES, schema=schemas.Service, printing=c.SERVICES, default=_default_service,
+               fields={"spec.type": ".spec.type", "spec.clusterIP": ".spec.clusterIP"},
+               validate=_validate_service, label_name=True, returns_deleted=True),
+        Served(resource=r.SERVICE_ACCOUNTS, printing=c.SERVICE_ACCOUNTS, returns_deleted=True),
+        Served(resource=r.PERSISTENT_VOLUME_CLAIMS, printing=c.CLAIMS, default=_default_claim,
+               validate=_validate_claim, returns_deleted=True),
+        events,
+        replace(events, resource=NEW_EVENTS, fields=_NEW_EVENT_FIELDS, storage=r.EVENTS.group_resource,
+                to_wire=_to_new_event, from_wire=_from_new_event),
+        deployments,
+        replace(deployments, resource=r.REPLICA_SETS, printing=c.REPLICA_SETS, default=w.default_replica_set,
+                validate=w.validate_replica_set, fields={"status.replicas": ".status.replicas"}),
+        Served(resource=r.JOBS, schema=schemas.Job, printing=c.JOBS, default=w.default_job, validate=w.validate_job,
+               fields={"status.successful": ".status.succeeded"}),
+        Served(resource=r.ENDPOINT_SLICES, schema=schemas.EndpointSlice, printing=c.ENDPOINT_SLICES),
+        Served(resource=r.LEASES, printing=c.LEASES),
+        Served(resource=r.TOKEN_REVIEWS, verbs=CREATE_ONLY),
+        Served(resource=SELF_SUBJECT_REVIEWS, verbs=CREATE_ONLY),
+        Served(resource=r.SUBJECT_ACCESS_REVIEWS, verbs=CREATE_ONLY),
+        Served(resource=r.SELF_SUBJECT_ACCESS_REVIEWS, verbs=CREATE_ONLY),
+        Served(resource=LOCAL_SUBJECT_ACCESS_REVIEWS, verbs=CREATE_ONLY),
+    )

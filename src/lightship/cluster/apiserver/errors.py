@@ -1,0 +1,52 @@
+"""The API server's branch of the error tree::
+
+    LightshipError
+    ├── MethodNotAllowed             this path is there, this verb is not             405
+    └── errors.InvalidInput
+        ├── Invalid                  admission found faults, each with its field      422
+        ├── NotAcceptable            none of the formats asked for                    406
+        └── UnsupportedMediaType     a body in a format that is not read              415
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lightship import errors
+
+
+class Cause(NamedTuple):
+    """One fault of an object: where, and what is wrong there."""
+
+    field: str
+    message: str
+
+
+class MethodNotAllowed(errors.LightshipError):
+    """This path is there, this verb is not."""
+
+    reason = "MethodNotAllowed"
+
+
+class NotAcceptable(errors.InvalidInput):
+    """None of the formats asked for can be given."""
+
+    reason = "NotAcceptable"
+
+
+class UnsupportedMediaType(errors.InvalidInput):
+    """A body in a format that is not read."""
+
+    reason = "UnsupportedMediaType"
+
+
+class Invalid(errors.InvalidInput):
+    """Admission found faults in an object."""
+
+    reason = "Invalid"
+
+    def __init__(self, what: str, causes: Sequence[Cause]) -> None:
+        faults = "; ".join(f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes)
+        super().__init__(f"{what} is invalid: {faults}", field=causes[0].field if causes else "")
+        self.causes = tuple(causes)

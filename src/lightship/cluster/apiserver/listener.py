@@ -1,0 +1,324 @@
+"""The TLS listener: HTTP/1.1 on httptools and the loop's own streams.
+
+``app`` starts me with the API server's ``handle``. One connection serves one request at a time, in order; a watch or
+a followed log is sent in chunks and waits for a slow client; a client that goes away cancels its request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import cast
+
+import httptools
+
+from lightship import errors
+from lightship.client.transport import Request, Response
+from lightship.cluster.apiserver import statuses
+from lightship.cluster.apiserver.bodies import LIMIT_BODY_BYTES
+
+LIMIT_HEADER_BYTES = 64 * 1024
+LIMIT_CONNECTIONS = 4096
+LIMIT_PIPELINED_REQUESTS = 16
+LIMIT_WRITE_BUFFER_BYTES = 256 * 1024
+IDLE_SECONDS = 600.0
+SWEEP_SECONDS = 60.0
+DRAIN_SECONDS = 5.0
+
+Handle = Callable[[Request], Awaitable[Response]]
+
+_log = logging.getLogger(__name__)
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where to listen. Port 0 is any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+def tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    """A server context. Raises ``errors.StateError`` for files that cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as e:
+        raise errors.StateError(f"could not use the certificate {certificate} with {key}: {e}",
+                                remedy=f"Remove {certificate.parent} to have them made again") from e
+    return context
+
+
+class Listener:
+    """Start, then stop. ``port`` is the port that it got."""
+
+    def __init__(self, handle: Handle, address: Address, context: ssl.SSLContext | None) -> None:
+        self.handle = handle
+        self.draining = False
+        self.connections: set[Connection] = set()
+        self._address, self._context = address, context
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.port = address.port
+
+    async def start(self) -> None:
+        """Raises ``errors.Unavailable`` when the port is taken or may not be used."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(lambda: Connection(self), self._address.host, self._address.port,
+                                                    ssl=self._context, backlog=1024, start_serving=True)
+        except OSError as e:
+            raise errors.Unavailable(
+                f"could not listen on {self._address.host}:{self._address.port}: {e.strerror or e}",
+                remedy="Another program uses that port: stop it, or choose another port") from e
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """Take no more connections, end the streams, let requests in flight finish, close what is left."""
+        self.draining = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.drain()
+        running = [c.task for c in self.connections if c.task is not None]
+        if running:
+            await asyncio.wait(running, timeout=drain_seconds)
+        for connection in list(self.connections):
+            connection.abort()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        for connection in list(self.connections):
+            if connection.task is None and loop.time() - connection.last_seen > IDLE_SECONDS:
+                connection.abort()
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._queue: deque[tuple[Request, bool]] = deque()
+        self._writable: asyncio.Future[None] | None = None
+        self._streaming = self._closing = self._refused = False
+        self.task: asyncio.Task[None] | None = None
+        self.last_seen = self._loop.time()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._header_bytes = 0
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+
+    # What the loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=LIMIT_WRITE_BUFFER_BYTES)
+        if self._listener.draining or len(self._listener.connections) >= LIMIT_CONNECTIONS:
+            _log.warning("a connection was refused", extra={"connections": len(self._listener.connections)})
+            self._transport.abort()
+            return
+        self._listener.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._listener.connections.discard(self)
+        self._transport = None
+        self._queue.clear()
+        self.resume_writing()
+        if self.task is not None:
+            self.task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self.last_seen = self._loop.time()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refused = True  # The request is answered as any other; what follows is not HTTP.
+        except httptools.HttpParserError as e:
+            if not self._refused:
+                self._refuse(errors.BadRequest(f"this is not an HTTP request: {e}"))
+
+    def eof_received(self) -> None:
+        return None
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        waiting, self._writable = self._writable, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    # What the parser calls.
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._count_header(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_header(len(name) + len(value))
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > LIMIT_HEADER_BYTES and not self._refused:
+            self._refuse(errors.TooLarge(f"a request's line and headers may have {LIMIT_HEADER_BYTES} bytes"))
+
+    def on_headers_complete(self) -> None:
+        if self._refused:
+            return
+        length = self._headers.get("content-length", "")
+        if length.isdigit() and int(length) > LIMIT_BODY_BYTES:
+            self._refuse(errors.TooLarge(f"the request body has {length} bytes, the limit is {LIMIT_BODY_BYTES}"))
+        elif self._headers.get("expect", "").lower() == "100-continue" and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > LIMIT_BODY_BYTES:
+            if not self._refused:
+                self._refuse(errors.TooLarge(f"the limit of a request body is {LIMIT_BODY_BYTES} bytes"))
+            return
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._refused:
+            return
+        target = self._url.decode("utf-8", errors="replace")
+        if not target.startswith("/"):
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        path, _, query = target.partition("?")
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        request = Request(method=self._parser.get_method().decode("latin-1"), path=path, query=query.partition("#")[0],
+                          headers=self._headers, body=body)
+        self._queue.append((request, self._parser.should_keep_alive()))
+        self._begin()
+        if len(self._queue) >= LIMIT_PIPELINED_REQUESTS and self._transport is not None:
+            self._transport.pause_reading()
+        if self.task is None:
+            self.task = self._loop.create_task(self._serve())
+
+    # Answering.
+
+    async def _serve(self) -> None:
+        """Answer what is queued, in order."""
+        try:
+            while self._queue and not self._closing:
+                request, keep_alive = self._queue.popleft()
+                if len(self._queue) == LIMIT_PIPELINED_REQUESTS - 1 and self._transport is not None:
+                    self._transport.resume_reading()
+                keep_alive = keep_alive and not self._listener.draining and not self._refused
+                response = await self._listener.handle(request)
+                if isinstance(response.body, bytes):
+                    self._whole(response, response.body, keep_alive)
+                    if self._writable is not None:
+                        await self._writable
+                else:
+                    await self._stream(response, response.body, keep_alive)
+                if not keep_alive:
+                    self._close()
+        finally:
+            self.task = None
+            self.last_seen = self._loop.time()
+
+    def _whole(self, response: Response, body: bytes, keep_alive: bool) -> None:
+        if self._transport is None:
+            return
+        head = _head(response, f"content-length: {len(body)}", keep_alive)
+        if len(body) < 65536:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    async def _stream(self, response: Response, body: AsyncIterator[bytes], keep_alive: bool) -> None:
+        """Send chunks as they come. A failure in the middle cuts the connection, so that the client notices."""
+        self._streaming = True
+        try:
+            if self._transport is not None:
+                self._transport.write(_head(response, "transfer-encoding: chunked", keep_alive))
+            async for chunk in body:
+                if self._transport is None:
+                    return
+                if chunk:
+                    self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                if self._writable is not None:
+                    await self._writable
+            if self._transport is not None:
+                self._transport.write(b"0\r\n\r\n")
+        except asyncio.CancelledError:
+            if not self._listener.draining:
+                raise
+            if self._transport is not None:
+                self._transport.write(b"0\r\n\r\n")
+            self._close()
+        except Exception as e:
+            _log.error("a stream failed", exc_info=e)
+            self.abort()
+        finally:
+            self._streaming = False
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _refuse(self, error: errors.LightshipError) -> None:
+        """Answer a request that could not be read, after those before it, and hang up."""
+        self._refused = True
+        _log.info("a request was refused", extra={"error": str(error)})
+        if self.task is not None:
+            self.task.add_done_callback(lambda task: self._refuse_now(error))
+        else:
+            self._refuse_now(error)
+
+    def _refuse_now(self, error: errors.LightshipError) -> None:
+        response = statuses.response_of(error)
+        assert isinstance(response.body, bytes)
+        self._whole(response, response.body, keep_alive=False)
+        self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def drain(self) -> None:
+        """Called when the listener stops: end a stream, hang up an idle connection, let a request finish."""
+        if self.task is None:
+            self._close()
+        elif self._streaming:
+            self.task.cancel()
+
+    def abort(self) -> None:
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _head(response: Response, length: str, keep_alive: bool) -> bytes:
+    headers = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+    connection = "" if keep_alive else "connection: close\r\n"
+    reason = _REASONS.get(response.status, "")
+    return f"HTTP/1.1 {response.status} {reason}\r\n{headers}{length}\r\n{connection}\r\n".encode("latin-1")

@@ -1,0 +1,105 @@
+"""Reviews of tokens and of access: objects that are answered and never stored. ``server`` calls me."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from lightship import errors
+from lightship.client.transport import Response, User
+from lightship.cluster.apiserver import bodies, reads, shapes
+from lightship.cluster.apiserver.access import Attributes, Authorizer
+from lightship.cluster.apiserver.backend import Call, encode
+from lightship.cluster.apiserver.tokens import DEFAULT_AUDIENCE, Authenticator
+from lightship.kube import objects
+from lightship.kube.objects import Object
+
+
+class _ResourceAttributes(msgspec.Struct):
+    namespace: str | None = None
+    verb: str | None = None
+    group: str | None = None
+    version: str | None = None
+    resource: str | None = None
+    subresource: str | None = None
+    name: str | None = None
+
+
+class _PathAttributes(msgspec.Struct):
+    path: str | None = None
+    verb: str | None = None
+
+
+class _AccessSpec(msgspec.Struct):
+    resourceAttributes: _ResourceAttributes | None = None
+    nonResourceAttributes: _PathAttributes | None = None
+    user: str | None = None
+    groups: list[str] | None = None
+    uid: str | None = None
+
+
+class _TokenSpec(msgspec.Struct):
+    token: str | None = None
+    audiences: list[str] | None = None
+
+
+class Reviewer:
+    """Answers all reviews with the server's own authenticator and authorizer."""
+
+    def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
+        self._authenticator, self._authorizer = authenticator, authorizer
+        self._kinds: dict[str, Callable[[Call, Object], Awaitable[dict[str, Any]]]] = {
+            "TokenReview": self._token, "SelfSubjectReview": self._self, "SelfSubjectAccessReview": self._access,
+            "SubjectAccessReview": self._access, "LocalSubjectAccessReview": self._access,
+        }
+
+    async def review(self, call: Call) -> Response:
+        """POST of a review; the answer is the review with its status."""
+        obj = shapes.read_object(bodies.read(call.request) or {}, call.served)
+        status = await self._kinds[obj["kind"]](call, obj)
+        return Response(status=201, headers=reads.HEADERS, body=encode(obj | {"status": status}))
+
+    async def _token(self, call: Call, obj: Object) -> dict[str, Any]:
+        spec = shapes.convert(objects.spec(obj), _TokenSpec, "spec")
+        audiences = spec.audiences or [DEFAULT_AUDIENCE]
+        user = await self._authenticator.authenticate(spec.token) if spec.token else None
+        if user is None or DEFAULT_AUDIENCE not in audiences:
+            return {"authenticated": False, "user": {}, "error": "the token is not known, or not for this audience"}
+        return {"authenticated": True, "user": _user_info(user), "audiences": [DEFAULT_AUDIENCE]}
+
+    async def _self(self, call: Call, obj: Object) -> dict[str, Any]:
+        return {"userInfo": _user_info(call.user)}
+
+    async def _access(self, call: Call, obj: Object) -> dict[str, Any]:
+        spec = shapes.convert(objects.spec(obj), _AccessSpec, "spec")
+        user = call.user
+        if obj["kind"] != "SelfSubjectAccessReview":
+            if not spec.user and not spec.groups:
+                raise errors.InvalidInput("spec.user or spec.groups is required", field="spec.user")
+            user = User(name=spec.user or "", groups=tuple(spec.groups or ()), uid=spec.uid or "")
+        decision = await self._authorizer.review(user, _attributes(spec))
+        status: dict[str, Any] = {"allowed": decision.allowed}
+        return status | ({"reason": decision.reason} if decision.reason else {})
+
+
+def _attributes(spec: _AccessSpec) -> Attributes:
+    asked, path = spec.resourceAttributes, spec.nonResourceAttributes
+    if (asked is None) == (path is None):
+        raise errors.InvalidInput("exactly one of nonResourceAttributes or resourceAttributes must be specified",
+                                  field="spec.resourceAttributes")
+    if asked is None:
+        assert path is not None
+        return Attributes(verb=path.verb or "", path=path.path or "")
+    return Attributes(verb=asked.verb or "", group=asked.group or "", resource=asked.resource or "",
+                      subresource=asked.subresource or "", namespace=asked.namespace or "", name=asked.name or "")
+
+
+def _user_info(user: User) -> dict[str, Any]:
+    info: dict[str, Any] = {"username": user.name, "groups": list(user.groups)}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return info

@@ -1,0 +1,273 @@
+"""The API server: one ``handle`` that every transport enters, and the order in which a request is judged.
+
+identity -> route -> access review -> verb (admission lives in the verbs). ``app`` builds me; the in-process transport
+and ``listener`` call ``handle``. I call the verbs' modules and, through them, the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from lightship import __version__, errors
+from lightship.client.transport import Request, Response, User
+from lightship.cluster.apiserver import (
+    applies,
+    bodies,
+    core,
+    deletes,
+    formats,
+    reads,
+    registry,
+    routes,
+    statuses,
+    subresources,
+    watches,
+    writes,
+)
+from lightship.cluster.apiserver.access import ANONYMOUS, Attributes, AuthenticatedMayAll, Authorizer
+from lightship.cluster.apiserver.backend import Backend, Call
+from lightship.cluster.apiserver.discovery import Discovery
+from lightship.cluster.apiserver.errors import MethodNotAllowed
+from lightship.cluster.apiserver.openapi import OpenApi
+from lightship.cluster.apiserver.queries import Query
+from lightship.cluster.apiserver.reviews import Reviewer
+from lightship.cluster.apiserver.routes import Target
+from lightship.cluster.apiserver.subresources import LogSource, ProxyHandler
+from lightship.cluster.apiserver.tokens import Authenticator, TokenAuthenticator, TokenAuthority
+from lightship.cluster.store.broadcast import Key as StoreKey
+from lightship.cluster.store.store import Store
+from lightship.kube.objects import Key
+from lightship.kube.resources import SERVICE_ACCOUNTS
+from lightship.lib.clock import SYSTEM, Clock
+from lightship.lib.ids import IdSource, RandomIds
+
+KUBERNETES_VERSION = ("1", "36", "0")
+"""The Kubernetes whose behaviour this server follows; what ``/version`` says."""
+
+_log = logging.getLogger(__name__)
+
+_ON_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+_ON_COLLECTION = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiServerOptions:
+    """What a server is made of. ``kinds`` are the domains'; ``tokens`` issues ServiceAccount tokens."""
+
+    store: Store
+    authenticator: Authenticator
+    kinds: Sequence[registry.AdmittedKind] = ()
+    authorizer: Authorizer = field(default_factory=AuthenticatedMayAll)
+    tokens: TokenAuthority | None = None
+    clock: Clock = SYSTEM
+    ids: IdSource = field(default_factory=RandomIds)
+
+
+class ApiServer:
+    """Serves the core kinds and those of the domains.
+
+    The app may set ``logs`` (the node, once it runs), ``ready`` and entries of ``proxies`` at any time.
+    """
+
+    def __init__(self, options: ApiServerOptions) -> None:
+        self.registry = registry.Registry([*core.served(), *map(registry.custom, options.kinds)])
+        self.logs: LogSource | None = None
+        self.ready: Callable[[], bool] = lambda: True
+        self.proxies: dict[Key, ProxyHandler] = {}
+        self._backend = Backend(store=options.store, registry=self.registry, clock=options.clock, ids=options.ids)
+        self._authenticator, self._authorizer = options.authenticator, options.authorizer
+        self._tokens = options.tokens
+        self._reviewer = Reviewer(options.authenticator, options.authorizer)
+        self._discovery = Discovery(self.registry)
+        self._openapi = OpenApi(self.registry, _git_version())
+        if isinstance(options.authenticator, TokenAuthenticator):
+            options.authenticator.lives = self._account_lives
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; an error is an answer too. A streaming body must be closed by the caller."""
+        target: Target | None = None
+        try:
+            user = request.user or await self._identify(request)
+            if user is ANONYMOUS:
+                await self._review(user, Attributes(verb=request.method.lower(), path=request.path))
+            target = routes.parse(request.path, self.registry)
+            if target is None:
+                return await self._other(request, user)
+            return await self._resource(request, user, target)
+        except errors.LightshipError as e:
+            return statuses.response_of(e, **_details(target))
+        except ExceptionGroup as group:
+            first = next((e for e in group.exceptions if isinstance(e, errors.LightshipError)), None)
+            return statuses.response_of(first or self._bug(request, group), **_details(target))
+        except Exception as e:
+            return statuses.response_of(self._bug(request, e), **_details(target))
+
+    def _bug(self, request: Request, error: Exception) -> errors.InternalError:
+        _log.error("a request failed unexpectedly", exc_info=error,
+                   extra={"method": request.method, "path": request.path[:500]})
+        return errors.InternalError(f"the server failed on this request: {type(error).__name__}",
+                                    remedy="This is a bug: the server's log has the details")
+
+    async def _identify(self, request: Request) -> User:
+        authorization = request.headers.get("authorization", "")
+        if not authorization:
+            return ANONYMOUS
+        scheme, _, token = authorization.partition(" ")
+        user = await self._authenticator.authenticate(token.strip()) if scheme.lower() == "bearer" else None
+        if user is None:
+            raise errors.Unauthenticated("Unauthorized", remedy="The token is not known here, or it has expired")
+        return user
+
+    async def _review(self, user: User, attributes: Attributes) -> None:
+        decision = await self._authorizer.review(user, attributes)
+        if decision.allowed:
+            return
+        if user is ANONYMOUS:
+            raise errors.Unauthenticated("Unauthorized", remedy="Send the token as `Authorization: Bearer`")
+        what = f'resource "{attributes.resource}" in API group "{attributes.group}"' if attributes.resource else (
+            f'path "{attributes.path[:200]}"')
+        where = f' in the namespace "{attributes.namespace[:100]}"' if attributes.namespace else ""
+        why = f": {decision.reason}" if decision.reason else ""
+        raise errors.Forbidden(f'User "{user.name}" cannot {attributes.verb} {what}{where}{why}')
+
+    async def _resource(self, request: Request, user: User, target: Target) -> Response:
+        query = Query(request.query)
+        verb = _verb(request, target, query)
+        resource = target.served.resource
+        await self._review(user, Attributes(
+            verb=verb, group=resource.group, resource=resource.plural, subresource=target.subresource,
+            namespace=target.namespace, name=target.name))
+        if target.subresource == "proxy":
+            call = Call(request=request, user=user, target=target, query=query, format=formats.PLAIN)
+            return await subresources.proxy(call, self.proxies)
+        accept = "" if target.subresource == "log" else request.headers.get("accept", "")
+        call = Call(request=request, user=user, target=target, query=query, format=formats.negotiate(accept))
+        if target.subresource not in ("", "status"):
+            return await self._subresource(call, verb)
+        if not target.served.persistent:
+            if verb != "create" or target.name:
+                raise MethodNotAllowed(f"{resource.plural} can only be created")
+            return await self._reviewer.review(call)
+        return await self._verb(call, verb)
+
+    async def _verb(self, call: Call, verb: str) -> Response:
+        backend = self._backend
+        match verb:
+            case "get":
+                return reads.get(backend, call)
+            case "list":
+                return reads.list_objects(backend, call)
+            case "watch":
+                return watches.watch(backend, call)
+            case "create" if not call.target.name:
+                return await writes.create(backend, call)
+            case "update":
+                return await writes.update(backend, call)
+            case "patch" if bodies.content_type(call.request) == writes.APPLY:
+                return await applies.apply(backend, call)
+            case "patch":
+                return await writes.patch(backend, call)
+            case "delete" if not call.target.subresource:
+                return await deletes.delete(backend, call)
+            case "deletecollection" if "deletecollection" in call.served.verbs:
+                return await deletes.delete_collection(backend, call)
+        raise MethodNotAllowed(f"the server does not allow {verb} on this resource")
+
+    async def _subresource(self, call: Call, verb: str) -> Response:
+        backend = self._backend
+        match call.target.subresource, verb:
+            case "scale", "get" | "update" | "patch":
+                return await subresources.scale(backend, call)
+            case "log", "get":
+                return await subresources.log(backend, call, self.logs)
+            case "binding", "create":
+                return await subresources.bind(backend, call)
+            case "eviction", "create":
+                return await deletes.evict(backend, call)
+            case "token", "create":
+                return await subresources.token(backend, call, self._tokens)
+            case "finalize", "update":
+                return await writes.update(backend, call)
+            case "exec" | "attach" | "portforward", _:
+                raise errors.Unsupported(f"this server does not offer {call.target.subresource} yet")
+        raise MethodNotAllowed(f"the server does not allow {verb} on {call.target.subresource}")
+
+    async def _other(self, request: Request, user: User) -> Response:
+        """Paths that are no resources: health, version, discovery, OpenAPI."""
+        path = request.path.rstrip("/")
+        await self._review(user, Attributes(verb=request.method.lower(), path=path or "/"))
+        if request.method != "GET":
+            raise MethodNotAllowed(f"{request.method} is not allowed on {path[:200] or '/'}")
+        accept = request.headers.get("accept", "")
+        answer: Response | None
+        match path:
+            case "":
+                answer = self._discovery.root
+            case "/healthz" | "/livez":
+                answer = _text(200, "ok")
+            case "/readyz":
+                answer = _text(200, "ok") if self.ready() else _text(503, "not ready yet")
+            case "/version":
+                answer = _json(_version())
+            case _ if path.startswith("/openapi/"):
+                answer = self._openapi.answer(path, accept)
+            case _:
+                answer = self._discovery.answer(path, accept)
+        if answer is None:
+            raise errors.NotFound("the server could not find the requested resource")
+        return answer
+
+    def _account_lives(self, namespace: str, name: str, uid: str) -> bool:
+        entry = self._backend.store.get(StoreKey(SERVICE_ACCOUNTS.group_resource, namespace, name))
+        return entry is not None and msgspec.json.decode(entry.value)["metadata"]["uid"] == uid
+
+
+def _verb(request: Request, target: Target, query: Query) -> str:
+    method = request.method
+    if target.name or target.subresource:
+        verb = _ON_OBJECT.get(method)
+    elif method == "GET" and query.flag("watch"):
+        verb = "watch"
+    else:
+        verb = _ON_COLLECTION.get(method)
+    if verb is None:
+        raise MethodNotAllowed(f"{method[:20]} is not allowed here")
+    if verb == "create" and not target.name and target.served.resource.namespaced and not target.namespace:
+        raise MethodNotAllowed("an object of a namespaced kind is created in a namespace: name it in the path")
+    return verb
+
+
+def _details(target: Target | None) -> dict[str, str]:
+    if target is None:
+        return {}
+    resource = target.served.resource
+    return {"name": target.name, "group": resource.group, "kind": resource.plural}
+
+
+def _text(status: int, text: str) -> Response:
+    return Response(status=status, headers={"content-type": "text/plain"}, body=text.encode())
+
+
+def _json(data: Any) -> Response:
+    return Response(status=200, headers={"content-type": statuses.JSON}, body=msgspec.json.encode(data))
+
+
+def _git_version() -> str:
+    return f"v{'.'.join(KUBERNETES_VERSION)}+lightship-{__version__}"
+
+
+def _version() -> dict[str, str]:
+    import platform
+
+    system = platform.system().lower()
+    return {"major": KUBERNETES_VERSION[0], "minor": KUBERNETES_VERSION[1], "gitVersion": _git_version(),
+            "gitCommit": "", "gitTreeState": "clean", "buildDate": "", "goVersion": "", "compiler": "cpython",
+            "platform": f"{system}/{platform.machine()}"}
+
+
+Handler = Callable[[Request], Awaitable[Response]]

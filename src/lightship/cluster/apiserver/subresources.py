@@ -1,0 +1,208 @@
+"""Subresources with a shape of their own: scale, binding, token, log, proxy. ``server`` calls me."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+
+from lightship import errors
+from lightship.client.transport import Request, Response
+from lightship.cluster.apiserver import bodies, reads, shapes, statuses, writes
+from lightship.cluster.apiserver.backend import Backend, Call, decode, encode
+from lightship.cluster.apiserver.errors import Cause, Invalid, MethodNotAllowed, UnsupportedMediaType
+from lightship.cluster.apiserver.queries import Query
+from lightship.cluster.apiserver.tokens import DEFAULT_AUDIENCE, Claims, TokenAuthority
+from lightship.kube import conditions, objects, patches, selectors, times
+from lightship.kube.objects import Key, Object
+
+DEFAULT_TOKEN_SECONDS = 3600
+LIMIT_TOKEN_SECONDS = 365 * 24 * 3600
+MINIMUM_TOKEN_SECONDS = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogQuery:
+    """What of a container's log is wanted. ``limit_bytes`` and ``tail_lines`` are None where unlimited."""
+
+    container: str = ""
+    follow: bool = False
+    previous: bool = False
+    timestamps: bool = False
+    tail_lines: int | None = None
+    limit_bytes: int | None = None
+    since: datetime | None = None
+
+
+class LogSource(Protocol):
+    """Where container logs come from: the node. Raises ``errors`` for a container that has no log."""
+
+    def logs(self, key: Key, query: LogQuery) -> Awaitable[AsyncIterator[bytes]]: ...
+
+
+ProxyHandler = Callable[[Request], Awaitable[Response]]
+"""Answers a request to a Service through ``/proxy/``; the request's path is what follows."""
+
+
+async def scale(backend: Backend, call: Call) -> Response:
+    """GET, PUT or PATCH of ``scale``."""
+    method = call.request.method
+    if method == "GET":
+        return _scale_answer(backend.entry(call).value)
+    if method not in ("PUT", "PATCH"):
+        raise MethodNotAllowed(f"{method} is not allowed on scale")
+    data, kind = bodies.read(call.request), bodies.content_type(call.request)
+
+    def change(old: Object) -> Object:
+        wanted = data
+        if method == "PATCH":
+            shown = _scale_of(old)
+            if kind == "application/json-patch+json":
+                wanted = patches.json_patch(shown, data)
+            elif kind in ("application/merge-patch+json", "application/strategic-merge-patch+json"):
+                wanted = patches.merge(shown, data)
+            else:
+                raise UnsupportedMediaType(f"cannot patch scale with {kind!r}")
+        return _scaled(old, wanted)
+
+    entry = await writes.modify_entry(backend, replace(call, target=replace(call.target, subresource="")), change)
+    return _scale_answer(entry.value)
+
+
+def _scaled(old: Object, wanted: Any) -> Object:
+    spec = (wanted.get("spec") or {}) if isinstance(wanted, dict) else None
+    replicas = spec.get("replicas", 0) if isinstance(spec, dict) else None
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas < 2**31:
+        raise Invalid(f'Scale "{objects.name(old)}"',
+                      [Cause("spec.replicas", "Invalid value: must be greater than or equal to 0")])
+    version = (wanted.get("metadata") or {}).get("resourceVersion")
+    metadata = old["metadata"] | ({"resourceVersion": version} if version else {})
+    return old | {"metadata": metadata, "spec": objects.spec(old) | {"replicas": replicas}}
+
+
+def _scale_of(obj: Object) -> Object:
+    spec, status, metadata = objects.spec(obj), objects.status(obj), obj["metadata"]
+    shown: Object = {
+        "kind": "Scale", "apiVersion": "autoscaling/v1",
+        "metadata": {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+                     if key in metadata},
+        "spec": {"replicas": spec.get("replicas", 1)}, "status": {"replicas": status.get("replicas") or 0},
+    }
+    selector = spec.get("selector")
+    if isinstance(selector, dict):
+        shown["status"]["selector"] = selectors.render(selectors.from_object(selector))
+    return shown
+
+
+def _scale_answer(value: bytes) -> Response:
+    return Response(status=200, headers=reads.HEADERS, body=encode(_scale_of(decode(value))))
+
+
+class _Target(msgspec.Struct):
+    name: str
+
+
+class _Binding(msgspec.Struct):
+    target: _Target
+
+
+async def bind(backend: Backend, call: Call) -> Response:
+    """POST to a Pod's ``binding``: puts the Pod on a node."""
+    binding = shapes.convert(bodies.read(call.request), _Binding, "")
+    now = backend.clock.now()
+
+    def change(old: Object) -> Object:
+        bound = objects.spec(old).get("nodeName")
+        if bound and bound != binding.target.name:
+            raise errors.Conflict(f'pod {objects.name(old)} is already assigned to node "{bound}"')
+        scheduled = conditions.merge(objects.status(old).get("conditions"), conditions.make("PodScheduled", True), now)
+        return old | {"spec": objects.spec(old) | {"nodeName": binding.target.name},
+                      "status": objects.status(old) | {"conditions": scheduled}}
+
+    await writes.modify_entry(backend, call, change)
+    return Response(status=201, headers=reads.HEADERS, body=encode(statuses.success(201)))
+
+
+class _TokenSpec(msgspec.Struct):
+    audiences: list[str] | None = None
+    expirationSeconds: int | None = None
+
+
+async def token(backend: Backend, call: Call, authority: TokenAuthority | None) -> Response:
+    """POST to a ServiceAccount's ``token``."""
+    if authority is None:
+        raise errors.Unsupported("this server issues no tokens")
+    account = decode(backend.entry(call).value)
+    data = bodies.read(call.request) or {}
+    if not isinstance(data, dict):
+        raise errors.BadRequest("the body must be a TokenRequest")
+    spec = shapes.convert(data.get("spec") or {}, _TokenSpec, "spec")
+    seconds = spec.expirationSeconds if spec.expirationSeconds is not None else DEFAULT_TOKEN_SECONDS
+    if not MINIMUM_TOKEN_SECONDS <= seconds <= 2**32:
+        raise Invalid("TokenRequest", [Cause("spec.expirationSeconds", "Invalid value: may not specify a duration "
+                                                                       f"less than {MINIMUM_TOKEN_SECONDS} seconds")])
+    expiry = backend.clock.now() + timedelta(seconds=min(seconds, LIMIT_TOKEN_SECONDS))
+    audiences = tuple(spec.audiences or [DEFAULT_AUDIENCE])
+    text = authority.issue(Claims(namespace=call.target.namespace, name=call.target.name, uid=objects.uid(account),
+                                  audiences=audiences, expiry=expiry))
+    answer = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
+              "metadata": {"name": call.target.name, "namespace": call.target.namespace},
+              "spec": {"audiences": list(audiences), "expirationSeconds": seconds},
+              "status": {"token": text, "expirationTimestamp": times.rfc3339(expiry)}}
+    return Response(status=201, headers=reads.HEADERS, body=encode(answer))
+
+
+async def log(backend: Backend, call: Call, source: LogSource | None) -> Response:
+    """GET of a Pod's ``log``."""
+    if source is None:
+        raise errors.Unavailable("this server has no node to ask for logs")
+    pod = decode(backend.entry(call).value)
+    query = call.query
+    names = [str(c["name"]) for field in ("containers", "initContainers")
+             for c in objects.spec(pod).get(field) or []]
+    container = query.text("container") or _default_container(pod, names)
+    if container not in names:
+        raise errors.BadRequest(f"container {container[:100]} is not valid for pod {call.target.name}")
+    stream = await source.logs(Key(call.target.namespace, call.target.name), LogQuery(
+        container=container, follow=query.flag("follow"), previous=query.flag("previous"),
+        timestamps=query.flag("timestamps"), since=_since(query, backend.clock.now()),
+        tail_lines=query.number("tailLines") if query.text("tailLines") else None,
+        limit_bytes=query.number("limitBytes") if query.text("limitBytes") else None))
+    return Response(status=200, headers={"content-type": "text/plain"}, body=stream)
+
+
+def _since(query: Query, now: datetime) -> datetime | None:
+    if query.text("sinceSeconds"):
+        return now - timedelta(seconds=min(query.number("sinceSeconds"), 10**9))
+    return times.parse(query.text("sinceTime")) if query.text("sinceTime") else None
+
+
+def _default_container(pod: Object, names: list[str]) -> str:
+    named = objects.annotations(pod).get("kubectl.kubernetes.io/default-container")
+    if named:
+        return named
+    containers = [str(c["name"]) for c in objects.spec(pod).get("containers") or []]
+    if len(containers) != 1:
+        raise errors.BadRequest(f"a container name must be specified for pod {objects.name(pod)}, choose one of: "
+                                f"{names}".replace("'", ""))
+    return containers[0]
+
+
+_SERVICE = re.compile(r"(?:(https?):)?([a-z0-9-]+)(?::([a-z0-9-]+))?\Z", re.ASCII)
+
+
+async def proxy(call: Call, handlers: Mapping[Key, ProxyHandler]) -> Response:
+    """Any request to a Service's ``proxy``: handed to whoever the app named for that Service."""
+    match = _SERVICE.match(call.target.name)
+    handler = handlers.get(Key(call.target.namespace, match[2])) if match else None
+    if handler is None:
+        raise errors.NotFound(f'no proxy to service "{call.target.name[:100]}" in namespace '
+                              f'"{call.target.namespace[:100]}"')
+    rest = "/" + call.target.rest
+    if call.request.path.endswith("/") and not rest.endswith("/"):
+        rest += "/"
+    return await handler(replace(call.request, path=rest, user=call.user))

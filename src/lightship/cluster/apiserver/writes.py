@@ -1,0 +1,186 @@
+"""Create, update and patch. ``server`` calls me; deletions and special subresources build on my ``modify``.
+
+Every change is compare-and-swap against the revision that was read; who did not name a revision is tried again when
+somebody else was faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightship import errors
+from lightship.client.transport import Response
+from lightship.cluster.apiserver import bodies, lifecycle, reads, shapes
+from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode
+from lightship.cluster.apiserver.errors import UnsupportedMediaType
+from lightship.cluster.apiserver.registry import Served
+from lightship.cluster.store.broadcast import Key
+from lightship.cluster.store.errors import RevisionConflict
+from lightship.cluster.store.store import Entry, Render
+from lightship.kube import objects, patches
+from lightship.kube.objects import Object
+
+LIMIT_ATTEMPTS = 50
+LIMIT_NAME_ATTEMPTS = 8
+LIMIT_GENERATED_PREFIX_CHARACTERS = 58
+SUFFIX_CHARACTERS = 5
+
+Change = Callable[[Object], Object]
+"""What a request makes of the object as it is shown now."""
+
+
+def render(obj: Object) -> Render:
+    """The stored form of an object, once its revision is known."""
+    metadata = obj["metadata"]
+
+    def at(revision: int) -> bytes:
+        value = encode(obj | {"metadata": metadata | {"resourceVersion": str(revision)}})
+        if len(value) > bodies.LIMIT_OBJECT_BYTES:
+            raise errors.TooLarge(f"the object has {len(value)} bytes, the limit is {bodies.LIMIT_OBJECT_BYTES}")
+        return value
+
+    return at
+
+
+def inward(served: Served, obj: Object) -> Object:
+    """An object as the client wrote it, as it is stored."""
+    return served.from_wire(obj) if served.from_wire else obj
+
+
+async def create(backend: Backend, call: Call) -> Response:
+    """POST to a collection."""
+    obj = shapes.read_object(bodies.read(call.request), call.served)
+    return await create_object(backend, call, obj)
+
+
+async def create_object(backend: Backend, call: Call, obj: Object) -> Response:
+    served, metadata = call.served, obj["metadata"]
+    namespace = call.target.namespace
+    if metadata.get("resourceVersion"):
+        raise errors.BadRequest("resourceVersion should not be set on objects to be created")
+    if served.resource.namespaced:
+        if metadata.get("namespace") not in (None, "", namespace):
+            raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the "
+                                    "request")
+        backend.require_namespace(namespace)
+    prefix = "" if metadata.get("name") else metadata.get("generateName") or ""
+    for attempt in range(LIMIT_NAME_ATTEMPTS):
+        if prefix:
+            name = prefix[:LIMIT_GENERATED_PREFIX_CHARACTERS] + backend.ids.suffix(SUFFIX_CHARACTERS)
+            obj = obj | {"metadata": obj["metadata"] | {"name": name}}
+        try:
+            return await _create(backend, call, obj)
+        except errors.AlreadyExists:
+            if not prefix or attempt == LIMIT_NAME_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _create(backend: Backend, call: Call, obj: Object) -> Response:
+    served = call.served
+    new = inward(served, lifecycle.created(obj, served, call.target.namespace,
+                                           (backend.ids.uid(), backend.clock.now())))
+    lifecycle.check(new, served, ())
+    new = served.default(new)
+    lifecycle.check(new, served, served.validate(new, None))
+    key = Key(served.store_resource, call.target.namespace, objects.name(new))
+    if call.query.dry_run():
+        if backend.store.get(key) is not None:
+            raise errors.AlreadyExists(f'{served.resource.group_resource} "{key.name}" already exists')
+        return reads.answer(backend, call, encode(new), 201)
+    entry = await backend.store.put(key, render(new), 0)
+    return reads.answer(backend, call, entry.value, 201)
+
+
+async def update(backend: Backend, call: Call) -> Response:
+    """PUT of an object or of its status."""
+    obj = shapes.read_object(bodies.read(call.request), call.served)
+    if not objects.name(obj):
+        raise errors.BadRequest("the object must have a name")
+    return await modify(backend, call, lambda old: obj)
+
+
+APPLY = "application/apply-patch+yaml"
+_PATCH_TYPES = {
+    "application/merge-patch+json": "merge", "application/json-patch+json": "json",
+    "application/strategic-merge-patch+json": "strategic", APPLY: "apply",
+}
+
+
+async def patch(backend: Backend, call: Call) -> Response:
+    """PATCH of an object, its status or another part that ``modify`` knows."""
+    kind = _PATCH_TYPES.get(bodies.content_type(call.request))
+    if kind is None or (kind == "strategic" and call.served.custom):
+        accepted = [name for name, known in _PATCH_TYPES.items() if known != "strategic" or not call.served.custom]
+        raise UnsupportedMediaType("the body of the request was in an unknown format - accepted media types include: "
+                                   + ", ".join(accepted))
+    assert kind != "apply", "applies.apply serves that"
+    data = bodies.read(call.request)
+    if kind != "json" and not isinstance(data, dict):
+        raise errors.BadRequest("the patch must be an object")
+
+    def change(old: Object) -> Object:
+        changed = _patched(old, data, kind)
+        if not isinstance(changed, dict):
+            raise errors.InvalidInput("the patch leaves no object")
+        return shapes.read_object(changed, call.served)
+
+    return await modify(backend, call, change)
+
+
+def _patched(old: Object, data: Any, kind: str) -> Any:
+    if kind == "merge":
+        return patches.merge(old, data)
+    if kind == "json":
+        return patches.json_patch(old, data)
+    return patches.strategic_merge(old, data, kind=old["kind"])
+
+
+async def modify(backend: Backend, call: Call, change: Change) -> Response:
+    """Change the object that the call names, or only its status where the call is about that."""
+    entry = await modify_entry(backend, call, change)
+    return reads.answer(backend, call, entry.value)
+
+
+async def modify_entry(backend: Backend, call: Call, change: Change) -> Entry:
+    """Like ``modify``; the entry is the object after the change (also after one that ended its deletion)."""
+    for _ in range(LIMIT_ATTEMPTS):
+        entry = backend.entry(call)
+        old = decode(entry.value)
+        shown = call.served.to_wire(old) if call.served.to_wire else old
+        wanted = change(shown)
+        lifecycle.check_identity(shown, wanted, call.served)
+        named = wanted["metadata"].get("resourceVersion")
+        if named and named != str(entry.revision):
+            raise conflict(call)
+        new = _admitted(call, old, inward(call.served, wanted))
+        if new == old:
+            return entry
+        if call.query.dry_run():
+            return Entry(entry.revision, encode(new))
+        try:
+            if lifecycle.finished(new):
+                return await backend.store.delete(call.key, render(new), entry.revision)
+            return await backend.store.put(call.key, render(new), entry.revision)
+        except RevisionConflict:
+            continue  # Whoever named a revision meets the new one at the top; anybody else tries again.
+    raise conflict(call, f"{LIMIT_ATTEMPTS} attempts lost against other writers")
+
+
+def _admitted(call: Call, old: Object, wanted: Object) -> Object:
+    served = call.served
+    if call.target.subresource == "binding":
+        return wanted  # Made by the server itself (``subresources.bind``).
+    if call.target.subresource == "status":
+        new = lifecycle.with_status(old, wanted)
+        return old if new == old else new
+    new = lifecycle.updated(old, wanted, served)
+    if call.target.subresource == "finalize":
+        new = old | {"spec": objects.spec(wanted)}
+    new = served.default(new)
+    if new == old:
+        return old
+    faults = [*lifecycle.finalizer_faults(old, new), *served.validate(new, old)]
+    lifecycle.check(new, served, faults)
+    return lifecycle.bumped(old, new)
