@@ -1,0 +1,69 @@
+"""What a gateway is started with, and its limits. ``__main__`` parses me once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Everything that is bounded, each with its unit in its name."""
+
+    head_bytes: int = 64 * 1024
+    body_bytes: int = 256 * 1024 * 1024
+    buffer_bytes: int = 256 * 1024
+    """Of one direction of one request, beyond which its sender is not read from."""
+    whole_response_bytes: int = 64 * 1024
+    """Answers that say they are no longer than this are forwarded whole, so that one that breaks off is a 502."""
+    connections: int = 10_000
+    pipelined_requests: int = 64
+    idle_upstreams: int = 64
+    """Idle kept-alive connections to one endpoint."""
+    idle_upstream_seconds: float = 60.0
+    """Less than the model server's own limit, so that it is not the one who hangs up."""
+    connect_seconds: float = 5.0
+    read_seconds: float = 30.0
+    """From a request's first byte to the end of its head, and between two pieces of its body."""
+    idle_seconds: float = 75.0
+    """How long a kept-alive client may say nothing."""
+    write_seconds: float = 60.0
+    """How long a client may leave an answer unread."""
+    hold_seconds: float = 1.0
+    """How long a request waits for the first endpoint of its route, which covers the moment between a Pod's being
+    ready and the route's saying so."""
+    held_requests: int = 256
+    drain_seconds: float = 25.0
+    drain_idle_seconds: float = 1.0
+    review_seconds: float = 60.0
+    """How long an answer of the API server about a token is believed; a revoked token works this long at most."""
+    refusal_seconds: float = 5.0
+    reviews_cached: int = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One gateway process."""
+
+    kubeconfig: Path
+    host: str = "127.0.0.1"
+    port: int = 8782
+    context: str = ""
+    with_parent: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Read the command line; exits with a usage message as argparse does."""
+    parser = argparse.ArgumentParser(prog="lightship.gateway", description="Front proxy of all InferenceServices.")
+    parser.add_argument("--kubeconfig", required=True, type=Path, help="how to reach the Kubernetes API")
+    parser.add_argument("--context", default="", help="the kubeconfig's context; default: its current one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind")
+    parser.add_argument("--port", default=8782, type=int, help="port for HTTP; 0 takes any free one")
+    parser.add_argument("--with-parent", action="store_true",
+                        help="end when standard input ends, or the process that started this one")
+    known = parser.parse_args(argv)
+    return Options(kubeconfig=known.kubeconfig, context=known.context, host=known.host, port=known.port,
+                   with_parent=known.with_parent)
