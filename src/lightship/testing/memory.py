@@ -265,8 +265,10 @@ class MemoryApi:
         if wanted and wanted != objects.uid(old):
             raise errors.Conflict(f'{place.collection} "{place.key}" has another uid')
         held = objects.finalizers(old)
-        if options.get("propagationPolicy") == "Foreground" and "foregroundDeletion" not in held:
-            held = [*held, "foregroundDeletion"]
+        wanted_by_policy = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(
+            str(options.get("propagationPolicy")), "")
+        if wanted_by_policy and wanted_by_policy not in held:
+            held = [*held, wanted_by_policy]
         if not held and not (place.collection.endswith("/namespaces") and objects.spec(old).get("finalizers")):
             return self._remove(place, old)
         if objects.deleting(old):
