@@ -204,7 +204,9 @@ def _union(a: Fields, b: Fields) -> Fields:
 
 
 def _common(a: Fields, b: Fields) -> Fields:
-    return {key: _common(below, b[key]) for key, below in a.items() if key in b}
+    """The leaves that are in both."""
+    found = {key: _common(below, b[key]) for key, below in a.items() if key in b}
+    return {key: below for key, below in found.items() if below or not (a[key] or b[key])}
 
 
 def _minus(a: Fields, b: Fields) -> Fields:
