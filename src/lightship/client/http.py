@@ -42,6 +42,7 @@ class Http:
         self._credentials = credentials.of(cluster, clock)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+        self._streams: set[aiohttp.ClientResponse] = set()
 
     async def send(self, request: Request) -> Response:
         response = await self._send(request)
@@ -55,6 +56,8 @@ class Http:
 
     async def close(self) -> None:
         self._closed = True
+        for answer in list(self._streams):
+            answer.close()  # wakes its reader, which a closed session alone does not
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -107,12 +110,14 @@ class Http:
     async def _chunks(self, answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
         import aiohttp
 
+        self._streams.add(answer)
         try:
             async for chunk in answer.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             raise self._unreachable(cause) from cause
         finally:
+            self._streams.discard(answer)
             answer.close()  # an abandoned stream has unread data: its connection cannot be used again
 
     def _unreachable(self, cause: Exception) -> errors.LightshipError:
