@@ -77,6 +77,7 @@ LATE_PACKAGES = {
 LATE_STANDARD = {
     "ipaddress": "slow to import; only certificates need it",
     "ctypes": "slow to import; only isolation needs it",
+    "platform": "slow to import; only the version page needs it",
     "multiprocessing": "slow to import; only workers need it",
     "sqlite3": "slow to import; only a server opens the store",
     "ssl": "slow to import; only TLS needs it",
@@ -106,5 +107,5 @@ NOT_AT_START = ("kfp", "sklearn", "numpy", "pandas", "rich", "alembic", "aiohttp
 FORBIDDEN_TEXT = (
     ("a package registry's host", r"(?i)\b(?:pypi\.(?:org|python)|pythonhosted\.org|registry\.npmjs|deb\.debian\.org)"),
     ("an index option", r"--(?:extra-)?index-url\s+\S*//|--find-links\s+\S*/"),
-    ("a path of somebody's machine", r"(?<![\w./-])(?:/work/(?:main|shared|\.)|/opt/wheels|/root/|/home/[a-z]+/)"),
+    ("a path of somebody's machine", r"(?<![\w./-])(?:/work/(?:main|shared|\.)|/opt/wheels|/root/\.|/home/[a-z]+/)"),
 )
