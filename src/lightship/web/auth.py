@@ -103,7 +103,8 @@ class Gate:
         cookies: dict[str, str] = {}
         for line in headers.getlist("cookie"):
             cookies |= cookie_parser(line)
-        return self._sessions.token(cookies.get(COOKIE, "")) or "", True
+        token = self._sessions.token(cookies.get(COOKIE, "")) or ""
+        return token, bool(token)
 
 
 def is_loopback(name: str) -> bool:

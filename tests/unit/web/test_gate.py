@@ -68,6 +68,7 @@ async def logged_in(site: Site) -> dict[str, str]:
     {"Authorization": "Bearer " + "x" * 20000},
 ])
 async def test_without_a_valid_token_nobody_passes(site: Site, headers: dict[str, str]) -> None:
+    assert (await site.post("/who", token=None, headers=headers)).status == 401
     answer = await site.get("/who", token=None, headers=headers)
 
     assert answer.status == 401

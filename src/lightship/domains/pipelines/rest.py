@@ -17,6 +17,7 @@ from lightship.domains.pipelines.ir import Pipeline
 from lightship.kube.objects import Object
 from lightship.lib.clock import Clock
 from lightship.lib.ids import IdSource
+from lightship.records import listing
 from lightship.records.database import Database
 from lightship.records.notices import Notices
 from lightship.web import access, filters, paging
@@ -61,6 +62,16 @@ def asked(request: Request, *scope: str) -> paging.Asked:
 async def checked(spec: Object) -> Pipeline:
     """The pipeline of a specification, checked in a worker. Raises ``InvalidPipeline`` naming the place."""
     return await asyncio.to_thread(parse.spec, spec)
+
+
+def listed(name: str, shapes: list[Object], page: listing.Page, asked: paging.Asked) -> Object:
+    """One page as upstream answers: no field for no rows, no token on the last page."""
+    answer: Object = {"total_size": page.total}
+    if shapes:
+        answer[name] = shapes
+    if page.next is not None:
+        answer["next_page_token"] = paging.token(asked, page.next)
+    return answer
 
 
 def text(body: Object, *names: str, limit: int = NAME_LIMIT_CHARACTERS) -> str:

@@ -59,8 +59,7 @@ class Experiments:
         asked = rest.asked(request, namespace)
         found, page = await self._deps.database.read(
             lambda c: experiments.page(c, namespace, paging.query(asked)))
-        return {"experiments": [shapes.experiment(row) for row in found], "total_size": page.total,
-                "next_page_token": paging.token(asked, page.next)}
+        return rest.listed("experiments", [shapes.experiment(row) for row in found], page, asked)
 
     async def archive(self, request: Request) -> Any:
         return await self._store(request, "archive", rows.ARCHIVED)

@@ -111,16 +111,14 @@ class Pipelines:
         await rest.allow(request, "list", _RESOURCE, namespace)
         asked = rest.asked(request, namespace)
         found, page = await self._deps.database.read(lambda c: pipelines.page(c, namespace, paging.query(asked)))
-        return {"pipelines": [shapes.pipeline(row) for row in found], "total_size": page.total,
-                "next_page_token": paging.token(asked, page.next)}
+        return rest.listed("pipelines", [shapes.pipeline(row) for row in found], page, asked)
 
     async def list_versions(self, request: Request) -> Any:
         pipeline = await self._allowed(request, "list", request.path_params["id"])
         asked = rest.asked(request, pipeline.id)
         found, page = await self._deps.database.read(
             lambda c: pipelines.version_page(c, pipeline.id, paging.query(asked)))
-        return {"pipeline_versions": [shapes.version(row) for row in found], "total_size": page.total,
-                "next_page_token": paging.token(asked, page.next)}
+        return rest.listed("pipeline_versions", [shapes.version(row) for row in found], page, asked)
 
     async def get_version(self, request: Request) -> Any:
         pipeline = await self._allowed(request, "get", request.path_params["id"])

@@ -99,8 +99,7 @@ class Runs:
             query = listing.Query(predicates=(*query.predicates, within), sort=query.sort,
                                   descending=query.descending, after=query.after, limit=query.limit)
         found, page = await self._deps.database.read(lambda c: run_history.page(c, namespace, query))
-        return {"runs": [shapes.run(row) for row in found], "total_size": page.total,
-                "next_page_token": paging.token(asked, page.next)}
+        return rest.listed("runs", [shapes.run(row) for row in found], page, asked)
 
     async def archive(self, request: Request) -> Any:
         return await self._store(request, "archive", rows.ARCHIVED)
