@@ -41,8 +41,9 @@ def shell(script: str, *, name: str = "main", **more: Any) -> dict[str, Any]:
 class NodeUnderTest:
     """A running node and the API it watches."""
 
-    def __init__(self, api: MemoryApi, node: Node, pods: Informer) -> None:
+    def __init__(self, api: MemoryApi, node: Node, pods: Informer, directory: Path) -> None:
         self.api = api
+        self.directory = directory
         self.node = node
         self.client: Client = api.client()
         self._pods = pods
@@ -112,7 +113,7 @@ async def node_under_test(directory: Path, *, entrypoints: Mapping[str, Entrypoi
     await pods.start()
     await pods.synced.wait()
     try:
-        yield NodeUnderTest(api, node, pods)
+        yield NodeUnderTest(api, node, pods, directory)
     finally:
         await pods.stop()
         await node.stop()

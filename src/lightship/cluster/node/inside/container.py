@@ -228,16 +228,14 @@ def kill_descendants() -> None:
     """Without a PID namespace: kills and reaps every process below this one, which must be a subreaper."""
     for _ in range(_SWEEP_LIMIT):
         children = _children(os.getpid())
+        if not children:
+            return
         for pid in children:
             with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
                 os.kill(pid, signal.SIGKILL)
-        try:
-            while children:
-                os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
-        if not children:
-            return
+        for pid in children:
+            with contextlib.suppress(ChildProcessError):  # its own children are mine now: the next look finds them
+                os.waitpid(pid, 0)
 
 
 def _children(parent: int) -> list[int]:
