@@ -7,6 +7,7 @@ and ``listener`` call ``handle``. I call the verbs' modules and, through them, t
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -262,12 +263,10 @@ def _git_version() -> str:
 
 
 def _version() -> dict[str, str]:
-    import platform
-
-    system = platform.system().lower()
+    host = os.uname()
     return {"major": KUBERNETES_VERSION[0], "minor": KUBERNETES_VERSION[1], "gitVersion": _git_version(),
             "gitCommit": "", "gitTreeState": "clean", "buildDate": "", "goVersion": "", "compiler": "cpython",
-            "platform": f"{system}/{platform.machine()}"}
+            "platform": f"{host.sysname.lower()}/{host.machine}"}
 
 
 Handler = Callable[[Request], Awaitable[Response]]
