@@ -75,6 +75,7 @@ class Exchange:
         core, head = self._core, self.head
         refusal = self._refusal()
         if refusal is not None:
+            self.head.keep_alive = False  # whoever sent this may have meant more than one request by it
             self._fail(refusal)
             return
         self._match = core.table.match(head.header(b"host").decode("latin-1"), head.target)

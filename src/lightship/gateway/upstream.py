@@ -58,6 +58,7 @@ class Upstream(asyncio.Protocol):
         self._head: ResponseHead | None = None
         self._complete = False
         self._excess = False
+        self._keep_alive = False
         self._until_close = False
         self._head_bytes = 0
 
@@ -136,10 +137,7 @@ class Upstream(asyncio.Protocol):
             receiver.response_body(body)
         if self._complete and self._receiver is receiver:
             self._receiver = None
-            receiver.response_end(reusable=self._keep_alive() and self.open)
-
-    def _keep_alive(self) -> bool:
-        return not self._for_head and not self._excess and bool(self._parser.should_keep_alive())
+            receiver.response_end(reusable=self._keep_alive and not self._excess and self.open)
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -183,8 +181,9 @@ class Upstream(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._head is None:
             self._reason, self._headers = b"", []  # an interim answer such as 100: the real one follows
-        else:
+        elif not self._complete:
             self._complete = True
+            self._keep_alive = bool(self._parser.should_keep_alive())
 
 
 class Pool:
