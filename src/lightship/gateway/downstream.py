@@ -37,7 +37,6 @@ class Downstream(asyncio.Protocol):
         self._closing = False
         self._paused = False
         self._lost = False
-        self._eof = False
         self._in_head = True
         self._head_bytes = 0
         self._url = b""
@@ -92,9 +91,9 @@ class Downstream(asyncio.Protocol):
         self._next()
 
     def eof_received(self) -> bool:
-        # A client that has said all may still read: keep the connection until it is answered.
-        self._eof = True
-        return self._active is not None or bool(self._queue)
+        # As other proxies do, I take a client that hangs up for gone, so that the model need not work for nobody; one
+        # that means only to say no more cannot be told from it.
+        return False
 
     def pause_writing(self) -> None:
         if self._active is not None:
@@ -151,7 +150,7 @@ class Downstream(asyncio.Protocol):
         self._active = None
         if self._lost:
             return
-        if not keep or self._closing or (self._eof and not self._queue) or self._core.draining:
+        if not keep or self._closing or self._core.draining:
             self._linger()
             return
         self.resume()

@@ -120,6 +120,12 @@ class Running:
     def use(self, *routes: Route) -> None:
         self.core.swap(table(routes))
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the gateway has got so far; it tells nobody of its inner steps."""
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
     async def upstream(self, name: str = "a", script: Script | None = None) -> Fake:
         fake = await Fake(name, script).start()
         self.fakes.append(fake)

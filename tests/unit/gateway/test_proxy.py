@@ -351,8 +351,7 @@ async def test_a_client_that_leaves_frees_the_model(start: Start) -> None:
         running.use(route((await running.upstream("a", waits)).endpoint))
         _, writer = await asyncio.open_connection("127.0.0.1", running.gateway.port)
         writer.write(b"GET %b HTTP/1.1\r\nhost: x\r\nauthorization: Bearer good\r\n\r\n" % PATH.encode())
-        while not running.core.balancer.in_flight:
-            await asyncio.sleep(0.01)
+        await running.until(lambda: bool(running.core.balancer.in_flight))
         writer.close()
         await asyncio.wait_for(left.wait(), 20)
 
@@ -369,8 +368,7 @@ async def test_drain_finishes_what_is_in_flight(start: Start) -> None:
     async with start() as running:
         running.use(route((await running.upstream("a", slow)).endpoint))
         answer = asyncio.ensure_future(running.get(PATH))
-        while not running.core.balancer.in_flight:
-            await asyncio.sleep(0.01)
+        await running.until(lambda: bool(running.core.balancer.in_flight))
         draining = asyncio.ensure_future(running.gateway.drain())
         await asyncio.sleep(0)
         go.set()
@@ -410,7 +408,7 @@ async def test_no_request_is_dropped_or_misrouted_through_rollouts(start: Start)
             before = count
             current[name] = new
             running.use(*(route(fake.endpoint, name=other) for other, fake in current.items()))
-            while running.core.balancer.in_flight.get(old.endpoint) or count < before + 10:
+            while running.core.balancer.in_flight.get(old.endpoint) or count < before + 10:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             await old.stop()
         stop = True

@@ -281,7 +281,8 @@ async def test_a_runtime_of_the_namespace_comes_first(world: World) -> None:
         "apiVersion": "serving.kserve.io/v1alpha1", "kind": "ServingRuntime",
         "metadata": {"name": "mine", "namespace": "default"},
         "spec": {"supportedModelFormats": [{"name": "sklearn", "autoSelect": True}],
-                 "containers": [{"name": "kserve-container", "image": "mine:1", "args": ["{{.Name}}", "{{ .Namespace }}"],
+                 "containers": [{"name": "kserve-container", "image": "mine:1",
+                                 "args": ["{{.Name}}", "{{ .Namespace }}"],
                                  "env": [{"name": "A", "value": "{{.Labels.team}}"}]}]}})
     world.insert(kinds.INFERENCE_SERVICES, service(
         {"sklearn": {"storageUri": "pvc://claim/sub/dir", "args": ["--more"], "env": [{"name": "B", "value": "2"}]}},
