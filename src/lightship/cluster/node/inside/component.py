@@ -34,6 +34,7 @@ def run(component: dict[str, Any], environment: dict[str, str]) -> int:
     os.environ.clear()
     os.environ.update(environment)
     os.environ["_KFP_RUNTIME"] = "true"
+    os.environ["PWD"] = os.getcwd()  # the shell sets it
     time.tzset()
     random.seed()
     tempfile._name_sequence = None  # type: ignore[attr-defined]

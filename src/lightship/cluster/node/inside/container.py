@@ -113,6 +113,8 @@ class _Init:
             killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
             code = 128 + killed if killed else os.WEXITSTATUS(status)
             if pid == self._main:
+                if self._spec.get("component"):
+                    killed = 0  # as the shell around it would tell it: by the code alone
                 _tell(self._control, {"exit": code, "signal": killed})
                 return code
             name = self._execs.pop(pid, None)
