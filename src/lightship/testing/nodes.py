@@ -74,7 +74,7 @@ class NodeUnderTest:
         return await self.wait(objects.name(obj), over)
 
     async def log(self, name: str, **query: str) -> str:
-        return b"".join([block async for block in self.node.logs(Key("default", name), query)]).decode()
+        return b"".join([block async for block in await self.node.logs(Key("default", name), query)]).decode()
 
 
 def over(found: Object | None) -> bool:

@@ -129,7 +129,7 @@ async def test_logs_follow_what_is_written(node: NodeUnderTest) -> None:
     script = "echo one; while ! test -e /v/go; do sleep 0.05; done; echo two"
     await node.create(pod("p", shell(script, volumeMounts=[{"name": "v", "mountPath": "/v"}]), volumes=VOLUMES))
     found = await node.wait("p", running)
-    lines = node.node.logs(Key("default", "p"), {"follow": "true"})
+    lines = await node.node.logs(Key("default", "p"), {"follow": "true"})
     assert await anext(lines) == b"one\n"
     (_volume(node, found) / "go").touch()
     assert [line async for line in lines] == [b"two\n"]

@@ -137,7 +137,8 @@ class Node:
             self._memory.close()
 
     async def logs(self, key: Key, query: LogQuery | Mapping[str, str]) -> AsyncIterator[bytes]:
-        """A container's log, as ``pods/log`` answers it. Raises ``errors.NotFound``, ``errors.BadRequest``."""
+        """A container's log, as ``pods/log`` answers it. Raises ``errors.NotFound``, ``errors.BadRequest`` at once, so
+        that the answer's status can still tell."""
         if not isinstance(query, LogQuery):
             query = logs.parse_query(query, self._clock.now())
         pod = self._pods.get(key)
@@ -154,8 +155,7 @@ class Node:
                 raise errors.BadRequest(f'previous terminated container "{container}" in pod "{key.name}" not found')
             reason = supervisor.waiting_reason(container) if supervisor is not None else "it never ran"
             raise errors.BadRequest(f'container "{container}" in pod "{key.name}" is waiting to start: {reason}')
-        async for block in logs.read(paths[-wanted], live, query):
-            yield block
+        return logs.read(paths[-wanted], live, query)
 
     def zygote_pids(self) -> list[int]:
         """For measurements and tests."""
