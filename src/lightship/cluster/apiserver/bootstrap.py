@@ -18,11 +18,13 @@ DEFAULT_ACCOUNT = "default"
 async def ensure(client: Client) -> None:
     """Make what is missing; harmless to repeat."""
     for name in NAMESPACES:
-        await _ensure(client, resources.NAMESPACES, {"metadata": {"name": name}})
-        await _ensure(client, resources.SERVICE_ACCOUNTS, {"metadata": {"name": DEFAULT_ACCOUNT, "namespace": name}})
+        await ensure_object(client, resources.NAMESPACES, {"metadata": {"name": name}})
+        account = {"metadata": {"name": DEFAULT_ACCOUNT, "namespace": name}}
+        await ensure_object(client, resources.SERVICE_ACCOUNTS, account)
 
 
-async def _ensure(client: Client, resource: Resource, obj: Object) -> None:
+async def ensure_object(client: Client, resource: Resource, obj: Object) -> None:
+    """Make ``obj``, which need not say its kind, unless one of its name is there."""
     metadata = obj["metadata"]
     try:
         await client.get(resource, metadata["name"], metadata.get("namespace", ""))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -39,10 +40,11 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where to listen. Port 0 is any free one."""
+    """Where to listen. Port 0 is any free one. ``bound`` is a socket that listens already, in place of both."""
 
     host: str = "127.0.0.1"
     port: int = 0
+    bound: socket.socket | None = None
 
 
 def tls(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -72,10 +74,11 @@ class Listener:
 
     async def start(self) -> None:
         """Raises ``errors.Unavailable`` when the port is taken or may not be used."""
-        loop = asyncio.get_running_loop()
+        loop, address = asyncio.get_running_loop(), self._address
+        place: dict[str, Any] = {"sock": address.bound} if address.bound else {"host": address.host, "port": address.port}
         try:
-            self._server = await loop.create_server(lambda: Connection(self), self._address.host, self._address.port,
-                                                    ssl=self._context, backlog=1024, start_serving=True)
+            self._server = await loop.create_server(lambda: Connection(self), ssl=self._context, backlog=1024,
+                                                    start_serving=True, **place)
         except OSError as e:
             raise errors.Unavailable(
                 f"could not listen on {self._address.host}:{self._address.port}: {e.strerror or e}",

@@ -13,7 +13,7 @@ import msgspec
 from lightship import errors
 from lightship.client.transport import Request, Response
 from lightship.cluster.apiserver import bodies, reads, shapes, statuses, writes
-from lightship.cluster.apiserver.backend import Backend, Call, decode, encode
+from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode
 from lightship.cluster.apiserver.errors import Cause, Invalid, MethodNotAllowed, UnsupportedMediaType
 from lightship.cluster.apiserver.queries import Query
 from lightship.cluster.apiserver.tokens import DEFAULT_AUDIENCE, Claims, TokenAuthority
@@ -106,8 +106,13 @@ class _Target(msgspec.Struct):
     name: str
 
 
+class _BindingMeta(msgspec.Struct):
+    uid: str | None = None
+
+
 class _Binding(msgspec.Struct):
     target: _Target
+    metadata: _BindingMeta | None = None
 
 
 async def bind(backend: Backend, call: Call) -> Response:
@@ -116,6 +121,10 @@ async def bind(backend: Backend, call: Call) -> Response:
     now = backend.clock.now()
 
     def change(old: Object) -> Object:
+        wanted = binding.metadata.uid if binding.metadata else None
+        if wanted and wanted != objects.uid(old):
+            raise conflict(call, f"Precondition failed: UID in precondition: {wanted[:100]}, UID in object meta: "
+                                 f"{objects.uid(old)}")
         bound = objects.spec(old).get("nodeName")
         if bound and bound != binding.target.name:
             raise errors.Conflict(f'pod {objects.name(old)} is already assigned to node "{bound}"')
