@@ -1,0 +1,145 @@
+"""The server of ``lightship up``: everything in one process, but for the gateway.
+
+The order matters: hold the data directory and the ports, answer on the Kubernetes API, start the gateway beside us
+while the controllers come up, and answer REST last, when all is ready. Stopping goes the other way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lightship import __version__
+from lightship.client import kubeconfig
+from lightship.composition import cluster as embedded
+from lightship.composition import domains, leadership, rest
+from lightship.composition.proxy import Gateway
+from lightship.daemon import datadir, process
+from lightship.daemon.commands import UpOptions
+from lightship.domains import pipelines, serving
+from lightship.runtime.manager import Manager
+from lightship.settings import Settings
+from lightship.web import server as web_server
+
+Ready = Callable[[process.ServerInfo], None]
+
+
+async def serve(settings: Settings, options: UpOptions, ready: Ready) -> None:
+    """Run the platform until SIGTERM or SIGINT; ``ready`` is told once. Raises ``errors.StateError`` and kin."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    datadir.prepare(settings)
+    lock = datadir.lock(settings)
+    try:
+        async with AsyncExitStack() as stack:
+            platform = await _Platform.open(settings, options, stack)
+            await platform.run(ready, stop)
+    finally:
+        settings.server_file.unlink(missing_ok=True)
+        lock.release()
+
+
+class _Platform:
+    """The pieces, opened in order; ``run`` sets them going."""
+
+    def __init__(self, settings: Settings, options: UpOptions, stack: AsyncExitStack) -> None:
+        self._settings, self._options, self._stack = settings, options, stack
+        self._history: domains.History
+        self._cluster: embedded.Cluster
+        self._gateway: Gateway
+        self._front: socket.socket
+
+    @classmethod
+    async def open(cls, settings: Settings, options: UpOptions, stack: AsyncExitStack) -> _Platform:
+        """Take the ports, open the databases, answer on the Kubernetes API, launch the gateway."""
+        platform = cls(settings, options, stack)
+        platform._front = web_server.bind(settings.bind, settings.port, "--port")
+        stack.callback(platform._front.close)
+        kube = web_server.bind(settings.bind, settings.kube_port, "--kube-port")
+        stack.callback(kube.close)
+        gateway_port = _claim(settings)
+        platform._history = await domains.open_history(settings, stack)
+        token = datadir.token(settings)
+        cluster = await embedded.start(settings, token, domains.KINDS, kube, stack)
+        platform._cluster = cluster
+        if options.controllers:
+            await leadership.require_free(cluster.client_for("lightship"), cluster.clock)
+        datadir.write_private(settings.kubeconfig_file, kubeconfig.render(cluster.url, cluster.pki.ca_pem, token))
+        platform._gateway = Gateway(settings, await _gateway_kubeconfig(settings, cluster), gateway_port)
+        await platform._gateway.start(stack)
+        return platform
+
+    async def run(self, ready: Ready, stop: asyncio.Event) -> None:
+        """Start controllers, node and REST; say so; work until ``stop``."""
+        cluster, history = self._cluster, self._history
+        manager = Manager(cluster.client_for, cluster.clock)
+        composed = domains.compose(manager, history, self._gateway.url)
+        if self._options.controllers:
+            for controller in composed.controllers:
+                manager.add(controller)
+        embedded.builtin_controllers(cluster, manager)
+        await serving.bootstrap(cluster.client_for(domains.SERVING_CONTROLLER))
+        entrypoints = {pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
+                       serving.ENTRYPOINT_NAME: serving.storage_initializer(history.artifacts)}
+        async with asyncio.TaskGroup() as group:
+            managing = group.create_task(self._manage(manager), name="manager")
+            self._stack.push_async_callback(_stop_manager, manager, managing)
+            await embedded.start_node(cluster, self._settings, entrypoints, self._stack)
+            await manager.synced.wait()
+            await self._gateway.ready()
+            watching = group.create_task(self._gateway.watch(), name="gateway")
+            parts = rest.Parts(cluster=cluster, history=history, manager=manager, routes=composed.routes)
+            http = await rest.start(parts, self._front, self._stack)
+            ready(self._publish(http.port))
+            stopping = group.create_task(stop.wait(), name="stop")
+            await asyncio.wait({stopping, managing, watching}, return_when=asyncio.FIRST_COMPLETED)
+            await self._stack.aclose()
+            for task in (stopping, managing, watching):
+                task.cancel()
+
+    async def _manage(self, manager: Manager) -> None:
+        if not self._options.controllers:
+            await manager.run()
+            return
+        await leadership.lead(self._cluster.client_for("lightship"), leadership.EMBEDDED, manager.run,
+                              leadership.EMBEDDED_OPTIONS)
+
+    def _publish(self, port: int) -> process.ServerInfo:
+        settings = self._settings
+        host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
+        info = process.ServerInfo(
+            url=f"http://{host}:{port}", pid=os.getpid(), version=__version__, dataDir=str(settings.data_dir),
+            kubeUrl=self._cluster.url, gatewayUrl=self._gateway.url, tokenFile=str(settings.token_file),
+            kubeconfig=str(settings.kubeconfig_file), startedAt=datetime.now(UTC).isoformat(timespec="seconds"),
+            processStart=process.start_time(os.getpid()))
+        process.publish(settings, info)
+        return info
+
+
+async def _stop_manager(manager: Manager, managing: asyncio.Task[None]) -> None:
+    """Passes end, then the Lease is given up, while there still is a server to say so to."""
+    await manager.stop()
+    await asyncio.wait({managing})
+
+
+def _claim(settings: Settings) -> int:
+    """The gateway's port: checked to be free, or chosen, before its process is started."""
+    probe = web_server.bind(settings.bind, settings.gateway_port, "--gateway-port")
+    port: int = probe.getsockname()[1]
+    probe.close()
+    return port
+
+
+async def _gateway_kubeconfig(settings: Settings, cluster: embedded.Cluster) -> Path:
+    path = settings.data_dir / "gateway" / "kubeconfig"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    token = await cluster.token_for("gateway")
+    datadir.write_private(path, kubeconfig.render(cluster.url, cluster.pki.ca_pem, token, embedded.PLATFORM_NAMESPACE))
+    return path

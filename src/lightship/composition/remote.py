@@ -1,0 +1,72 @@
+"""``lightship controllers``: the domains' controllers against any cluster that a kubeconfig names."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from lightship.client import kubeconfig
+from lightship.client.client import Client
+from lightship.client.http import Http
+from lightship.composition import domains, leadership
+from lightship.daemon import datadir
+from lightship.domains import serving
+from lightship.lib import clock as clocks
+from lightship.runtime.manager import Manager
+from lightship.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+async def control(settings: Settings, kubeconfig_file: Path | None, context: str) -> None:
+    """Run until SIGTERM or SIGINT, while we hold the cluster's Lease. Runs and artifacts lie in the data directory."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    cluster = kubeconfig.load(kubeconfig_file, context)
+    lock = datadir.lock(settings)
+    try:
+        async with AsyncExitStack() as stack:
+            transport = Http(cluster)
+            stack.push_async_callback(transport.close)
+            client = Client(transport, field_manager="lightship-controllers")
+            await client.raw("GET", "/version")
+            history = await domains.open_history(settings, stack)
+            host = f"http://{settings.bind}:{settings.gateway_port}"
+            await _lead(client, history, host, stop)
+    finally:
+        lock.release()
+
+
+async def _lead(client: Client, history: domains.History, gateway_url: str, stop: asyncio.Event) -> None:
+    async def work() -> None:
+        # A manager is made for each reign: what an earlier one believed may be old.
+        manager = Manager(lambda name: client, clocks.SYSTEM)
+        for controller in domains.compose(manager, history, gateway_url).controllers:
+            manager.add(controller)
+        await serving.bootstrap(client)
+        _log.warning("the controllers are starting")
+        running = asyncio.create_task(manager.run())
+        try:
+            synced = asyncio.create_task(manager.synced.wait())
+            await asyncio.wait({running, synced}, return_when=asyncio.FIRST_COMPLETED)
+            synced.cancel()
+            _log.warning("the controllers are ready")
+            await running
+        finally:
+            await manager.stop()
+            running.cancel()
+            await asyncio.wait({running})
+
+    leading = asyncio.create_task(leadership.lead(client, leadership.identity(), work))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if leading.done():
+        leading.result()
+        return
+    leading.cancel()
+    await asyncio.wait({leading})
