@@ -7,11 +7,12 @@ so the InferenceService's ``lastFailureInfo``.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from lightship import errors
 from lightship.artifacts.store import Entry, ObjectStore
@@ -28,8 +29,8 @@ class Context(Protocol):
     """What the node gives an entrypoint: the blueprint's EntrypointContext, as far as I use it."""
 
     @property
-    def container(self) -> Mapping[str, Any]:
-        """The container's spec."""
+    def arguments(self) -> tuple[str, ...]:
+        """The container's arguments, variables in them filled in."""
         ...
 
     def path(self, container_path: str) -> Path:
@@ -57,7 +58,7 @@ def storage_initializer(store: ObjectStore, options: StorageOptions | None = Non
 
     async def run(context: Context) -> int:
         try:
-            location, directory = _arguments(context.container.get("args") or ())
+            location, directory = _arguments(context.arguments)
             uri = storage.parse(location)
             context.log(f"fetching {uri.text}")
             count = await _fetch(store, uri, context.path(directory), allowed)
@@ -81,7 +82,7 @@ def _arguments(args: Sequence[str]) -> tuple[str, str]:
 
 async def _fetch(store: ObjectStore, uri: storage.StorageUri, directory: Path, options: StorageOptions) -> int:
     if uri.scheme == "file":
-        return _copy(uri, directory, options)
+        return await asyncio.to_thread(_copy, uri, directory, options)
     if uri.scheme == "model-registry":
         raise StorageRefused(f"{uri.text}: this version does not resolve model-registry:// itself",
                              remedy="Give the model version's own artifact URI as storageUri")
