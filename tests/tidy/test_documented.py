@@ -6,8 +6,13 @@ import argparse
 import dataclasses
 import re
 from collections.abc import Iterator
+from unittest.mock import MagicMock
+
+from starlette.routing import Route
 
 from lightship import app, settings
+from lightship.composition import domains
+from lightship.web import application
 from tests.tidy import source
 
 REFERENCE = source.ROOT / "docs" / "reference"
@@ -46,6 +51,16 @@ def test_exit_codes_are_documented() -> None:
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.M)} == codes
 
 
+def test_routes_are_documented() -> None:
+    text = (REFERENCE / "routes.md").read_text()
+    documented = {path: frozenset(methods.split(", "))
+                  for methods, path in re.findall(r"^\| ([A-Z, ]+) \| `([^`]+)` \|", text, re.M)}
+    served: dict[str, set[str]] = {}
+    for route in _routes():
+        served.setdefault(route.path, set()).update((route.methods or set()) - {"HEAD"})
+    assert documented == {path: frozenset(methods) for path, methods in served.items()}
+
+
 def test_the_documents_link_only_to_what_is_there() -> None:
     broken = []
     for page in [*source.ROOT.glob("*.md"), *(source.ROOT / "docs").rglob("*.md")]:
@@ -53,6 +68,14 @@ def test_the_documents_link_only_to_what_is_there() -> None:
             if "://" not in target and not (page.parent / target).exists():
                 broken.append(f"{page.name}: {target}")
     assert not broken
+
+
+def _routes() -> list[Route]:
+    """All routes as a server composes them; nothing of what the handlers need is called."""
+    anything = MagicMock()
+    composed = domains.compose(anything, anything, "http://gateway")
+    built = application.build(composed.routes, application.Options(authenticate=anything, reviewer=anything))
+    return [route for route in built.routes if isinstance(route, Route)]
 
 
 def _verbs(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -52,6 +52,8 @@ def register(
         return {"metadataType": "MetadataStringValue", "string_value": value}
 
     owner = found_or_made()
+    if owner is None:
+        raise RuntimeError(f"{registry_url} is no Model Registry: it knows no registered models")
     versions = f"{registry_url}/registered_models/{owner['id']}/versions"
     taken = call("GET", f"{versions}?pageSize=100&orderBy=CREATE_TIME&sortOrder=DESC")["items"]
     number = 1 + max([int(each["name"]) for each in taken if each["name"].isdigit()], default=0)
