@@ -133,4 +133,6 @@ def _merged_list(current: Any, wanted: list[Any]) -> list[Any]:
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(element) for element in value]
     return value

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import NewType
+from typing import Any, NewType, TypeVar
 
 from lightship import errors
 from lightship.client.client import Client
@@ -27,6 +27,7 @@ from lightship.lib import tasks
 _log = logging.getLogger(__name__)
 
 FencingToken = NewType("FencingToken", int)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class Election:
     async def _acquire(self) -> FencingToken:
         while True:
             try:
-                token = await self._try()
+                token = await self._within(self._options.renew_seconds, self._try())
             except errors.LightshipError as error:
                 _log.warning("could not read or write a lease", extra={"lease": str(self._lease), "error": str(error)})
                 token = None
@@ -99,15 +100,15 @@ class Election:
             await self._clock.sleep(min(self._options.retry_seconds, left))
             began = self._clock.monotonic()
             try:
-                if await self._try_within(renewed + self._options.renew_seconds - began) is None:
+                if await self._within(renewed + self._options.renew_seconds - began, self._try()) is None:
                     return
                 renewed = began
             except errors.LightshipError as error:
                 _log.warning("could not renew a lease", extra={"lease": str(self._lease), "error": str(error)})
 
-    async def _try_within(self, seconds: float) -> FencingToken | None:
-        """A server that does not answer must not keep a leader in office."""
-        attempt = asyncio.ensure_future(self._try())
+    async def _within(self, seconds: float, request: Coroutine[Any, Any, T]) -> T:
+        """A server that does not answer must not keep a leader in office, nor one that leaves."""
+        attempt = asyncio.ensure_future(request)
         try:
             await tasks.first(lambda: asyncio.wait({attempt}), lambda: self._clock.sleep(seconds))
             if not attempt.done():
@@ -157,9 +158,12 @@ class Election:
     async def _release(self) -> None:
         """Let the next one in at once, where that can be done; else the Lease runs out by itself."""
         try:
-            lease = await self._client.get(LEASES, self._lease.name, self._lease.namespace)
-            if objects.spec(lease).get("holderIdentity") == self._identity:
-                spec = objects.spec(lease) | {"holderIdentity": "", "leaseDurationSeconds": 1}
-                await self._client.update(LEASES, lease | {"spec": spec})
+            await self._within(self._options.retry_seconds, self._empty())
         except errors.LightshipError as error:
             _log.info("could not give up a lease", extra={"lease": str(self._lease), "error": str(error)})
+
+    async def _empty(self) -> None:
+        lease = await self._client.get(LEASES, self._lease.name, self._lease.namespace)
+        if objects.spec(lease).get("holderIdentity") == self._identity:
+            spec = objects.spec(lease) | {"holderIdentity": "", "leaseDurationSeconds": 1}
+            await self._client.update(LEASES, lease | {"spec": spec})

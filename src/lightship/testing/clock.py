@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -65,3 +66,13 @@ async def settle(turns: int = 20) -> None:
     """Let what is ready run, for some turns of the loop."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+async def until(met: Callable[[], object], limit_seconds: float = 20.0) -> None:
+    """Let the loop run until ``met``: for what has no event to wait on. Fails when it takes longer than its limit."""
+    try:
+        async with asyncio.timeout(limit_seconds):
+            while not met():  # noqa: ASYNC110 - that is what I am for
+                await asyncio.sleep(0.001)
+    except TimeoutError:
+        raise AssertionError(f"it did not come true in {limit_seconds} s") from None

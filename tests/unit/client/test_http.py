@@ -1,4 +1,4 @@
-"""The HTTP transport against a real TLS server: trust, tokens, certificates, streams, and what is said when it fails."""
+"""The HTTP transport against a real TLS server: trust, tokens, certificates, streams, and words when it fails."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from lightship.client.http import Http
 from lightship.client.kubeconfig import ClusterConfig, ExecPlugin
 from lightship.kube.objects import Key
 from lightship.kube.resources import PODS
+from lightship.testing.clock import until
 
 EVENT = b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"1"}}}\n'
 
@@ -166,7 +167,7 @@ async def test_an_unknown_authority_is_not_trusted(server: Server, url: str) -> 
     other, _ = _certificate("other-ca", None)
     cluster = ClusterConfig(server=url, ca_pem=other.public_bytes(serialization.Encoding.PEM), source="my.config")
     async with connected(cluster) as client:
-        with pytest.raises(errors.Unavailable, match="certificate of .* is not trusted") as raised:
+        with pytest.raises(errors.Unavailable, match=r"certificate of .* is not trusted") as raised:
             await client.get(PODS, "a", "default")
     assert "my.config" in raised.value.remedy
     assert server.tokens == [], "no token leaves for a server that is not trusted"
@@ -251,9 +252,7 @@ async def test_a_watch_streams_and_an_abandoned_one_is_closed(server: Server, ur
             event = await asyncio.wait_for(anext(events), 5)
             assert event.object["metadata"]["name"] == "a"
             assert server.open_streams == 1
-        async with asyncio.timeout(5):
-            while server.open_streams:
-                await asyncio.sleep(0.01)
+        await until(lambda: not server.open_streams)
     assert "allowWatchBookmarks=true" in server.queries[0]
 
 
@@ -283,7 +282,7 @@ async def test_closing_the_transport_wakes_those_who_read(server: Server, url: s
 async def test_nobody_is_there() -> None:
     cluster = ClusterConfig(server="https://127.0.0.1:1", source="my.config, context main")
     async with connected(cluster) as client:
-        with pytest.raises(errors.Unavailable, match="could not reach https://127.0.0.1:1") as raised:
+        with pytest.raises(errors.Unavailable, match=r"could not reach https://127\.0\.0\.1:1") as raised:
             await client.get(PODS, "a", "default")
     assert "lightship up" in raised.value.remedy and "my.config" in raised.value.remedy
 

@@ -70,7 +70,7 @@ def test_the_usual_places(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'absent'}:{path}")
     assert kubeconfig.load().token == "t"
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
-    with pytest.raises(InvalidKubeconfig, match="could not read the kubeconfig .*absent"):
+    with pytest.raises(InvalidKubeconfig, match=r"could not read the kubeconfig .*absent"):
         kubeconfig.load()
     monkeypatch.delenv("KUBECONFIG")
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
