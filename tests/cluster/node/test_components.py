@@ -1,4 +1,4 @@
-"""A lightweight component gives the same forked from a warm interpreter, spawned, and run literally by its shell line."""
+"""A lightweight component gives the same forked from a warm interpreter, spawned, and run by its literal shell line."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet --no-warn-script-
 RUN = """program_path=$(mktemp -d)
 
 printf "%s" "$0" > "$program_path/ephemeral_component.py"
-_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main                         --component_module_path                         \
-"$program_path/ephemeral_component.py"                         "$@"
+_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main                         \
+--component_module_path                         "$program_path/ephemeral_component.py"                         "$@"
 """
 HEADER = """
 import kfp
@@ -43,9 +43,11 @@ BODIES = {
     "is killed": "    import os, signal\n    os.kill(os.getpid(), signal.SIGKILL)\n",
     "has a thread and an exit function": (
         "    import atexit, threading, time\n    atexit.register(print, 'at exit')\n"
-        "    threading.Thread(target=lambda: (time.sleep(0.2), print('from thread'))).start()\n    return word\n"),
+        "    threading.Thread(target=lambda: (time.sleep(0.2), print('from thread'))).start()\n"
+        "    return word\n"),
     "looks around": (
-        "    import os, sys, signal, __main__\n    print(sys.argv[0], os.getcwd(), os.environ['WORD'], __main__.__name__,"
+        "    import os, sys, signal, __main__\n"
+        "    print(sys.argv[0], os.getcwd(), os.environ['WORD'], __main__.__name__,"
         " __main__.__spec__.name, sys.path[0] == os.path.dirname(__file__), signal.getsignal(signal.SIGINT),"
         " signal.getsignal(signal.SIGPIPE), sys.flags, sorted(k for k in os.environ if k != 'PYTHONUNBUFFERED'),"
         " sys.stdout.encoding, sys.executable, sys.prefix)\n    return word\n"),

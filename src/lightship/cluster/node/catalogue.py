@@ -30,7 +30,7 @@ _REGISTRIES = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "
 _PLAIN = re.compile(r"(alpine|busybox|debian|ubuntu|bash|fedora|ubi\d+(/ubi(-minimal|-micro|-init)?)?)\Z")
 _UBI_PYTHON = re.compile(r"ubi\d+/python-(\d)(\d+)(-minimal)?\Z")
 _PYTHON_VERSION = re.compile(r"(\d+\.\d+)(\.\d+)?(?=\Z|[-.a-z])")
-_MODEL_SERVER = re.compile(r"(kserve/(sklearn|xgb|lgb)server|lightship\.dev/modelserver(-[a-z]+)?)\Z")
+_MODEL_SERVER = re.compile(r"(kserve/sklearnserver|lightship\.dev/modelserver(-sklearn)?)\Z")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,7 @@ class ContainerLife:
         self.idle.clear()
         self.started = started
         self._failures = 0
-        self.view.image_id = made.image
+        self.view.image_id = started.image_id
         self.view.mark_running(self._clock.now(), f"lightship://{_id(started)}")
         watcher = self._watch(started)
         self._setting.changed(False)

@@ -15,11 +15,12 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightship.cluster.node.catalogue import Environment
 from lightship.cluster.node.errors import ImageError
+from lightship.cluster.node.interpreters import Interpreters
 
 BUILDS_LIMIT = 2
 """Environments that are built at once."""
@@ -52,11 +53,19 @@ class Built:
     path: str
     """The container's PATH."""
     digest: str
+    stands_in_for: str = ""
+    """The Python version that was wanted, where this is another: it is not on this machine."""
+
+    @property
+    def id(self) -> str:
+        """What the container's status names as its image's id."""
+        what = f"lightship://{self.digest or self.python}"
+        return f"{what} (stands in for Python {self.stands_in_for})" if self.stands_in_for else what
 
 
 def digest_of(environment: Environment, interpreter: str) -> str:
     """The address: everything that decides what a build yields."""
-    content = {"schema": _SCHEMA, "interpreter": interpreter, "python": environment.python,
+    content = {"schema": _SCHEMA, "interpreter": interpreter,
                "installs": [[list(i.packages), i.no_deps, list(i.options)] for i in environment.installs]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -67,7 +76,7 @@ class Environments:
     def __init__(self, directory: Path, base_python: str = "") -> None:
         self._directory = directory
         self._base_python = base_python or getattr(sys, "_base_executable", sys.executable)
-        self._base_prefix = sys.base_prefix if not base_python else ""
+        self._interpreters = Interpreters(self._base_python)
         self._builds: dict[str, asyncio.Task[Built]] = {}
         self._slots = asyncio.Semaphore(BUILDS_LIMIT)
         self._pip_settings: dict[str, str] | None = None
@@ -75,21 +84,24 @@ class Environments:
     @property
     def host(self) -> Built:
         """The server's own base interpreter, without anything installed."""
-        prefix = self._base_prefix or str(Path(self._base_python).parent.parent)
-        return Built(python=self._base_python, directories=(prefix,), path=f"{prefix}/bin:{_SYSTEM_PATH}", digest="")
+        return self._plain(self._base_python)
+
+    def _plain(self, python: str) -> Built:
+        prefix = str(Path(os.path.realpath(python)).parent.parent)
+        return Built(python=python, directories=(prefix,), path=f"{prefix}/bin:{_SYSTEM_PATH}", digest="")
 
     async def get(self, environment: Environment) -> Built:
         """The environment, built if need be; concurrent callers wait for one build. Raises ``BuildError``."""
-        own = f"{sys.version_info.major}.{sys.version_info.minor}"
-        if not environment.installs and environment.python in ("", own):
-            return self.host
-        digest = digest_of(environment, self._base_python)
+        interpreter = await self._interpreters.get(environment.python)
+        if not environment.installs:
+            return replace(self._plain(interpreter.path), stands_in_for=interpreter.stands_in_for)
+        digest = digest_of(environment, interpreter.path)
         task = self._builds.get(digest)
         if task is None:
-            task = asyncio.create_task(self._get(environment, digest, own), name=f"environment {digest}")
+            task = asyncio.create_task(self._get(environment, digest, interpreter.path), name=f"environment {digest}")
             self._builds[digest] = task
             task.add_done_callback(lambda done: self._forget_failure(digest, done))
-        return await asyncio.shield(task)
+        return replace(await asyncio.shield(task), stands_in_for=interpreter.stands_in_for)
 
     async def close(self) -> None:
         """Stops the builds that run; their leavings are swept by the next start."""
@@ -107,19 +119,18 @@ class Environments:
         if task.cancelled() or task.exception() is not None:
             self._builds.pop(digest, None)
 
-    async def _get(self, environment: Environment, digest: str, own: str) -> Built:
+    async def _get(self, environment: Environment, digest: str, python: str) -> Built:
         place = self._directory / digest
         if not place.is_dir():
             async with self._slots:
-                await self._build(environment, place, own)
+                await self._build(environment, place, python)
         return _describe(place, digest)
 
-    async def _build(self, environment: Environment, place: Path, own: str) -> None:
+    async def _build(self, environment: Environment, place: Path, python: str) -> None:
         work = place.with_name(f"{place.name}.building-{os.getpid()}")
         self._directory.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(work, ignore_errors=True)
         log = self._directory / f"{place.name}.log"
-        python = self._base_python if environment.python in ("", own) else environment.python
         settings = self._settings()
         wanted = [package for install in environment.installs for package in install.packages]
         _log.info("building an environment", extra={"digest": place.name, "packages": wanted})

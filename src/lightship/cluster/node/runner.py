@@ -68,6 +68,7 @@ class Started:
     env: Mapping[str, str]
     drained: asyncio.Future[None]
     """Done when the output has ended and all of it is in the log."""
+    image_id: str = ""
     termination_file: Path | None = None
     group: MemoryGroup | None = None
     process: Process | None = field(default=None)
@@ -155,7 +156,8 @@ class Runner:
             mounts=mounts, write=log.write, wait_for=occasion.wait_for)
         drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         drained.set_result(None)
-        return Started(handle=entrypoints.Running(entrypoint, context), log=log, env=made.env, drained=drained)
+        return Started(handle=entrypoints.Running(entrypoint, context), log=log, env=made.env, drained=drained,
+                       image_id=f"lightship://{made.entrypoint}")
 
     async def _start_process(self, made: ContainerPlan, occasion: Occasion, log: ContainerLog) -> Started:
         built = await self._environment(made, log)
@@ -203,6 +205,7 @@ class Runner:
             raise StartError("RunContainerError" if process.error else "StartError",
                              f"failed to start container: {process.error or 'its fork server ended'}")
         return Started(handle=process, log=log, env=env, drained=output.done, process=process, group=group,
+                       image_id=built.id,
                        termination_file=directory / "termination-log")
 
     async def _environment(self, made: ContainerPlan, log: ContainerLog) -> Built:
