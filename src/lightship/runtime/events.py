@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, NamedTuple
 
 from lightship import errors
 from lightship.client.client import Client
@@ -16,13 +18,23 @@ from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import EVENTS
 from lightship.lib import clock as clocks
+from lightship.lib import tasks
 from lightship.runtime import apply
 
 _log = logging.getLogger(__name__)
 
 LIMIT_REMEMBERED_EVENTS = 4096
 LIMIT_MESSAGE_CHARACTERS = 1024
+LIMIT_WRITES_AT_ONCE = 16
 EventType = Literal["Normal", "Warning"]
+
+
+class Announcement(NamedTuple):
+    """An event that a pass has yet to tell: events come after the status."""
+
+    type: EventType
+    reason: str
+    message: str
 
 
 class Recorder:
@@ -39,12 +51,17 @@ class Recorder:
         message = _cut(message)
         key = event_key(obj, self._component, reason, message)
         try:
-            await self._write(key, obj, (type, reason, message))
+            await self._write(key, obj, Announcement(type, reason, message))
         except errors.LightshipError as error:
             _log.warning("could not record an event", extra={
                 "object": str(objects.key(obj)), "reason": reason, "error": str(error)})
 
-    async def _write(self, key: Key, obj: Object, words: tuple[EventType, str, str]) -> None:
+    async def announce(self, obj: Object, announcements: Sequence[Announcement]) -> None:
+        """Say several things of ``obj``, at once."""
+        await tasks.each([partial(self.event, obj, *announcement) for announcement in announcements],
+                         at_once=LIMIT_WRITES_AT_ONCE)
+
+    async def _write(self, key: Key, obj: Object, words: Announcement) -> None:
         count = self._counts.get(key, 0) + 1
         if count > 1:
             try:
@@ -71,7 +88,7 @@ class Recorder:
         while len(self._counts) > LIMIT_REMEMBERED_EVENTS:
             self._counts.popitem(last=False)
 
-    def _make(self, key: Key, obj: Object, words: tuple[EventType, str, str]) -> Object:
+    def _make(self, key: Key, obj: Object, words: Announcement) -> Object:
         type, reason, message = words
         stamp = clocks.timestamp(self._clock.now())
         involved = {

@@ -149,6 +149,8 @@ class MemoryApi:
             raise error
         if verb == "create":
             return _json(self._create(place, body), 201)
+        if verb == "delete" and not place.name:
+            return _json(self._delete_all(place))
         if verb == "delete":
             return _json(self._delete(place, body))
         return _json(self._change(place, request, body))
@@ -275,6 +277,12 @@ class MemoryApi:
             return old
         metadata = objects.meta(old) | {"deletionTimestamp": times.rfc3339(self._clock.now()), "finalizers": held}
         return self._store(place, old | {"metadata": metadata}, "MODIFIED")
+
+    def _delete_all(self, place: Place) -> Object:
+        for obj in self.all(place.collection):
+            if objects.namespace(obj) == place.namespace:
+                self._delete(place._replace(name=objects.name(obj)), {})
+        return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
 
     def _existing(self, place: Place) -> Object:
         obj = self._collections.get(place.collection, {}).get(place.key)

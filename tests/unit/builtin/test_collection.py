@@ -173,6 +173,8 @@ async def test_a_namespace_is_emptied_before_it_goes(cluster: Cluster) -> None:
     await cluster.client.create(CONFIGMAPS, config_map("a", namespace="team"))
     await cluster.client.create(SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": {
         "name": "held", "namespace": "team", "finalizers": ["test/hold"]}})
+    await cluster.client.create(resources.EVENTS, {"apiVersion": "v1", "kind": "Event", "metadata": {
+        "name": "e", "namespace": "team"}})
     await cluster.rest()
     await cluster.client.delete(NAMESPACES, Key("", "team"))
     await cluster.rest()
@@ -182,7 +184,7 @@ async def test_a_namespace_is_emptied_before_it_goes(cluster: Cluster) -> None:
     await cluster.rest()
     await cluster.clock.advance(1)
     await cluster.rest()
-    assert not cluster.has(NAMESPACES, "team")
+    assert not cluster.has(NAMESPACES, "team") and not cluster.has(resources.EVENTS, "e", "team")
     with pytest.raises(errors.NotFound):
         await cluster.client.get(SERVICE_ACCOUNTS, "default", "team")
 

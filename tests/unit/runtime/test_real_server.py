@@ -226,7 +226,8 @@ async def test_a_namespace_goes_with_all_that_is_in_it(cluster: Cluster) -> None
         objects.namespace(made) == "team" for made in found) == 2)
     await cluster.client.delete(resources.NAMESPACES, Key("", "team"))
     await cluster.until(resources.NAMESPACES, lambda found: not any(objects.name(made) == "team" for made in found))
-    for kind in (resources.PODS, resources.DEPLOYMENTS, resources.SERVICE_ACCOUNTS, resources.CONFIGMAPS):
+    for kind in (resources.PODS, resources.DEPLOYMENTS, resources.SERVICE_ACCOUNTS, resources.CONFIGMAPS,
+                 resources.EVENTS):
         assert [obj for obj in (await cluster.client.list(kind)).items if objects.namespace(obj) == "team"] == []
 
 
@@ -239,7 +240,8 @@ async def test_a_pod_that_does_not_fit_waits_until_there_is_room(cluster: Cluste
     running = next(pod for pod in cluster.manager.informer(resources.PODS).list()
                    if objects.status(pod)["phase"] == "Running")
     await cluster.client.delete(resources.PODS, objects.key(running))
-    await cluster.until(resources.PODS, lambda found: [objects.status(pod).get("phase") for pod in found] == ["Running"])
+    await cluster.until(resources.PODS, lambda found: [
+        objects.status(pod).get("phase") for pod in found] == ["Running"])
 
 
 async def test_the_informer_keeps_up_with_a_storm_of_writes(cluster: Cluster) -> None:

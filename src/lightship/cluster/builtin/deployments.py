@@ -16,7 +16,7 @@ from lightship.kube.objects import Key, Object
 from lightship.kube.resources import DEPLOYMENTS, REPLICA_SETS
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
-from lightship.runtime.events import Recorder
+from lightship.runtime.events import Announcement, Recorder
 
 NAME = "deployment-controller"
 DEFAULT_PROGRESS_DEADLINE_SECONDS = 600
@@ -117,32 +117,35 @@ class Deployments:
         deployment = self._deployments.get(key)
         if deployment is None or objects.deleting(deployment):
             return DONE
+        done: list[Announcement] = []
         sets = self._owned(deployment)
         new = rollout.current(deployment, sets)
         if new is None and not objects.spec(deployment).get("paused"):
-            new = await self._create(deployment, sets)
+            new = await self._create(deployment, sets, done)
         elif new is not None:
             new = await self._renumber(new, sets)
         for change in rollout.step(deployment, self._owned(deployment), new):
-            await self._scale(deployment, change)
+            await self._scale(deployment, change, done)
         sets = self._owned(deployment)
         for replica_set in rollout.spent(deployment, sets, new):
             await apply.delete_if_there(self._client, REPLICA_SETS, replica_set)
         if new is not None:
             new = self._sets.get(objects.key(new)) or new
             deployment = await self._mark_revision(deployment, new)
-        return await self._write_status(deployment, sets, new)
+        result = await self._write_status(deployment, sets, new)
+        await self._events.announce(deployment, done)
+        return result
 
     def _owned(self, deployment: Object) -> list[Object]:
         return [replica_set for replica_set in self._sets.owned_by(objects.uid(deployment))
                 if not objects.deleting(replica_set)]
 
-    async def _create(self, deployment: Object, sets: Sequence[Object]) -> Object:
+    async def _create(self, deployment: Object, sets: Sequence[Object], done: list[Announcement]) -> Object:
         made = rollout.make_replica_set(deployment, sets, rollout.first_count(deployment, sets))
         new = await apply.ensure(self._client, REPLICA_SETS, made, None)
         self._sets.observe(new)
-        await self._events.event(deployment, "Normal", "ScalingReplicaSet",
-                                 f"Scaled up replica set {objects.name(new)} to {rollout.replicas(new)}")
+        done.append(Announcement("Normal", "ScalingReplicaSet",
+                                 f"Scaled up replica set {objects.name(new)} to {rollout.replicas(new)}"))
         return new
 
     async def _renumber(self, new: Object, sets: Sequence[Object]) -> Object:
@@ -155,15 +158,15 @@ class Deployments:
         self._sets.observe(new)
         return new
 
-    async def _scale(self, deployment: Object, change: rollout.Scale) -> None:
+    async def _scale(self, deployment: Object, change: rollout.Scale, done: list[Announcement]) -> None:
         key = rollout.key_of(deployment, change.name)
         before = self._sets.get(key)
         changed = await self._client.patch(REPLICA_SETS, key, {"spec": {"replicas": change.replicas}})
         self._sets.observe(changed)
         was = rollout.replicas(before) if before else 0
         direction = "up" if change.replicas > was else "down"
-        await self._events.event(deployment, "Normal", "ScalingReplicaSet",
-                                 f"Scaled {direction} replica set {change.name} from {was} to {change.replicas}")
+        done.append(Announcement("Normal", "ScalingReplicaSet",
+                                 f"Scaled {direction} replica set {change.name} from {was} to {change.replicas}"))
 
     async def _mark_revision(self, deployment: Object, new: Object) -> Object:
         number = names.annotation(new, names.REVISION)

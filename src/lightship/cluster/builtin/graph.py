@@ -15,6 +15,9 @@ from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import Resource
 
+UNTRACKED = frozenset({"events"})
+"""Kinds that come and go in masses and neither own nor are owned: their namespace's end sweeps them away unseen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
@@ -36,7 +39,9 @@ class Graph:
     """The objects, as far as the informers have come."""
 
     def __init__(self, deps: Deps) -> None:
-        self.resources = tuple({resource.group_resource: resource for resource in deps.resources}.values())
+        served = {resource.group_resource: resource for resource in deps.resources}.values()
+        self.resources = tuple(resource for resource in served if resource.plural not in UNTRACKED)
+        self.untracked = tuple(resource for resource in served if resource.plural in UNTRACKED)
         self._kinds = {(resource.group, resource.kind): resource for resource in self.resources}
         self._informers = {resource.group_resource: (resource, deps.manager.informer(resource, metadata_only=True))
                            for resource in self.resources}

@@ -6,6 +6,7 @@ tracking finalizer), and failure policies wait for issue 3.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from lightship import errors
@@ -17,7 +18,7 @@ from lightship.kube.resources import JOBS, PODS
 from lightship.lib import ids, tasks
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
-from lightship.runtime.events import Recorder
+from lightship.runtime.events import Announcement, Recorder
 
 NAME = "job-controller"
 LIMIT_WRITES_AT_ONCE = 16
@@ -42,9 +43,10 @@ class Jobs:
         if plan.remove_job:
             await apply.delete_if_there(self._client, JOBS, job)
             return DONE
-        works = [partial(self._create, job, index) for index in plan.create]
+        done: list[Announcement] = []
+        works = [partial(self._create, job, index, done) for index in plan.create]
         try:
-            await tasks.each([*works, *(partial(self._delete, job, pod) for pod in plan.delete)],
+            await tasks.each([*works, *(partial(self._delete, pod, done) for pod in plan.delete)],
                              at_once=LIMIT_WRITES_AT_ONCE)
         except errors.InvalidInput as error:
             await self._events.event(job, "Warning", "FailedCreate", f"Error creating: {error}")
@@ -53,26 +55,28 @@ class Jobs:
         after = job_plan.decide(job, self._pods.owned_by(objects.uid(job)), self._clock.now())
         changed = await apply.patch_status(self._client, JOBS, job, after.status)
         self._jobs.observe(changed)
-        await self._tell(job, changed)
+        await self._events.announce(changed, [*done, *_ends(job, changed)])
         return Result(requeue_after_seconds=plan.requeue_after_seconds)
 
-    async def _create(self, job: Object, index: int | None) -> None:
+    async def _create(self, job: Object, index: int | None, done: list[Announcement]) -> None:
         pod = await self._client.create(PODS, job_plan.make_pod(job, self._ids.suffix(5), index))
         self._pods.observe(pod)
-        await self._events.event(job, "Normal", "SuccessfulCreate", f"Created pod: {objects.name(pod)}")
+        done.append(Announcement("Normal", "SuccessfulCreate", f"Created pod: {objects.name(pod)}"))
 
-    async def _delete(self, job: Object, pod: Object) -> None:
+    async def _delete(self, pod: Object, done: list[Announcement]) -> None:
         await apply.delete_if_there(self._client, PODS, pod)
-        await self._events.event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {objects.name(pod)}")
+        done.append(Announcement("Normal", "SuccessfulDelete", f"Deleted pod: {objects.name(pod)}"))
 
-    async def _tell(self, before: Object, after: Object) -> None:
-        if job_plan.finished_at(before) is not None or job_plan.finished_at(after) is None:
-            return
-        for condition in objects.status(after).get("conditions") or ():
-            if condition["type"] == "Complete":
-                await self._events.event(after, "Normal", "Completed", "Job completed")
-            elif condition["type"] == "Failed":
-                await self._events.event(after, "Warning", condition["reason"], condition["message"])
+
+def _ends(before: Object, after: Object) -> Iterable[Announcement]:
+    """What is said of a Job that has come to its end with this pass."""
+    if job_plan.finished_at(before) is not None or job_plan.finished_at(after) is None:
+        return
+    for condition in objects.status(after).get("conditions") or ():
+        if condition["type"] == "Complete":
+            yield Announcement("Normal", "Completed", "Job completed")
+        elif condition["type"] == "Failed":
+            yield Announcement("Warning", condition["reason"], condition["message"])
 
 
 def controller(deps: Deps) -> Controller:

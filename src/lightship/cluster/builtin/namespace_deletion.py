@@ -48,6 +48,8 @@ class NamespaceDeletion:
         await tasks.each(works, at_once=LIMIT_WRITES_AT_ONCE)
         if inside:
             return DONE  # each of them, when it is gone, wakes this key
+        for resource in self._graph.untracked:
+            await self._client.raw("DELETE", resource.path(key.name))
         if await self._anything_left(key.name):
             return Result(requeue_after_seconds=BEHIND_SECONDS)
         await self._finalize(key)

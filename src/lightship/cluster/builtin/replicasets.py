@@ -20,7 +20,7 @@ from lightship.kube.resources import PODS, REPLICA_SETS
 from lightship.lib import ids, tasks
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
-from lightship.runtime.events import Recorder
+from lightship.runtime.events import Announcement, Recorder
 
 NAME = "replicaset-controller"
 LIMIT_WRITES_AT_ONCE = 16
@@ -117,9 +117,10 @@ class ReplicaSets:
         if replica_set is None:
             return DONE
         plan = decide(replica_set, self._owned(replica_set), self._clock.now())
-        works = [partial(self._create, replica_set) for _ in range(plan.create)]
+        done: list[Announcement] = []
+        works = [partial(self._create, replica_set, done) for _ in range(plan.create)]
         try:
-            await tasks.each([*works, *(partial(self._delete, replica_set, pod) for pod in plan.delete)],
+            await tasks.each([*works, *(partial(self._delete, pod, done) for pod in plan.delete)],
                              at_once=LIMIT_WRITES_AT_ONCE)
         except errors.InvalidInput as error:
             await self._events.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error}")
@@ -127,20 +128,21 @@ class ReplicaSets:
         # Counted anew, so that the status tells of the Pods just made and no second write follows for them.
         after = decide(replica_set, self._owned(replica_set), self._clock.now())
         self._sets.observe(await apply.patch_status(self._client, REPLICA_SETS, replica_set, after.status))
+        await self._events.announce(replica_set, done)
         return Result(requeue_after_seconds=after.requeue_after_seconds)
 
     def _owned(self, replica_set: Object) -> list[Object]:
         selector = selectors.from_object(objects.spec(replica_set).get("selector") or {})
         return [pod for pod in self._pods.owned_by(objects.uid(replica_set)) if selector.matches(objects.labels(pod))]
 
-    async def _create(self, replica_set: Object) -> None:
+    async def _create(self, replica_set: Object, done: list[Announcement]) -> None:
         pod = await self._client.create(PODS, make_pod(replica_set, self._ids.suffix(5)))
         self._pods.observe(pod)
-        await self._events.event(replica_set, "Normal", "SuccessfulCreate", f"Created pod: {objects.name(pod)}")
+        done.append(Announcement("Normal", "SuccessfulCreate", f"Created pod: {objects.name(pod)}"))
 
-    async def _delete(self, replica_set: Object, pod: Object) -> None:
+    async def _delete(self, pod: Object, done: list[Announcement]) -> None:
         await apply.delete_if_there(self._client, PODS, pod)
-        await self._events.event(replica_set, "Normal", "SuccessfulDelete", f"Deleted pod: {objects.name(pod)}")
+        done.append(Announcement("Normal", "SuccessfulDelete", f"Deleted pod: {objects.name(pod)}"))
 
 
 def controller(deps: Deps) -> Controller:
