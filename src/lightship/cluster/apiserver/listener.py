@@ -31,6 +31,7 @@ LIMIT_WRITE_BUFFER_BYTES = 256 * 1024
 IDLE_SECONDS = 600.0
 SWEEP_SECONDS = 60.0
 DRAIN_SECONDS = 5.0
+LINGER_SECONDS = 2.0
 
 Handle = Callable[[Request], Awaitable[Response]]
 
@@ -75,7 +76,9 @@ class Listener:
     async def start(self) -> None:
         """Raises ``errors.Unavailable`` when the port is taken or may not be used."""
         loop, address = asyncio.get_running_loop(), self._address
-        place: dict[str, Any] = {"sock": address.bound} if address.bound else {"host": address.host, "port": address.port}
+        place: dict[str, Any] = {"host": address.host, "port": address.port}
+        if address.bound is not None:
+            place = {"sock": address.bound}
         try:
             self._server = await loop.create_server(lambda: Connection(self), ssl=self._context, backlog=1024,
                                                     start_serving=True, **place)
@@ -300,7 +303,12 @@ class Connection(asyncio.Protocol):
         response = statuses.response_of(error)
         assert isinstance(response.body, bytes)
         self._whole(response, response.body, keep_alive=False)
-        self._close()
+        self._closing = True
+        if self._transport is not None:
+            # What the client is still sending must be read, or the kernel resets the connection and the answer is lost.
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._loop.call_later(LINGER_SECONDS, self._close)
 
     def _close(self) -> None:
         self._closing = True

@@ -79,8 +79,9 @@ def _scaled(old: Object, wanted: Any) -> Object:
     if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas < 2**31:
         raise Invalid(f'Scale "{objects.name(old)}"',
                       [Cause("spec.replicas", "Invalid value: must be greater than or equal to 0")])
-    version = (wanted.get("metadata") or {}).get("resourceVersion")
-    metadata = old["metadata"] | ({"resourceVersion": version} if version else {})
+    given = wanted.get("metadata")
+    version = given.get("resourceVersion") if isinstance(given, dict) else None
+    metadata = old["metadata"] | ({"resourceVersion": str(version)} if version else {})
     return old | {"metadata": metadata, "spec": objects.spec(old) | {"replicas": replicas}}
 
 
