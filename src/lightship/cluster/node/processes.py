@@ -25,6 +25,7 @@ ZYGOTES_LIMIT = 16
 
 _ZYGOTE = Path(__file__).parent / "inside" / "zygote.py"
 _PACKET_LIMIT_BYTES = 256 * 1024
+_WORDS_LIMIT = 500
 
 _log = logging.getLogger(__name__)
 
@@ -204,8 +205,8 @@ class Zygote:
             async with asyncio.timeout(ZYGOTE_START_SECONDS):
                 zygote.problem = await zygote._ready
         except (ZygoteError, TimeoutError) as error:
-            await zygote.stop()
-            raise ZygoteError(f"the fork server of {key.python} did not start: {error or 'timeout'}") from error
+            said = await zygote.stop()
+            raise ZygoteError(f"the fork server of {key.python} did not start: {said or error or 'timeout'}") from error
         return zygote
 
     @property
@@ -241,12 +242,14 @@ class Zygote:
             with contextlib.suppress(OSError):  # it is dying, and its containers with it
                 self._channel.send(json.dumps({"kill": name}).encode())
 
-    async def stop(self) -> None:
-        """Ends it and every container of it, and waits until nothing is left."""
+    async def stop(self) -> str:
+        """Ends it and every container of it, and waits until nothing is left; returns what it said at its end."""
         if not self.dead:
             self._close()
-        if self._child is not None:
-            await self._child.communicate()
+        if self._child is None:
+            return ""
+        _, said = await self._child.communicate()
+        return said.decode(errors="replace").strip()[-_WORDS_LIMIT:]
 
     def _hear(self) -> None:
         try:
@@ -306,7 +309,7 @@ class Zygotes:
 
     async def stop(self) -> None:
         tasks, self._zygotes = list(self._zygotes.values()), {}
-        stops: list[Awaitable[None]] = []
+        stops: list[Awaitable[str]] = []
         for task in tasks:
             task.cancel()
             if task.done() and not task.cancelled() and task.exception() is None:

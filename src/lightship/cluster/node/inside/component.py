@@ -7,6 +7,9 @@ shell line does around the module (write the source to a file in a new directory
 from __future__ import annotations
 
 import atexit
+import importlib.util
+import json
+import logging
 import os
 import random
 import runpy
@@ -21,8 +24,54 @@ from typing import Any
 MODULE = "kfp.dsl.executor_main"
 
 
+_REHEARSAL = """
+import kfp
+from kfp import dsl
+from kfp.dsl import *
+from typing import *
+
+def rehearse(word: str) -> str:
+    return word
+"""
+_REHEARSALS = 10  # beyond eight the interpreter has specialised what is hot, and forks no longer write to its pages
+
+
 def after_preload() -> None:
-    """Forgets the main module but keeps what it imported, so that it runs afresh as ``__main__`` in each fork."""
+    """Forgets the main module but keeps what it imported, so that it runs afresh as ``__main__`` in each fork.
+
+    Before that a trivial component is run some times: what a first run compiles, caches and looks up is then done
+    once, here. Nothing of it is left but caches.
+    """
+    _forget()
+    if importlib.util.find_spec(MODULE) is not None:
+        _rehearse()
+
+
+def _rehearse() -> None:
+    saved = sys.modules["__main__"], sys.argv[:], sys.path[:]
+    root = logging.getLogger()
+    handlers, level, directory_before = root.handlers[:], root.level, tempfile.tempdir
+    with tempfile.TemporaryDirectory() as directory:
+        program = os.path.join(directory, "ephemeral_component.py")
+        with open(program, "w", encoding="utf-8") as stream:
+            stream.write(_REHEARSAL)
+        outputs = {"parameters": {"Output": {"outputFile": directory + "/Output"}},
+                   "outputFile": directory + "/output_metadata.json"}
+        given = json.dumps({"inputs": {"parameterValues": {"word": "x"}}, "outputs": outputs})
+        for _ in range(_REHEARSALS):
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            sys.argv[:] = [MODULE, "--component_module_path", program, "--executor_input", given,
+                           "--function_to_execute", "rehearse"]
+            runpy._run_module_as_main(MODULE)  # type: ignore[attr-defined]
+            root.handlers[:] = handlers
+            _forget()
+    root.setLevel(level)
+    tempfile.tempdir = directory_before
+    sys.modules["__main__"], sys.argv[:], sys.path[:] = saved
+    sys.modules.pop("ephemeral_component", None)
+
+
+def _forget() -> None:
     module = sys.modules.pop(MODULE, None)
     parent = sys.modules.get(MODULE.rpartition(".")[0])
     if module is not None and parent is not None and hasattr(parent, "executor_main"):

@@ -57,7 +57,11 @@ def _preload(names: list[str]) -> str:
             return f"could not import {name}: {error}"
     if len(os.listdir("/proc/self/task")) != 1:
         return "importing {} started a thread, after which a fork is not safe".format(", ".join(names))
-    component.after_preload()
+    if component.MODULE in names:
+        try:
+            component.after_preload()
+        except BaseException as error:
+            return f"could not rehearse a component: {error!r}"
     return ""
 
 
