@@ -219,8 +219,8 @@ class Dag:
         self._outputs(node)
         failed = next((child for child in node.children.values() if child.state == rows.FAILED), None)
         if failed is not None:
-            self._finish(node, rows.FAILED, failed.error if failed.type not in nodes.LEAVES
-                         else f'step "{failed.path}": {failed.error}')
+            why = failed.error.partition("\n")[0]
+            self._finish(node, rows.FAILED, f'step "{failed.path}": {why}' if failed.type in nodes.LEAVES else why)
         elif any(child.state == rows.CANCELED for child in node.children.values()):
             self._finish(node, rows.CANCELED)
         else:

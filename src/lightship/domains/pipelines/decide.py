@@ -48,6 +48,8 @@ class Seen:
     outputs: TaskIO | None = None
     defect: str = ""
     """Why the commit record cannot be used, where there is one that cannot."""
+    last_lines: str = ""
+    """The end of the log of what failed."""
     retry: ir.Retry | None = None
     canceling: bool = False
 
@@ -139,7 +141,8 @@ def _failed(seen: Seen, now: datetime, why: str) -> Verdict:
     used, retry = seen.row.retries, seen.retry
     if retry is None or used >= retry.max_count:
         tries = f" (attempt {used + 1} of {retry.max_count + 1})" if retry is not None and retry.max_count else ""
-        return Settle(state=rows.FAILED, error=why + tries)
+        log = f"\nThe last lines of its log:\n{seen.last_lines}" if seen.last_lines else ""
+        return Settle(state=rows.FAILED, error=why + tries + log)
     return Again(counts=True, at=now + timedelta(seconds=delay_seconds(retry, used)), why=why)
 
 

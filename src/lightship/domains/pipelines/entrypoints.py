@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from lightship.artifacts.store import ObjectStore
 from lightship.domains.pipelines import names
 from lightship.launcher import files, staging
 
+STAGING_THREADS = 8
+"""Steps whose files are moved at once."""
 ENTRYPOINT_NAME = "launcher"
 """The image ``lightship.dev/<this>:<version>`` is this entrypoint."""
 
@@ -47,6 +50,8 @@ class Context(Protocol):
 
 def launcher(store: ObjectStore) -> Callable[[Context], Awaitable[int]]:
     """The entrypoint over ``store``: exit code 0, or 1 with the reason as the log's last line."""
+    # Threads of its own: while they wait for the store, the store needs threads of the loop's pool to go on.
+    threads = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="staging")
 
     async def run(context: Context) -> int:
         arguments = list(context.container.get("args") or ())
@@ -58,8 +63,8 @@ def launcher(store: ObjectStore) -> Callable[[Context], Awaitable[int]]:
                 raise errors.InvalidInput(f"the launcher takes {names.STAGE_IN} or {names.STAGE_OUT}, not {arguments}")
             act = staging.stage_in if arguments == [names.STAGE_IN] else staging.stage_out
             volumes = files.Volumes(plan["mounts"], lambda mount: str(context.path(mount)))
-            bridge = Bridge(store, asyncio.get_running_loop())
-            await asyncio.to_thread(act, plan, bridge, volumes, context.log)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(threads, act, plan, Bridge(store, loop), volumes, context.log)
         except (errors.LightshipError, files.StagingError, OSError) as cause:
             context.log(str(cause))
             return 1

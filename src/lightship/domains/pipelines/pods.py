@@ -86,7 +86,7 @@ class Pods:
         await together.side_by_side([self.delete(objects.key(pod)) for pod in surplus], self._at_once)
 
     async def last_lines(self, pod: Object) -> str:
-        """The end of the log that tells why the Pod failed, to be appended to a message; empty where there is none."""
+        """The end of the log that tells why the Pod failed; empty where there is none."""
         container = observe.failed_container(pod)
         if not container:
             return ""
@@ -100,5 +100,4 @@ class Pods:
             # The step failed, and says so without its last words: the message is poorer, the outcome the same.
             _log.info("the log of a failed step cannot be read", extra={"pod": objects.name(pod), "error": str(cause)})
             return ""
-        text = tail.decode(errors="replace").strip()
-        return f"; the last lines of its log:\n{text}" if text else ""
+        return tail.decode(errors="replace").strip()

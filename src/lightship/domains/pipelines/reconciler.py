@@ -234,8 +234,8 @@ class RunReconciler:
         outputs, defect = await self._committed(work.step(path))
         if pod is not None and view is not None and view.failure and outputs is None \
                 and view.reason != names.NODE_RESTARTED and not work.stopping:
-            view = replace(view, failure=view.failure + await self._pods.last_lines(pod))
-        return replace(seen, pod=view, outputs=outputs, defect=defect)
+            seen = replace(seen, last_lines=await self._pods.last_lines(pod))
+        return replace(seen, outputs=outputs, defect=defect)
 
     async def _committed(self, step: execution.Execution) -> tuple[TaskIO | None, str]:
         """What the commit record says, or None where there is none, and what is wrong with it."""
