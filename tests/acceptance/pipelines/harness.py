@@ -21,8 +21,8 @@ from lightship.cluster.apiserver.server import ApiServer, ApiServerOptions
 from lightship.cluster.apiserver.tokens import TokenAuthenticator, TokenAuthority
 from lightship.cluster.builtin import scheduler
 from lightship.cluster.builtin.deps import Deps
-from lightship.cluster.store.store import Store
 from lightship.cluster.node.agent import Node, NodeOptions
+from lightship.cluster.store.store import Store
 from lightship.domains import pipelines
 from lightship.domains.pipelines import document, parse, reconciler, rest
 from lightship.kube.objects import Key
@@ -93,8 +93,8 @@ class Platform:
         now = clocks.SYSTEM.now()
         run_id = ids.RandomIds().uid()
         await self.database.run(lambda connection: run_history.create(connection, Run(
-            id=run_id, namespace="default", experiment_id=self.experiment, display_name=parsed.name, spec=spec, state=rows.PENDING,
-            parameters=dict(parameters or {}), created_at=now, scheduled_at=now)))
+            id=run_id, namespace="default", experiment_id=self.experiment, display_name=parsed.name, spec=spec,
+            state=rows.PENDING, parameters=dict(parameters or {}), created_at=now, scheduled_at=now)))
         key = Key("default", run_id)
         self.notices.publish(notices.RUNS, key)
         return key
@@ -125,13 +125,13 @@ class _Logs:
         given = {"container": query.container}
         if query.tail_lines is not None:
             given["tailLines"] = str(query.tail_lines)
-        return self._node.logs(key, given)
+        return await self._node.logs(key, given)
 
 
 @asynccontextmanager
 async def platform(folder: Path, *, options: reconciler.Options | None = None) -> AsyncIterator[Platform]:
     """A platform that runs inside the block; a folder that was used before is taken up again."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     store = await Store.open(folder / "cluster.db")
     authority = TokenAuthority(b"0" * 32, clocks.SYSTEM)
     server = ApiServer(ApiServerOptions(store=store, tokens=authority, authenticator=TokenAuthenticator(

@@ -111,7 +111,8 @@ async def _create_claim(step: Execution, job: placeholders.Job, client: Client) 
 
 def make_claim(given: Mapping[str, Any], *, namespace: str, run_name: str) -> Object:
     """The claim that a CreatePVC task asks for. Pure."""
-    name = given.get("pvc_name") or (f"{run_name}{given['pvc_name_suffix']}" if given.get("pvc_name_suffix") else "")
+    name = given.get("pvc_name") or (
+        f"{run_name}-{given['pvc_name_suffix']}" if given.get("pvc_name_suffix") else "")
     if not name:
         raise StepError("CreatePVC has neither pvc_name nor pvc_name_suffix", remedy="Pass one of them")
     spec: Object = {
