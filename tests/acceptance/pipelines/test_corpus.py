@@ -1,10 +1,11 @@
-"""Upstream's own compiled pipelines run to their right final states, with right outputs where these follow from the code.
+"""Upstream's own compiled pipelines end in their right states, with right outputs where these follow from the code.
 
 Inputs without defaults are generated from their declared types.
 """
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ async def test_a_pipeline_of_the_corpus_ends_as_it_should(path: Path, shared_pla
     if path.stem in NEEDS:
         pytest.skip(f"needs {NEEDS[path.stem]}")
     await _have_secret(shared_platform)
-    data = path.read_bytes()
+    data = await asyncio.to_thread(path.read_bytes)
     declared = parse.file(data).root.inputs.parameters
     given = {name: VALUES[spec.type] for name, spec in declared.items() if spec.default is None and not spec.optional}
     finished = await shared_platform.run(data, given)
