@@ -54,12 +54,21 @@ async def patch_status(client: Client, resource: Resource, existing: Object, sta
     return await client.patch(resource, objects.key(existing), {"status": patch}, subresource="status")
 
 
-async def delete_if_there(client: Client, resource: Resource, obj: Object, *, propagation: str = "Background") -> None:
+async def delete_if_there(client: Client, resource: Resource, obj: Object, *, propagation: str = "Background",
+                          grace_seconds: int | None = None) -> None:
     """Ask for the deletion of exactly this object: not of another that took its name. Gone already is well."""
     try:
-        await client.delete(resource, objects.key(obj), propagation=propagation, uid=objects.uid(obj))
-    except (errors.NotFound, errors.Conflict):
-        return  # a conflict is the uid's: the one that was meant is gone
+        await client.delete(resource, objects.key(obj), propagation=propagation, uid=objects.uid(obj),
+                            grace_seconds=grace_seconds)
+    except errors.NotFound:
+        return
+    except errors.Conflict:
+        try:
+            there = await client.get(resource, objects.name(obj), objects.namespace(obj))
+        except errors.NotFound:
+            return
+        if objects.uid(there) == objects.uid(obj):
+            raise  # it is still the one that was meant: somebody else wrote it at the same time
 
 
 def difference(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,3 +117,11 @@ def test_long_names_that_begin_alike_stay_apart() -> None:
 
 def test_a_digest_does_not_see_the_order_of_keys() -> None:
     assert apply.digest({"a": 1, "b": [2]}) == apply.digest({"b": [2], "a": 1}) != apply.digest({"a": 1, "b": [3]})
+
+
+async def test_a_conflict_over_the_very_object_is_not_taken_for_its_absence() -> None:
+    api = MemoryApi()
+    there = api.insert(CONFIGMAPS.path(), {"metadata": {"name": "x", "namespace": "default"}})
+    api.fault = lambda write: errors.Conflict("others keep writing it")
+    with pytest.raises(errors.Conflict, match="others keep writing"):
+        await apply.delete_if_there(api.client(), CONFIGMAPS, there)

@@ -11,11 +11,12 @@ from lightship import errors
 from lightship.client.client import Selection
 from lightship.cluster.builtin import names
 from lightship.cluster.builtin.deps import Deps
-from lightship.cluster.builtin.graph import Graph, Node
+from lightship.cluster.builtin.graph import Graph
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import NAMESPACES, Resource
 from lightship.lib import tasks
+from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch
 
 NAME = "namespace-controller"
@@ -44,7 +45,8 @@ class NamespaceDeletion:
         if namespace is None or not terminating(namespace):
             return DONE
         inside = list(self._graph.inside(key.name))
-        works = [partial(self._delete, node) for node in inside if not objects.deleting(node.object)]
+        works = [partial(apply.delete_if_there, self._client, node.resource, node.object)
+                 for node in inside if not objects.deleting(node.object)]
         await tasks.each(works, at_once=LIMIT_WRITES_AT_ONCE)
         if inside:
             return DONE  # each of them, when it is gone, wakes this key
@@ -54,12 +56,6 @@ class NamespaceDeletion:
             return Result(requeue_after_seconds=BEHIND_SECONDS)
         await self._finalize(key)
         return DONE
-
-    async def _delete(self, node: Node) -> None:
-        try:
-            await self._client.delete(node.resource, node.key, uid=objects.uid(node.object))
-        except (errors.NotFound, errors.Conflict):
-            return
 
     async def _anything_left(self, namespace: str) -> bool:
         """Asks the server itself: a namespace that goes with something in it would leave that for ever."""

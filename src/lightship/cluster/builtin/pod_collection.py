@@ -15,6 +15,7 @@ from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import NODES, PODS
 from lightship.lib import tasks
+from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch
 
 NAME = "pod-garbage-collector"
@@ -53,7 +54,8 @@ class PodCollection:
         doomed = decide(self._pods.list(), there)
         unknown = {str(objects.spec(pod).get("nodeName") or "") for pod in doomed} - there - {""}
         doubtful = {name for name in unknown if await self._exists(name)}
-        works = [partial(self._delete, pod) for pod in doomed if objects.spec(pod).get("nodeName") not in doubtful]
+        works = [partial(apply.delete_if_there, self._client, PODS, pod, grace_seconds=0) for pod in doomed
+                 if objects.spec(pod).get("nodeName") not in doubtful]
         await tasks.each(works, at_once=LIMIT_WRITES_AT_ONCE)
         return DONE
 
@@ -64,12 +66,6 @@ class PodCollection:
         except errors.NotFound:
             return False
         return True
-
-    async def _delete(self, pod: Object) -> None:
-        try:
-            await self._client.delete(PODS, objects.key(pod), uid=objects.uid(pod), grace_seconds=0)
-        except (errors.NotFound, errors.Conflict):
-            return
 
 
 def _ended(pod: Object) -> Iterable[Key]:

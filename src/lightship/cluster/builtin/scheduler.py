@@ -158,13 +158,20 @@ class Scheduler:
         self._client = deps.manager.client_for(NAME)
         self._clock = deps.clock
         self._events = Recorder(self._client, DEFAULT_SCHEDULER, deps.clock)
+        self._assumed: dict[str, str] = {}
+        """The node of each Pod (by uid) that was bound and that the informer still shows as waiting."""
 
     async def reconcile(self, key: Key) -> Result:
-        waiting = [pod for pod in self._pods.indexed("node", "") if waits(pod)]
+        unbound = self._pods.indexed("node", "")
+        uids = {objects.uid(pod) for pod in unbound}
+        self._assumed = {uid: node for uid, node in self._assumed.items() if uid in uids}
+        waiting = [pod for pod in unbound if objects.uid(pod) not in self._assumed and waits(pod)]
         if not waiting:
             return DONE
         nodes = self._nodes.list()
         placed = [pod for node in nodes for pod in self._pods.indexed("node", objects.name(node))]
+        placed += [pod | {"spec": objects.spec(pod) | {"nodeName": self._assumed[objects.uid(pod)]}}
+                   for pod in unbound if objects.uid(pod) in self._assumed]
         plan = decide(waiting, nodes, placed)
         works = [partial(self._bind, binding) for binding in plan.bindings]
         works += [partial(self._refuse, refusal) for refusal in plan.refusals]
@@ -179,8 +186,9 @@ class Scheduler:
                   "target": {"apiVersion": "v1", "kind": "Node", "name": binding.node}}
         try:
             await self._client.create(PODS, target, name=objects.name(pod), subresource="binding")
-        except (errors.NotFound, errors.Conflict):
-            return  # it is gone, or bound already: the watch is about to say so
+        except errors.NotFound:
+            return  # it is gone: the watch is about to say so
+        self._assumed[objects.uid(pod)] = binding.node
         await self._events.event(pod, "Normal", "Scheduled",
                                  f"Successfully assigned {objects.key(pod)} to {binding.node}")
 
@@ -195,8 +203,8 @@ class Scheduler:
                  "status": {"phase": "Pending", "conditions": merged}}
         try:
             self._pods.observe(await self._client.patch(PODS, objects.key(pod), patch, subresource="status"))
-        except (errors.NotFound, errors.Conflict):
-            return  # the Pod has changed: its change makes another pass
+        except errors.NotFound:
+            return
         await self._events.event(pod, "Warning", "FailedScheduling", message)
 
 
