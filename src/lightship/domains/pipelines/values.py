@@ -6,6 +6,7 @@ an integral double is therefore always written as an integer, ``1`` and not ``1.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -57,16 +58,22 @@ def _string(value: Any, place: str, spec: ir.ParameterSpec) -> Any:
 
 def _number(value: Any, place: str, spec: ir.ParameterSpec) -> Any:
     if isinstance(value, str):
-        try:
-            value = float(value) if spec.type == ir.NUMBER_DOUBLE else int(value)
-        except ValueError:
-            raise _mismatch(value, place, spec) from None
-        value = normal(value)
+        value = _parsed_number(value, place, spec)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise _mismatch(value, place, spec)
     if spec.type == ir.NUMBER_INTEGER and not isinstance(value, int):
         raise _mismatch(value, place, spec)
     return value
+
+
+def _parsed_number(value: str, place: str, spec: ir.ParameterSpec) -> Any:
+    """The number that a text file or a command line gives; ``1.0`` is an integer as good as ``1``."""
+    with contextlib.suppress(ValueError):
+        return int(value)
+    try:
+        return normal(float(value))
+    except ValueError:
+        raise _mismatch(value, place, spec) from None
 
 
 def _boolean(value: Any, place: str, spec: ir.ParameterSpec) -> Any:
