@@ -54,12 +54,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def _serve(settings: Settings, options: lifecycle.UpOptions, ready: Callable[[ServerInfo], None]) -> None:
-    from lightship import composition
+    from lightship.composition import serve
 
-    await composition.serve(settings, options, ready)
+    await serve(settings, options, ready)
 
 
 async def _control(settings: Settings, kubeconfig: Path | None, context: str) -> None:
-    from lightship import composition
+    from lightship.composition import control
 
-    await composition.control(settings, kubeconfig, context)
+    await control(settings, kubeconfig, context)

@@ -109,7 +109,7 @@ def _check(settings: Settings) -> None:
     if settings.bind not in LOOPBACK:
         raise errors.InvalidInput(
             f"{flag('bind')} {settings.bind}: only loopback addresses ({', '.join(LOOPBACK)}) are accepted",
-            remedy="to create a Pod is to run code, so a wider bind waits for user accounts; tunnel with ssh -L meanwhile",
+            remedy="to create a Pod is to run code, so a wider bind waits for user accounts; use ssh -L meanwhile",
             field="bind",
         )
     if settings.log_level not in LOG_LEVELS:

@@ -50,8 +50,8 @@ async def require_free(client: Client, clock: clocks.Clock) -> None:
             remedy="stop that one, or start this one with --no-controllers")
 
 
-async def lead(client: Client, identity: str, work: Callable[[], Awaitable[None]], options: ElectionOptions | None = None,
-               ) -> None:
+async def lead(client: Client, identity: str, work: Callable[[], Awaitable[None]],
+               options: ElectionOptions | None = None) -> None:
     """Wait for the Lease and do ``work`` while it is ours."""
 
     async def led(token: FencingToken) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lightship import __version__
 from lightship.client import kubeconfig
+from lightship.cluster.node.entrypoints import Entrypoint
 from lightship.composition import cluster as embedded
 from lightship.composition import domains, leadership, rest
 from lightship.composition.proxy import Gateway
@@ -86,8 +87,10 @@ class _Platform:
                 manager.add(controller)
         embedded.builtin_controllers(cluster, manager)
         await serving.bootstrap(cluster.client_for(domains.SERVING_CONTROLLER))
-        entrypoints = {pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
-                       serving.ENTRYPOINT_NAME: serving.storage_initializer(history.artifacts)}
+        entrypoints: dict[str, Entrypoint] = {
+            pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
+            serving.ENTRYPOINT_NAME: serving.storage_initializer(history.artifacts),
+        }
         async with asyncio.TaskGroup() as group:
             managing = group.create_task(self._manage(manager), name="manager")
             self._stack.push_async_callback(_stop_manager, manager, managing)

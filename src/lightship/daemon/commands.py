@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightship import __version__
+from lightship import errors as trunk
 from lightship.cli import exits, flags
 from lightship.daemon import datadir, errors, process
 from lightship.settings import Settings
@@ -92,7 +93,7 @@ def _up(arguments: argparse.Namespace, programs: Programs) -> int:
 
     try:
         _run(programs.serve(settings, UpOptions(controllers=arguments.controllers), ready))
-    except errors.errors.LightshipError as error:
+    except trunk.LightshipError as error:
         process.say_failed(error)
         raise
     return exits.OK

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lightship import errors as trunk
 from lightship.daemon import datadir, errors
 from lightship.settings import Settings
 
@@ -118,7 +119,7 @@ def say_ready(info: ServerInfo) -> None:
     _say({"ready": asdict(info)})
 
 
-def say_failed(error: errors.errors.LightshipError) -> None:
+def say_failed(error: trunk.LightshipError) -> None:
     """Tell a waiting parent, if there is one, why there is no server."""
     _say({"error": {"type": type(error).__name__, "message": error.message, "remedy": error.remedy}})
 
@@ -179,7 +180,8 @@ def _say(message: dict[str, Any]) -> None:
         pipe.write(json.dumps(message) + "\n")
 
 
-def _revive(body: dict[str, str]) -> errors.errors.LightshipError:
-    kind = getattr(errors, body["type"], None) or getattr(errors.errors, body["type"], errors.StartFailed)
-    revived: errors.errors.LightshipError = kind(body["message"], remedy=body["remedy"])
+def _revive(body: dict[str, str]) -> trunk.LightshipError:
+    kind = next((known for room in (errors, trunk) for known in vars(room).values()
+                 if isinstance(known, type) and known.__name__ == body["type"]), errors.StartFailed)
+    revived: trunk.LightshipError = kind(body["message"], remedy=body["remedy"])
     return revived

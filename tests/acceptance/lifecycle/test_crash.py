@@ -121,7 +121,8 @@ def test_a_stopped_server_finishes_its_runs_at_the_next_start(new_platform: New,
 def test_a_step_that_is_killed_fails_its_run_with_the_signal(new_platform: New) -> None:
     platform = new_platform().start()
 
-    run = wait_for(platform, start_run(platform, pipeline({"dies": "kill -9 $$"})), ended)
+    # Kubernetes reads "$$" in a command as one dollar sign.
+    run = wait_for(platform, start_run(platform, pipeline({"dies": "kill -9 $$$$"})), ended)
 
     assert run["state"] == "FAILED"
     assert "137" in task(run, "dies")["error"]["message"]

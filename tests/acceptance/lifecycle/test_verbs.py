@@ -87,7 +87,7 @@ def test_a_port_in_use_is_named_with_its_flag(new_platform: New, flag: str) -> N
         done = platform.run("up", *ANY_PORTS, flag, port)
 
     assert done.returncode == 5
-    assert f"port {port} is in use" in done.stderr
+    assert f"port {port} of 127.0.0.1 is already in use" in done.stderr
     assert flag in done.stderr
     assert "Traceback" not in done.stderr
     assert processes_of(platform.data_dir) == []
@@ -111,8 +111,9 @@ def test_an_unwritable_data_directory_is_refused(tmp_path: Path) -> None:
     nobody = pwd.getpwnam("nobody")
 
     done = subprocess.run(
-        [sys.executable, "-c", f"import os; os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid})\n"
-         "import sys; from lightship.app import main; sys.exit(main(sys.argv[1:]))",
+        [sys.executable, "-c", "import os, sys; from lightship import composition; from lightship.app import main\n"
+         f"os.setgroups([]); os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid})\n"
+         "sys.exit(main(sys.argv[1:]))",
          "up", "--data-dir", str(directory / "data"), *ANY_PORTS], capture_output=True, text=True)
 
     assert done.returncode == 5, done.stderr
@@ -156,4 +157,4 @@ def test_help_names_every_command_and_says_what_it_does() -> None:
 
     assert done.returncode == 0
     for verb in ("up", "status", "down", "demo", "kubeconfig", "controllers"):
-        assert f"\n    {verb} " in done.stdout
+        assert f"\n    {verb}" in done.stdout
