@@ -13,9 +13,9 @@ from typing import Any
 from lightship.cluster.builtin.deps import Deps
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import Resource
+from lightship.kube.resources import EVENTS, Resource
 
-UNTRACKED = frozenset({"events"})
+UNTRACKED = (EVENTS,)
 """Kinds that come and go in masses and neither own nor are owned: their namespace's end sweeps them away unseen."""
 
 
@@ -40,8 +40,9 @@ class Graph:
 
     def __init__(self, deps: Deps) -> None:
         served = {resource.group_resource: resource for resource in deps.resources}.values()
-        self.resources = tuple(resource for resource in served if resource.plural not in UNTRACKED)
-        self.untracked = tuple(resource for resource in served if resource.plural in UNTRACKED)
+        masses = {resource.plural for resource in UNTRACKED}
+        self.resources = tuple(resource for resource in served if resource.plural not in masses)
+        self.untracked = UNTRACKED
         self._kinds = {(resource.group, resource.kind): resource for resource in self.resources}
         self._informers = {resource.group_resource: (resource, deps.manager.informer(resource, metadata_only=True))
                            for resource in self.resources}
