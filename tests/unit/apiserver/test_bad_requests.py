@@ -129,7 +129,8 @@ async def test_any_patch_gets_an_answer(caller: Caller, body: Any, patch: str, k
     made = {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
         "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}
     await caller.send("POST", "/apis/apps/v1/namespaces/default/deployments", made)
-    response = await caller.send("PATCH", f"{kind}?dryRun=All&fieldManager=f", body, content_type=f"application/{patch}")
+    url = f"{kind}?dryRun=All&fieldManager=f"
+    response = await caller.send("PATCH", url, body, content_type=f"application/{patch}")
     assert response.status in (200, 400, 409, 415, 422), (response.status, response.body)
 
 

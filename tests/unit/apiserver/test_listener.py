@@ -174,11 +174,13 @@ async def test_stopping_ends_streams_whole_and_lets_requests_finish(handler: Han
     listener = Listener(handler.handle, Address(), None)
     await listener.start()
     streams, slow, idle = [Wire(*await asyncio.open_connection("127.0.0.1", listener.port)) for _ in range(3)]
+    idle.send(GET % b"/a")
+    await idle.answer()
     streams.send(GET % b"/stream")
+    await handler.started.wait()
+    handler.started.clear()
     slow.send(GET % b"/slow")
     await handler.started.wait()
-    while not handler.sent or listener.connections.__len__() < 3:
-        await asyncio.sleep(0.01)
     reading = asyncio.create_task(streams.end())
     stopping = asyncio.create_task(listener.stop())
     assert (await reading).endswith(b"0\r\n\r\n")

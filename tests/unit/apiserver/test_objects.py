@@ -214,7 +214,28 @@ async def test_metadata_only(caller: Caller) -> None:
     await caller.json("POST", POD, pod("p", "default"))
     accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
     _, listed = await caller.json("GET", POD, accept=accept)
-    assert (listed["kind"], set(listed["items"][0])) == ("PartialObjectMetadataList", {"kind", "apiVersion", "metadata"})
+    assert listed["kind"] == "PartialObjectMetadataList"
+    assert set(listed["items"][0]) == {"kind", "apiVersion", "metadata"}
+
+
+async def test_unknown_fields_are_refused_where_the_client_asks(caller: Caller) -> None:
+    wrong = pod("p", "default", restartpolicy="Never", containers=[{"name": "c", "image": "x", "cmd": ["x"]}])
+    code, answer = await caller.json("POST", f"{POD}?fieldValidation=Strict", wrong)
+    assert code == 400
+    assert 'unknown field "spec.restartpolicy"' in answer["message"]
+    assert 'unknown field "spec.containers[0].cmd"' in answer["message"]
+    assert (await caller.json("POST", f"{POD}?fieldValidation=Perhaps", wrong))[0] == 400
+    response = await caller.send("POST", f"{POD}?fieldValidation=Warn", wrong)
+    assert (response.status, "spec.restartpolicy" in response.headers["warning"]) == (201, True)
+    right = pod("q", "default", volumes=[{"name": "v", "emptyDir": {"sizeLimit": "1Gi"}}], containers=[
+        {"name": "c", "image": "x", "livenessProbe": {"httpGet": {"port": 80}, "periodSeconds": 1},
+         "resources": {"limits": {"nvidia.com/gpu": 1}}, "env": [{"name": "A", "valueFrom": {"fieldRef": {
+             "fieldPath": "status.podIP"}}}]}])
+    assert (await caller.json("POST", f"{POD}?fieldValidation=Strict", right))[0] == 201
+    patch = {"spec": {"nope": 1}}
+    code, answer = await caller.json("PATCH", f"{POD}/q?fieldValidation=Strict", patch,
+                                     content_type="application/merge-patch+json")
+    assert (code, "spec.nope" in answer["message"]) == (400, True)
 
 
 async def lines(response: Response, count: int) -> list[Object]:

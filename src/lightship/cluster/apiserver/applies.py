@@ -16,7 +16,7 @@ import msgspec
 
 from lightship import errors
 from lightship.client.transport import Response
-from lightship.cluster.apiserver import bodies, reads, shapes, writes
+from lightship.cluster.apiserver import bodies, reads, shapes, strict, writes
 from lightship.cluster.apiserver.backend import Backend, Call
 from lightship.kube import strategic, times
 from lightship.kube.objects import Object
@@ -36,6 +36,7 @@ async def apply(backend: Backend, call: Call) -> Response:
     if not manager or len(manager) > LIMIT_MANAGER_CHARACTERS:
         raise errors.BadRequest("fieldManager is required for apply patch (128 characters at most)")
     applied = shapes.read_object(bodies.read(call.request), call.served)
+    warnings = strict.check(call, applied)
     metadata = applied["metadata"]
     if metadata.get("managedFields"):
         raise errors.BadRequest("metadata.managedFields must be nil")
@@ -46,14 +47,14 @@ async def apply(backend: Backend, call: Call) -> Response:
     for _ in range(writes.LIMIT_ATTEMPTS):
         try:
             entry = await writes.modify_entry(backend, call, merger.merged)
-            return reads.answer(backend, call, entry.value)
+            return strict.warned(reads.answer(backend, call, entry.value), warnings)
         except errors.NotFound:
             if call.target.subresource or metadata.get("resourceVersion") or metadata.get("uid"):
                 raise
         new = merger.owned(applied | {"metadata": metadata | {"name": call.target.name}}, [])
         try:
             target = replace(call.target, name="")
-            return await writes.create_object(backend, replace(call, target=target), new)
+            return strict.warned(await writes.create_object(backend, replace(call, target=target), new), warnings)
         except errors.AlreadyExists:
             continue
     raise errors.Conflict("the object came and went too often")

@@ -1,7 +1,7 @@
 """OpenAPI: the v3 index with one document a group-version, and a v2 stub. ``server`` calls me.
 
-kubectl reads these to explain kinds and to learn that the server validates fields and knows dry run. Schemas are
-built from the types in ``schemas`` where there are any and left open elsewhere. Strategic merge is not announced, so
+kubectl reads these to explain kinds and to learn that the server validates fields and knows dry run. Schemas of core
+kinds are built from ``kubernetes_types``; those of custom kinds are left open. Strategic merge is not announced, so
 that kubectl computes patches of built-in kinds by its own types.
 """
 
@@ -13,12 +13,21 @@ from typing import Any
 import msgspec
 
 from lightship.client.transport import Response
-from lightship.cluster.apiserver import formats, schemas
+from lightship.cluster.apiserver import formats, kubernetes_types
+from lightship.cluster.apiserver.kubernetes_types import Field
 from lightship.cluster.apiserver.registry import GroupVersion, Registry, Served
 from lightship.cluster.apiserver.statuses import JSON
 
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _OPEN = {"x-kubernetes-preserve-unknown-fields": True}
+_BASIC: dict[str, dict[str, Any]] = {
+    "string": {"type": "string"}, "bool": {"type": "boolean"}, "int": {"type": "integer", "format": "int64"},
+    "float": {"type": "number", "format": "double"}, "bytes": {"type": "string", "format": "byte"},
+    "quantity": {"type": "string"}, "time": {"type": "string", "format": "date-time"},
+    "microtime": {"type": "string", "format": "date-time"}, "duration": {"type": "string"},
+    "intorstring": {"type": "string", "format": "int-or-string"},
+    "strings": {"type": "array", "items": {"type": "string"}}, "raw": {"type": "object"}, "fields": {"type": "object"},
+}
 _REF = "#/components/schemas/"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
@@ -116,42 +125,48 @@ class _Types:
     """Collects the schemas of one document."""
 
     def __init__(self) -> None:
-        self.schemas: dict[str, Any] = {_META: {
-            "type": "object", "description": "ObjectMeta is metadata that all persisted resources must have.",
-            "properties": self._properties(schemas.ObjectMeta)}}
+        self.schemas: dict[str, Any] = {}
+        self._reference("meta.v1.ObjectMeta")
 
     def add_kind(self, served: Served) -> None:
         resource = served.resource
-        properties = self._properties(served.schema or schemas.Loose)
-        strings = {name: {"type": "string"} for name in ("apiVersion", "kind")}
+        name = kubernetes_types.name_of(resource.api_version, resource.kind)
+        if name:
+            properties = self._properties(name)
+        else:
+            loose = {"type": "object"} | _OPEN
+            properties = {"metadata": {"allOf": [{"$ref": _REF + _META}], "default": {}}, "spec": loose,
+                          "status": loose}
+        strings = {label: {"type": "string"} for label in ("apiVersion", "kind")}
         self.schemas[schema_name(served)] = {
             "type": "object", "description": f"{resource.kind} in {resource.api_version}.",
-            "properties": strings | {"metadata": {"allOf": [{"$ref": _REF + _META}], "default": {}}} | properties,
+            "properties": strings | properties,
             "x-kubernetes-group-version-kind": [
                 {"group": resource.group, "version": resource.version, "kind": resource.kind}],
-        } | _OPEN
+        } | (_OPEN if served.custom else {})
 
-    def _properties(self, type: type) -> dict[str, Any]:
-        fields = msgspec.structs.fields(type)
-        return {field.name: self._schema(msgspec.inspect.type_info(field.type)) for field in fields}
+    def _properties(self, name: str) -> dict[str, Any]:
+        return {label: self._schema(field) for label, field in kubernetes_types.json_fields(name).items()}
 
-    def _schema(self, info: msgspec.inspect.Type) -> dict[str, Any]:
-        match info:
-            case msgspec.inspect.UnionType(types=types):
-                some = [t for t in types if not isinstance(t, msgspec.inspect.NoneType)]
-                return self._schema(some[0]) if len(some) == 1 else {"x-kubernetes-int-or-string": True}
-            case msgspec.inspect.StructType(cls=cls):
-                return {"type": "object", "properties": self._properties(cls)} | _OPEN
-            case msgspec.inspect.ListType(item_type=item):
-                return {"type": "array", "items": self._schema(item)}
-            case msgspec.inspect.DictType(value_type=value):
-                inner = self._schema(value)
-                return {"type": "object", "additionalProperties": inner} if inner != _OPEN else {
-                    "type": "object"} | _OPEN
-            case msgspec.inspect.IntType():
-                return {"type": "integer", "format": "int64"}
-            case msgspec.inspect.BoolType():
-                return {"type": "boolean"}
-            case msgspec.inspect.StrType():
-                return {"type": "string"}
-        return dict(_OPEN)
+    def _schema(self, field: Field) -> dict[str, Any]:
+        inner = dict(_BASIC.get(field.type) or {}) or self._reference(field.type)
+        if field.map:
+            return {"type": "object", "additionalProperties": inner}
+        if field.repeated:
+            strategy, _, key = field.merge.partition(":")
+            merging = {"x-kubernetes-patch-strategy": strategy} if strategy else {}
+            keyed = {"x-kubernetes-patch-merge-key": key, "x-kubernetes-list-type": "map",
+                     "x-kubernetes-list-map-keys": [key]} if key else {}
+            return {"type": "array", "items": inner} | merging | keyed
+        return {"allOf": [inner], "default": {}} if "$ref" in inner and not field.pointer else inner
+
+    def _reference(self, name: str) -> dict[str, Any]:
+        if "." not in name:
+            return dict(_OPEN)
+        package, version, kind = name.split(".")
+        known = f"io.k8s.apimachinery.pkg.apis.meta.{version}.{kind}" if package == "meta" else (
+            f"io.k8s.api.{package}.{version}.{kind}")
+        if known not in self.schemas:
+            self.schemas[known] = {"type": "object"}
+            self.schemas[known]["properties"] = self._properties(name)
+        return {"$ref": _REF + known}

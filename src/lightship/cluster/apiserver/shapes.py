@@ -24,6 +24,8 @@ LIMIT_NAME_CHARACTERS = 253
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z", re.ASCII)
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*\Z", re.ASCII)
 
+_UNSET: tuple[Any, ...] = (None, "", {}, [])
+
 LABEL_RULE = ("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
               "and end with an alphanumeric character (63 characters at most)")
 SUBDOMAIN_RULE = ("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
@@ -41,7 +43,8 @@ def is_subdomain(text: Any) -> bool:
 def read_object(data: Any, served: Served) -> Object:
     """``data`` as an object of the kind: kind and version filled in or checked, every typed field of its type.
 
-    Nulls at the top and in the metadata are dropped. Raises ``errors.BadRequest``.
+    Nulls at the top and whatever is empty in the metadata are dropped, as Go's encoding does. Raises
+    ``errors.BadRequest``.
     """
     resource = served.resource
     if not isinstance(data, dict):
@@ -59,7 +62,7 @@ def read_object(data: Any, served: Served) -> Object:
             if key not in ("apiVersion", "kind", "metadata") and value is not None}
     convert(rest, served.schema or schemas.Loose, "")
     return {"apiVersion": resource.api_version, "kind": resource.kind,
-            "metadata": {key: value for key, value in metadata.items() if value is not None}} | rest
+            "metadata": {key: value for key, value in metadata.items() if value not in _UNSET}} | rest
 
 
 def convert(data: Any, type: type, place: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.transport import Response
-from lightship.cluster.apiserver import bodies, lifecycle, reads, shapes
+from lightship.cluster.apiserver import bodies, lifecycle, reads, shapes, strict
 from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode
 from lightship.cluster.apiserver.errors import UnsupportedMediaType
 from lightship.cluster.apiserver.registry import Served
@@ -51,7 +51,8 @@ def inward(served: Served, obj: Object) -> Object:
 async def create(backend: Backend, call: Call) -> Response:
     """POST to a collection."""
     obj = shapes.read_object(bodies.read(call.request), call.served)
-    return await create_object(backend, call, obj)
+    warnings = strict.check(call, obj)
+    return strict.warned(await create_object(backend, call, obj), warnings)
 
 
 async def create_object(backend: Backend, call: Call, obj: Object) -> Response:
@@ -98,7 +99,8 @@ async def update(backend: Backend, call: Call) -> Response:
     obj = shapes.read_object(bodies.read(call.request), call.served)
     if not objects.name(obj):
         raise errors.BadRequest("the object must have a name")
-    return await modify(backend, call, lambda old: obj)
+    warnings = strict.check(call, obj)
+    return strict.warned(await modify(backend, call, lambda old: obj), warnings)
 
 
 APPLY = "application/apply-patch+yaml"
@@ -124,9 +126,12 @@ async def patch(backend: Backend, call: Call) -> Response:
         changed = _patched(old, data, kind)
         if not isinstance(changed, dict):
             raise errors.InvalidInput("the patch leaves no object")
-        return shapes.read_object(changed, call.served)
+        obj = shapes.read_object(changed, call.served)
+        warnings[:] = strict.check(call, obj)
+        return obj
 
-    return await modify(backend, call, change)
+    warnings: list[str] = []
+    return strict.warned(await modify(backend, call, change), warnings)
 
 
 def _patched(old: Object, data: Any, kind: str) -> Any:
