@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -44,7 +44,9 @@ def bind(host: str, port: int, setting: str = "--port") -> socket.socket:
 class Server:
     """One HTTP server on one socket: ``await start()``, then ``await stop()``."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket, *, closing: Callable[[], None] = lambda: None) -> None:
+        """``closing`` is called when a stop begins: it ends what would go on for ever, such as event streams."""
+        self._closing = closing
         self._listener = listener
         self.port: int = listener.getsockname()[1]
         self._app = app
@@ -84,6 +86,7 @@ class Server:
     async def stop(self) -> None:
         """Takes no more requests, lets the running ones end within a limit, and closes the socket."""
         if self._server is not None and self._task is not None:
+            self._closing()
             self._server.should_exit = True
             await self._task
         self._listener.close()

@@ -191,5 +191,5 @@ async def test_security_headers_are_on_every_answer(site: Site) -> None:
     for answer in (await site.get("/who"), await site.get("/who", token=None), await site.get("/nowhere")):
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert "access-control-allow-origin" not in answer.headers
