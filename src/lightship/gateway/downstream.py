@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import cast
 
 import httptools
 
@@ -45,8 +46,7 @@ class Downstream(asyncio.Protocol):
     # ---- asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "unknown"
         self.deadline = Deadline(asyncio.get_running_loop(), self._expired)

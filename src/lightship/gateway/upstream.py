@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Set
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -99,8 +99,7 @@ class Upstream(asyncio.Protocol):
     # ---- asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
         self._idle = Deadline(asyncio.get_running_loop(), self.drop)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import cast
 
 import httptools
 import msgspec
@@ -115,8 +116,7 @@ class Connection(asyncio.Protocol):
     # ---- asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
         self._deadline = Deadline(asyncio.get_running_loop(), self._expired)
         self._deadline.set(self._limits.idle_seconds)
         self._server.connections.add(self)
