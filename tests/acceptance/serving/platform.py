@@ -31,7 +31,7 @@ from lightship.runtime.events import Recorder
 from lightship.runtime.manager import Manager
 from lightship.testing.embedded import EmbeddedApi, EmbeddedOptions, embedded_api
 
-WAIT_SECONDS = 240.0
+WAIT_SECONDS = 60.0
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Serving:
             told.append(json.dumps(pod.get("status"), indent=1))
             for container in ("storage-initializer", "kserve-container"):
                 try:
-                    told += [chunk.decode() async for chunk in self.node.logs(objects.key(pod),
+                    told += [chunk.decode() async for chunk in await self.node.logs(objects.key(pod),
                                                                               {"container": container})]
                 except Exception as problem:
                     told.append(str(problem))

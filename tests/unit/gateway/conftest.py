@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 
 from lightship.gateway.core import Core
 from lightship.gateway.gatekeeper import ALLOWED, MISSING, Target, Verdict
@@ -176,3 +177,8 @@ def start() -> Start:
         assert core.balancer.in_flight == {}
 
     return run
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """Both loops: uvloop is what runs, and differs in small things; asyncio is the fallback."""
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}

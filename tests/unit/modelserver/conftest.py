@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed in this environment")
 
@@ -58,3 +60,8 @@ def serve(tmp_path: Path) -> Serve:
             await server.drain()
 
     return start
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """Both loops: uvloop is what runs, and differs in small things; asyncio is the fallback."""
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
