@@ -18,6 +18,9 @@ _ETC = (
     "protocols", "services", "host.conf", "gai.conf", "alternatives", "os-release", "debian_version", "magic",
     "python3", "fonts", "profile", "bash.bashrc", "terminfo",
 )
+_LIVE = ("/etc/resolv.conf",)
+"""Files that change while the node runs: mounted, so that containers started later see the change."""
+COPY_LIMIT_BYTES = 64 * 1024
 _SYS = ("/sys/devices/system",)
 
 
@@ -26,6 +29,8 @@ class Survey:
     """The allow-listed host entries that this machine has: (path, target of the link or empty)."""
 
     entries: tuple[tuple[str, str], ...]
+    copied: frozenset[str] = frozenset()
+    """Small files among them that are copied rather than mounted: a mount costs ten times as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,9 @@ def survey() -> Survey:
             found.append((path, os.readlink(path)))
         elif os.path.exists(path):
             found.append((path, ""))
-    return Survey(entries=tuple(found))
+    copied = {path for path, _ in found if path.startswith("/etc/") and path not in _LIVE and os.path.isfile(path)
+              and os.path.getsize(path) <= COPY_LIMIT_BYTES and os.access(path, os.R_OK)}
+    return Survey(entries=tuple(found), copied=frozenset(copied))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +93,10 @@ def sandbox_of(root: Root) -> dict[str, Any]:
     for path, link in root.survey.entries:
         if link:
             mounts.append({"kind": "symlink", "source": link, "target": path})
+        elif path in root.survey.copied:
+            mounts.append({"kind": "copy", "source": path, "target": path})
         else:
-            mounts.append(_bind(os.path.realpath(path), path, read_only=True))
+            mounts.append(_bind(path, path, read_only=True))
     covered = [path for path, link in root.survey.entries if not link]
     mounts += _own_files(root.identity)
     mounts.append(_bind(f"{root.scratch}/home", HOME, read_only=False))

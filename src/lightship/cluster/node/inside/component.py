@@ -65,6 +65,7 @@ def _rehearse() -> None:
             runpy._run_module_as_main(MODULE)  # type: ignore[attr-defined]
             root.handlers[:] = handlers
             _forget()
+    sys.stdout.flush()  # or every fork would write what is left in the buffer
     root.setLevel(level)
     tempfile.tempdir = directory_before
     sys.modules["__main__"], sys.argv[:], sys.path[:] = saved

@@ -18,7 +18,7 @@ import socket
 import sys
 from typing import Any
 
-from . import component, container, linux
+from . import component, container, linux, sandbox
 
 _MESSAGE_LIMIT_BYTES = 64 * 1024
 _DESCRIPTORS = 3
@@ -119,6 +119,7 @@ class _Server:
         request, control, output = descriptors
         try:
             spec = json.loads(_read_all(request))
+            sandbox.remember(spec.get("sandbox"))
             pid = _fork(spec)
         except (OSError, ValueError) as error:
             _send(self._node, {"exit": name, "code": 128, "signal": 0, "error": str(error)})
@@ -161,11 +162,11 @@ class _Server:
 
 
 def _fork(spec: dict[str, Any]) -> int:
-    sandbox = spec.get("sandbox")
-    if sandbox is None:
+    wanted = spec.get("sandbox")
+    if wanted is None:
         return os.fork()
     flags = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
-    if sandbox["user_namespace"]:
+    if wanted["user_namespace"]:
         flags |= linux.CLONE_NEWUSER
         spec["outer_ids"] = [os.geteuid(), os.getegid()]
     return linux.clone(flags)

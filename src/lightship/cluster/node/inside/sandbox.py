@@ -19,11 +19,22 @@ _ROOT_LIMIT = "size=256m,mode=755"  # what a container may write outside /tmp, i
 _SHARED_MEMORY_LIMIT = "size=64m,mode=1777"  # as container runtimes give
 
 
+_copies: dict[str, bytes] = {}
+
+
+def remember(spec: dict[str, Any] | None) -> None:
+    """In the fork server, before the fork: reads the small host files that containers get as copies, each once."""
+    for entry in spec["mounts"] if spec is not None else ():
+        if entry["kind"] == "copy" and entry["source"] not in _copies:
+            with open(entry["source"], "rb") as stream:
+                _copies[entry["source"]] = stream.read()
+
+
 def map_user(outer_uid: int, outer_gid: int) -> None:
     """In a new user namespace: root inside is ``outer_uid`` outside, and nobody else exists."""
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"0 {outer_uid} 1")
-    _write("/proc/self/gid_map", f"0 {outer_gid} 1")
+    _write("/proc/self/setgroups", b"deny")
+    _write("/proc/self/uid_map", f"0 {outer_uid} 1".encode())
+    _write("/proc/self/gid_map", f"0 {outer_gid} 1".encode())
 
 
 def enter(spec: dict[str, Any]) -> None:
@@ -54,8 +65,9 @@ def _apply(root: str, entry: dict[str, Any], overlaid: list[str]) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.symlink(entry["source"], target)
     elif kind == "file":
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        _write(target, entry["content"])
+        _write_file(target, entry["content"].encode())
+    elif kind == "copy":
+        _write_file(target, _copies[entry["source"]])
     elif kind == "directory":
         os.makedirs(target, exist_ok=True)
         os.chmod(target, entry.get("mode", 0o755))
@@ -129,9 +141,17 @@ def _proc(root: str, masked: bool) -> None:
             linux.mount("/dev/null", proc + "/" + name, None, linux.MS_BIND)
 
 
-def _write(path: str, content: str) -> None:
+def _write_file(path: str, content: bytes) -> None:
+    try:
+        _write(path, content)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _write(path, content)
+
+
+def _write(path: str, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        os.write(descriptor, content.encode())
+        os.write(descriptor, content)
     finally:
         os.close(descriptor)
