@@ -33,6 +33,13 @@ def test_a_legacy_key_becomes_a_model(key: str, protocol: str) -> None:
     assert not admission.validate(made, None)
 
 
+def test_a_legacy_key_that_is_applied_again_takes_the_place_of_what_it_became() -> None:
+    made = admission.default(service({"sklearn": {"storageUri": "s3://b/x", "args": ["--old"]}}))
+    again = made["spec"]["predictor"] | {"xgboost": {"storageUri": "s3://b/y"}}
+    assert admission.default(service(again))["spec"]["predictor"] == {"model": {
+        "modelFormat": {"name": "xgboost"}, "protocolVersion": "v1", "storageUri": "s3://b/y"}}
+
+
 @pytest.mark.parametrize("accepted", [
     service(MODEL),
     service(MODEL | {"minReplicas": 0, "maxReplicas": 3, "batcher": {"maxBatchSize": 4}, "logger": {"mode": "all"}}),
@@ -47,7 +54,7 @@ def test_accepted(accepted: Object) -> None:
 
 @pytest.mark.parametrize(("refused", "path", "words"), [
     (service({}), "spec.predictor", "got none"),
-    (service(MODEL | {"sklearn": {"storageUri": "s3://b/x"}}), "spec.predictor", "got model, sklearn"),
+    (service(MODEL | {"containers": [{"name": "c"}]}), "spec.predictor.containers[0].image", "image"),
     (service({"sklearn": {}, "xgboost": {}}), "spec.predictor", "got sklearn, xgboost"),
     (service({"model": {"storageUri": "s3://b/x"}}), "spec.predictor.model", "modelFormat"),
     (service({"model": {"modelFormat": {}}}), "spec.predictor.model.modelFormat", "name"),

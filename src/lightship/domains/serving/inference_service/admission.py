@@ -27,13 +27,17 @@ _LATER = {
 
 
 def default(obj: Object) -> Object:
-    """Upstream's defaulting: a legacy framework key becomes ``model`` with that format and its protocol."""
+    """Upstream's defaulting: a legacy framework key becomes ``model`` with that format and its protocol.
+
+    It takes the place of a ``model`` that is there: whoever applies a legacy key again meets the model that it was
+    turned into the first time.
+    """
     spec = obj.get("spec")
     predictor = spec.get("predictor") if isinstance(spec, Mapping) else None
     if not isinstance(predictor, Mapping):
         return obj
     legacy = [key for key in types.LEGACY_PROTOCOLS if isinstance(predictor.get(key), Mapping)]
-    if len(legacy) != 1 or "model" in predictor:
+    if len(legacy) != 1:
         return obj  # nothing to do, or something for validate to refuse
     framework = legacy[0]
     given = dict(predictor[framework])
