@@ -58,7 +58,7 @@ def gather(platform: Platform, run: Mapping[str, Any], name: str, steps: Sequenc
         accuracy=float(properties["accuracy"]), servedAccuracy=float(served["accuracy"]),
         servedRows=int(served["rows"]), algorithm=str(properties["algorithm"]), model=name, modelVersion=version,
         endpoint=endpoint, curl=_curl(platform, address, sample), answer=[int(each) for each in answer],
-        run=f"{platform.info.url}/apis/v2beta1/runs/{run_id}", page=platform.info.url,
+        run=f"{platform.info.url}/runs/{run_id}", page=f"{platform.info.url}/login?token={platform.token}",
         artifacts=str(Path(platform.info.dataDir) / "artifacts"),
         cached=[step.label for step in steps if step.state == progress.CACHED],
         seconds=round((ended - began), 1), kept=False)
@@ -96,7 +96,8 @@ def as_text(summary: Summary, data_dir_flag: str) -> str:
         f"  It has just answered {summary.answer}.",
     ]
     if summary.kept:
-        lines.append(f"  The page is at {summary.page}; stop all with: lightship down{data_dir_flag}")
+        lines += ["", f"  The page is at {summary.page}",
+                  f"  Stop everything with: lightship down{data_dir_flag}"]
     return "\n".join(lines) + "\n"
 
 
