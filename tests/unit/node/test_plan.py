@@ -56,12 +56,12 @@ def command(pip: str) -> list[str]:
 
 
 def test_a_component_is_recognised_with_its_installs_in_order() -> None:
-    pip = (f"{PIP}--index-url https://a --trusted-host https://a 'pandas==2' \"it's\"  &&  {PIP}'kfp==2.14.3' "
+    pip = (f"{PIP}--index-url a.test/simple --trusted-host a.test 'pandas==2' \"it's\"  &&  {PIP}'kfp==2.14.3' "
            "'--no-deps' 'typing-extensions>=3.7.4,<5; python_version<\"3.9\"'")
     found = components.recognise(command(pip))
     assert found is not None
     assert found.installs == (
-        Install(packages=("pandas==2", "it's"), options=("--index-url", "https://a", "--trusted-host", "https://a")),
+        Install(packages=("pandas==2", "it's"), options=("--index-url", "a.test/simple", "--trusted-host", "a.test")),
         Install(packages=("kfp==2.14.3", 'typing-extensions>=3.7.4,<5; python_version<"3.9"'), no_deps=True))
     assert found.source == "the source"
     assert found.spawn == ("sh", "-ec", RUN, "the source")
@@ -124,9 +124,9 @@ def test_no_command_is_an_error_with_a_remedy() -> None:
 
 def test_environments_below_the_home_or_tmp_are_shown_after_these() -> None:
     root = Root(survey=Survey(entries=(("/usr", ""), ("/bin", "usr/bin"))), mountpoint="/m", scratch="/s", tmpfs={},
-                environment=("/root/.python", "/tmp/data/env", "/usr/lib/python"), user_namespace=True,
+                environment=("/root/python", "/tmp/data/env", "/usr/lib/python"), user_namespace=True,
                 volumes=(Mount(source="/v", target="/tmp/kfp"),), identity=Identity(hostname="p", pod_ip="127.1.1.1"))
     targets = [entry["target"] for entry in sandbox_of(root)["mounts"]]
-    assert targets.index("/root") < targets.index("/root/.python")
+    assert targets.index("/root") < targets.index("/root/python")
     assert targets.index("/tmp") < targets.index("/tmp/data/env") < targets.index("/tmp/kfp")
     assert "/usr/lib/python" not in targets  # /usr shows it already

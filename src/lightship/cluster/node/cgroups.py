@@ -34,6 +34,7 @@ class MemoryGroup:
     def remove(self) -> None:
         with contextlib.suppress(OSError):  # busy for a moment after the last process: the next start sweeps it
             self.path.rmdir()
+            self.path.parent.rmdir()  # made anew by the next container with a limit
 
 
 class MemoryGroups:
@@ -45,7 +46,7 @@ class MemoryGroups:
 
     def make(self, name: str, limit_bytes: int) -> MemoryGroup:
         path = self._directory / name
-        path.mkdir(exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         (path / "memory.limit_in_bytes").write_text(str(limit_bytes))
         with contextlib.suppress(OSError):  # swap accounting may be off
             (path / "memory.memsw.limit_in_bytes").write_text(str(limit_bytes))
@@ -53,7 +54,7 @@ class MemoryGroups:
 
     def sweep(self) -> None:
         """Removes the groups that a former life left; they are empty, since its processes died with it."""
-        if self.available:
+        if self.available and self._directory.is_dir():
             for path in self._directory.iterdir():
                 if path.is_dir():
                     MemoryGroup(path=path).remove()
@@ -66,11 +67,8 @@ class MemoryGroups:
     def _try(self) -> bool:
         if os.geteuid() != 0 or not (_MOUNT / "memory.limit_in_bytes").exists():
             return False
-        try:
-            self._directory.mkdir(exist_ok=True)
-        except OSError:
-            return False
-        return True
+        parent = self._directory.parent
+        return os.access(parent, os.W_OK) and not os.statvfs(parent).f_flag & os.ST_RDONLY
 
 
 def _own_group() -> Path:
