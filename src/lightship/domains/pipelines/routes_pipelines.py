@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from starlette.requests import Request
@@ -208,8 +209,6 @@ def _tags(given: Any) -> dict[str, str] | None:
     if given in (None, "", {}):
         return None
     if isinstance(given, str):
-        import json
-
         try:
             given = json.loads(given)
         except ValueError as error:
