@@ -36,8 +36,9 @@ def apply(pod: Object, config: Object, resolve: Resolve) -> None:
     if deadline:
         spec["activeDeadlineSeconds"] = deadline
     context = reader.child("securityContext")
-    security = {key: context.raw(key) for key in ("runAsUser", "runAsGroup", "runAsNonRoot")
-                if context.raw(key) is not None}
+    security: Object = {key: context.integer(key) for key in ("runAsUser", "runAsGroup") if context.has(key)}
+    if context.has("runAsNonRoot"):
+        security["runAsNonRoot"] = context.flag("runAsNonRoot")
     if security:
         main["securityContext"] = security
     for item in reader.items("initContainers"):
