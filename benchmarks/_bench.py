@@ -34,7 +34,11 @@ def up(data_dir: Path) -> Iterator[ServerInfo]:
         yield ServerInfo(**json.loads(line))
     finally:
         server.terminate()
-        server.wait(timeout=STOP_LIMIT_SECONDS)
+        try:
+            server.wait(timeout=STOP_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            raise SystemExit(f"lightship up did not end within {STOP_LIMIT_SECONDS} s of being asked to") from None
 
 
 @contextmanager
