@@ -20,6 +20,8 @@ from lightship.lib.deadline import Deadline
 from lightship.modelserver.options import Limits
 
 JSON = b"application/json"
+LINGER_SECONDS = 2.0
+"""How long a connection that was refused is read on from, so that the client can read why."""
 
 _PHRASES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -262,11 +264,15 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         if self._active is None:
             self._write(error(status, message), keep=False)
-            self._transport.close()
-            # Otherwise the active request's answer closes the connection.
+            # To close with the client's bytes unread could destroy the answer on its way: say that no more comes, and
+            # read on for a while. (Where a request is active, its answer closes the connection.)
+            self._transport.write_eof()
+            self._deadline.set(LINGER_SECONDS)
 
     def _expired(self) -> None:
-        if self._head_bytes or not self._in_head:
+        if self._refused or self._transport.get_write_buffer_size():
+            self._transport.abort()  # it goes on sending, or leaves its answer unread
+        elif self._head_bytes or not self._in_head:
             self._refuse(408, f"the request did not arrive within {self._limits.read_seconds:g} s")
         else:
             self._transport.close()
