@@ -61,6 +61,8 @@ class NodeUnderTest:
             if changed is not None and objects.key(changed) == key and wanted(new) and not done.done():
                 done.set_result(new or {})
 
+        if self._pods.get(key) is None and wanted(None):
+            return {}
         unsubscribe = self._pods.subscribe(look)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
