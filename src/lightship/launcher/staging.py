@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, NamedTuple
 
 from .files import StagingError, Volumes, digest_of, make_folders
 from .stores import MAX_RECORD_BYTES, Store
@@ -26,6 +26,15 @@ MAX_PARAMETER_BYTES = 16 * 1024 * 1024
 MAX_OUTPUT_FILE_BYTES = 32 * 1024 * 1024
 
 Log = Callable[[str], None]
+
+
+class _Move(NamedTuple):
+    """One stage-out under way."""
+
+    plan: Dict[str, Any]
+    store: Store
+    volumes: Volumes
+    log: Log
 
 
 def stage_in(plan: Dict[str, Any], store: Store, volumes: Volumes, log: Log) -> None:
@@ -55,7 +64,7 @@ def stage_out(plan: Dict[str, Any], store: Store, volumes: Volumes, log: Log) ->
         "version": VERSION,
         "parameterFiles": _parameter_files(plan, volumes),
         "parameterValues": _plain_parameters(written),
-        "artifacts": _artifacts(plan, written, store, volumes, log),
+        "artifacts": _artifacts(_Move(plan, store, volumes, log), written),
     }
     data = json.dumps(record, ensure_ascii=False).encode()
     if len(data) > MAX_RECORD_BYTES:
@@ -117,21 +126,20 @@ def _bounded_text(path: str, limit_bytes: int, what: str) -> "str | None":
         raise StagingError("%s is not UTF-8 text" % what) from cause
 
 
-def _artifacts(plan: Dict[str, Any], written: Dict[str, Any], store: Store, volumes: Volumes,
-               log: Log) -> Dict[str, List[Dict[str, Any]]]:
+def _artifacts(move: _Move, written: Dict[str, Any]) -> Dict[str, List[Dict[str, Any]]]:
     """Every declared output, as the executor describes it or else as planned."""
     described = written.get("artifacts") or {}
     found: Dict[str, List[Dict[str, Any]]] = {}
-    for entry in plan.get("artifacts") or []:
+    for entry in move.plan.get("artifacts") or []:
         name = entry["name"]
         given = (described.get(name) or {}).get("artifacts")
         listed = given if isinstance(given, list) else [{}]
-        found[name] = [_artifact(plan, entry, one, store, volumes, log) for one in listed]
+        found[name] = [_artifact(move, entry, one) for one in listed]
     return found
 
 
-def _artifact(plan: Dict[str, Any], entry: Dict[str, Any], given: Dict[str, Any], store: Store, volumes: Volumes,
-              log: Log) -> Dict[str, Any]:
+def _artifact(move: _Move, entry: Dict[str, Any], given: Dict[str, Any]) -> Dict[str, Any]:
+    plan, store, volumes, log = move
     uri = str(given.get("uri") or entry["uri"])
     custom = str(given.get("custom_path") or given.get("customPath") or "")
     result: Dict[str, Any] = {"uri": uri, "metadata": given.get("metadata") or {}}

@@ -42,8 +42,7 @@ class Dag:
         self.run_id = run_id
         self.job = job
         self.limits = limits or Limits()
-        self.root = Node(path=names.ROOT, name=names.ROOT, type=nodes.ROOT, component=pipeline.root, task=None,
-                         parent=None)
+        self.root = Node(names.ROOT, nodes.ROOT, pipeline.root)
         self.nodes: dict[str, Node] = {names.ROOT: self.root}
         self.ready: dict[str, Node] = {}
         """Leaves that may run and have not begun, in the order in which they became ready."""
@@ -130,8 +129,8 @@ class Dag:
         node.open_children = len(tasks)
         for name, task in tasks.items():
             component = self.pipeline.component_of(task)
-            child = Node(path=names.child(node.path, name), name=name, task=task, component=component, parent=node,
-                         type=nodes.type_of(task, component, self.pipeline.executors.get(component.executor)))
+            kind = nodes.type_of(task, component, self.pipeline.executors.get(component.executor))
+            child = Node(names.child(node.path, name), kind, component, task, node)
             child.waiting_for = len(task.upstream)
             node.children[name] = child
             self.nodes[child.path] = child
@@ -202,9 +201,9 @@ class Dag:
             node.running += 1
             is_leaf = node.component.dag is None
             executor = self.pipeline.executors.get(node.component.executor)
-            child = Node(path=names.iteration(node.path, index), name=node.name, task=node.task, parent=node,
-                         component=node.component, index=index,
-                         type=nodes.type_of(node.task, node.component, executor) if is_leaf else nodes.ITERATION)
+            kind = nodes.type_of(node.task, node.component, executor) if is_leaf else nodes.ITERATION
+            child = Node(names.iteration(node.path, index), kind, node.component, node.task, node)
+            child.index = index
             node.children[str(index)] = child
             self.nodes[child.path] = child
             try:

@@ -45,15 +45,16 @@ class Node:
                  "out_artifacts", "out_parameters", "parameters", "parent", "path", "running", "started", "state",
                  "task", "type", "waiting_for")
 
-    def __init__(self, *, path: str, name: str, type: str, component: ir.Component, task: ir.Task | None,
-                 parent: Node | None, index: int | None = None) -> None:
+    def __init__(self, path: str, type: str, component: ir.Component, task: ir.Task | None = None,
+                 parent: Node | None = None) -> None:
         self.path = path
-        self.name = name
+        self.name = task.name if task is not None else path
         self.type = type
         self.component = component
         self.task = task
         self.parent = parent
-        self.index = index
+        self.index: int | None = None
+        """Which iteration of its loop it is, if it is one."""
         self.state = WAITING
         self.error = ""
         self.parameters: Mapping[str, Any] = {}

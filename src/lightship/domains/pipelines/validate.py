@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from lightship.domains.pipelines import expressions, ir, placeholders, values
 from lightship.domains.pipelines.errors import InvalidPipeline, StepError
@@ -122,7 +123,7 @@ def _check_dag(pipeline: ir.Pipeline, owner: ir.Component, dag: ir.Dag, place: s
         for producer in task.upstream:
             if producer not in dag.tasks:
                 raise _wrong(at, f'depends on the task "{producer}", which is not in the same DAG', _RECOMPILE)
-        _check_task(pipeline, owner, dag, task, at)
+        _check_task(_Scope(pipeline=pipeline, owner=owner, dag=dag), task, at)
     _check_acyclic(dag, place)
     for kind, outputs in (("parameters", dag.parameters), ("artifacts", dag.artifacts)):
         for name, selectors in outputs.items():
@@ -132,17 +133,25 @@ def _check_dag(pipeline: ir.Pipeline, owner: ir.Component, dag: ir.Dag, place: s
                 _check_output(pipeline, dag, selector, kind, f"{place}.outputs.{kind}.{name}")
 
 
-def _check_task(pipeline: ir.Pipeline, owner: ir.Component, dag: ir.Dag, task: ir.Task, place: str) -> None:
-    component = pipeline.components[task.component]
+@dataclass(frozen=True, kw_only=True)
+class _Scope:
+    """Where a task stands: in ``dag``, the DAG of ``owner``."""
+
+    pipeline: ir.Pipeline
+    owner: ir.Component
+    dag: ir.Dag
+
+
+def _check_task(scope: _Scope, task: ir.Task, place: str) -> None:
+    component = scope.pipeline.components[task.component]
     for name, given in task.parameters.items():
         at = f"{place}.inputs.parameters.{name}"
         declared = component.inputs.parameters.get(name)
-        _check_parameter(pipeline, owner, dag, given, declared, at)
+        _check_parameter(scope, given, declared, at)
         if given.selector:
             expressions.check(given.selector, f"{at}.parameterExpressionSelector")
     for name, source in task.artifacts.items():
-        _check_artifact(pipeline, owner, dag, source, component.inputs.artifacts.get(name),
-                        f"{place}.inputs.artifacts.{name}")
+        _check_artifact(scope, source, component.inputs.artifacts.get(name), f"{place}.inputs.artifacts.{name}")
     if task.condition:
         expressions.check(task.condition, f"{place}.triggerPolicy.condition")
     _check_loop(component, task, place)
@@ -187,12 +196,11 @@ def _check_loop(component: ir.Component, task: ir.Task, place: str) -> None:
         raise _wrong(f"{place}.iteratorPolicy.parallelismLimit", f"is {iterator.parallelism}", "Use 0 or more")
 
 
-def _check_parameter(pipeline: ir.Pipeline, owner: ir.Component, dag: ir.Dag, given: ir.ParameterInput,
-                     declared: ir.ParameterSpec | None, place: str) -> None:
-    source = given.source
+def _check_parameter(scope: _Scope, given: ir.ParameterInput, declared: ir.ParameterSpec | None, place: str) -> None:
+    source, owner, dag = given.source, scope.owner, scope.dag
     actual: str = ""
     if isinstance(source, ir.TaskOutput):
-        producer = _check_output(pipeline, dag, source, "parameters", place)
+        producer = _check_output(scope.pipeline, scope.dag, source, "parameters", place)
         if producer.dag is None and dag.tasks[source.producer].iterator is None:
             actual = producer.outputs.parameters[source.key].type
     elif isinstance(source, ir.ComponentInput):
@@ -211,13 +219,13 @@ def _agrees(actual: str, declared: str) -> bool:
     return {actual, declared} <= _NUMBERS or {actual, declared} <= _STRUCTS
 
 
-def _check_artifact(pipeline: ir.Pipeline, owner: ir.Component, dag: ir.Dag, source: ir.ArtifactSource,
-                    declared: ir.ArtifactSpec | None, place: str) -> None:
+def _check_artifact(scope: _Scope, source: ir.ArtifactSource, declared: ir.ArtifactSpec | None, place: str) -> None:
+    owner = scope.owner
     if isinstance(source, ir.ComponentInput):
         if source.name not in owner.inputs.artifacts:
             raise _wrong(place, f'takes the artifact "{source.name}", which "{owner.name}" does not have', _RECOMPILE)
         return
-    producer = _check_output(pipeline, dag, source, "artifacts", place)
+    producer = _check_output(scope.pipeline, scope.dag, source, "artifacts", place)
     if declared is None or producer.dag is not None:
         return
     title = producer.outputs.artifacts[source.key].title
