@@ -31,7 +31,7 @@ from lightship.runtime.events import Recorder
 from lightship.runtime.manager import Manager
 from lightship.testing.embedded import EmbeddedApi, EmbeddedOptions, embedded_api
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 180.0  # the first Pod waits for its environment to be built
 
 
 @dataclass
@@ -108,32 +108,32 @@ def failed(service: Object) -> bool:
 @asynccontextmanager
 async def serving_platform(folder: Path) -> AsyncIterator[Serving]:
     """A platform that runs inside the block."""
-    async with embedded_api(folder, EmbeddedOptions(kinds=serving.SERVING.kinds)) as api:
-        async with _gateway(api) as port, aiohttp.ClientSession() as http:
-            artifacts = LocalStore(folder / "artifacts", durable=False)
-            client = api.in_process()
-            node = Node(NodeOptions(directory=folder / "node"), client,
-                        {serving.ENTRYPOINT_NAME: serving.storage_initializer(artifacts)}, SYSTEM)
-            manager = Manager(lambda name: api.in_process())
-            url = f"http://127.0.0.1:{port}"
-            for controller in serving.SERVING.controllers(serving.ServingDeps(
-                    client=client, informer=manager.informer, recorder=Recorder(client, "serving"), clock=SYSTEM,
-                    site=serving.Site(gateway_url=url))):
-                manager.add(controller)
-            for controller in builtin.controllers(builtin.Deps(manager=manager, ca_pem=api.ca_pem, resources=(
-                    kinds.INFERENCE_SERVICES, DEPLOYMENTS, REPLICA_SETS, PODS, SERVICES, CONFIGMAPS,
-                    ENDPOINT_SLICES))):
-                manager.add(controller)
-            await serving.bootstrap(client)
-            await node.start()
-            running = asyncio.create_task(manager.run())
-            try:
-                await manager.synced.wait()
-                yield Serving(api, client, artifacts, node, manager, url, http)
-            finally:
-                await manager.stop()
-                await running
-                await node.stop()
+    async with (embedded_api(folder, EmbeddedOptions(kinds=serving.SERVING.kinds)) as api, _gateway(api) as port,
+                aiohttp.ClientSession() as http):
+        artifacts = LocalStore(folder / "artifacts", durable=False)
+        client = api.in_process()
+        node = Node(NodeOptions(directory=folder / "node"), client,
+                    {serving.ENTRYPOINT_NAME: serving.storage_initializer(artifacts)}, SYSTEM)
+        manager = Manager(lambda name: api.in_process())
+        url = f"http://127.0.0.1:{port}"
+        for controller in serving.SERVING.controllers(serving.ServingDeps(
+                client=client, informer=manager.informer, recorder=Recorder(client, "serving"), clock=SYSTEM,
+                site=serving.Site(gateway_url=url))):
+            manager.add(controller)
+        for controller in builtin.controllers(builtin.Deps(manager=manager, ca_pem=api.ca_pem, resources=(
+                kinds.INFERENCE_SERVICES, DEPLOYMENTS, REPLICA_SETS, PODS, SERVICES, CONFIGMAPS,
+                ENDPOINT_SLICES))):
+            manager.add(controller)
+        await serving.bootstrap(client)
+        await node.start()
+        running = asyncio.create_task(manager.run())
+        try:
+            await manager.synced.wait()
+            yield Serving(api, client, artifacts, node, manager, url, http)
+        finally:
+            await manager.stop()
+            await running
+            await node.stop()
 
 
 @asynccontextmanager

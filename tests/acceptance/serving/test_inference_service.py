@@ -77,17 +77,18 @@ async def test_from_object_to_prediction_rollout_failure_and_deletion(tmp_path: 
         # So does a model that is not there.
         await platform.apply("missing", {"sklearn": {"storageUri": "minio://models/nothing"}})
         service = await platform.wait("missing", failed)
-        assert "nothing lies at minio://models/nothing" in service["status"]["modelStatus"]["lastFailureInfo"]["message"]
+        failure = service["status"]["modelStatus"]["lastFailureInfo"]
+        assert "nothing lies at minio://models/nothing" in failure["message"]
 
         # Deleting takes everything along.
         pods = platform.manager.informer(PODS)
         for name in ("cancer", "missing"):
             await platform.client.delete(kinds.INFERENCE_SERVICES, Key("default", name))
         async with asyncio.timeout(60):
-            while pods.list("default"):
+            while pods.list("default"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         with pytest.raises(errors.NotFound):
             await platform.client.get(kinds.INFERENCE_SERVICES, "cancer", "default")
         async with asyncio.timeout(60):
-            while (await platform.predict(url, [[1]], "cancer"))[0] != 404:
+            while (await platform.predict(url, [[1]], "cancer"))[0] != 404:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
