@@ -250,7 +250,7 @@ class Node:
         if uid in self._running:
             return  # it has ended and is being put away; its deletion is looked at after that
         over = objects.status(new).get("phase") in _OVER
-        if over and not objects.deleting(new):
+        if over and (not objects.deleting(new) or _is_confirmed(new)):
             return
         self._running[uid] = self._tasks.spawn(self._run(new, over), name=str(objects.key(new)))
 
@@ -274,21 +274,25 @@ class Node:
                     await supervisor.run()
                 finally:
                     del self._supervisors[uid]
-            current = self._pods.get(objects.key(pod))
-            if current is None or objects.uid(current) != uid:
-                await asyncio.to_thread(shutil.rmtree, self._pod_directory(pod), True)
-            elif objects.deleting(current):
+            current = self._current(pod)
+            if current is not None and objects.deleting(current):
                 await confirm_deletion(self._client, current)
         finally:
             del self._running[uid]
         self._look_again(pod)
 
     def _look_again(self, pod: Object) -> None:
-        """A deletion that came while the Pod was being put away."""
-        current = self._pods.get(objects.key(pod))
-        if current is not None and objects.uid(current) == objects.uid(pod) and objects.deleting(current) \
-                and not objects.deleting(pod):
+        """What came while the Pod was being put away: its deletion, or its end in the API."""
+        current = self._current(pod)
+        if current is None:
+            self._gone(pod)
+        elif objects.deleting(current) and not objects.deleting(pod) and not objects.finalizers(current):
             self._changed(None, current)
+
+    def _current(self, pod: Object) -> Object | None:
+        """The newest version of this very Pod, if it is still there."""
+        current = self._pods.get(objects.key(pod))
+        return current if current is not None and objects.uid(current) == objects.uid(pod) else None
 
     async def _give_up(self, pod: Object) -> None:
         """A Pod whose processes died with the former life of this node."""
@@ -304,6 +308,11 @@ class Node:
             await writer.flush()
         finally:
             await tasks.cancel(task)
+
+
+def _is_confirmed(pod: Object) -> bool:
+    """Whether a deletion has been confirmed and only finalizers hold the Pod."""
+    return objects.meta(pod).get("deletionGracePeriodSeconds") == 0 and bool(objects.finalizers(pod))
 
 
 def _container_name(pod: Object, asked: str) -> str:
