@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from starlette.routing import BaseRoute
 
 from lightship.artifacts.local import LocalStore
-from lightship.domains import pipelines, serving
+from lightship.domains import pipelines, registry, serving
 from lightship.domains.furniture import Kind
 from lightship.domains.pipelines import rest as pipelines_rest
+from lightship.domains.registry import routes as registry_routes
 from lightship.lib import clock as clocks
 from lightship.lib import ids
 from lightship.records.database import Database
@@ -21,7 +22,7 @@ from lightship.runtime.events import Recorder
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings
 
-KINDS: tuple[Kind, ...] = (*pipelines.PIPELINES.kinds, *serving.SERVING.kinds)
+KINDS: tuple[Kind, ...] = (*pipelines.PIPELINES.kinds, *serving.SERVING.kinds, *registry.REGISTRY.kinds)
 SERVING_CONTROLLER = "serving"
 
 
@@ -62,6 +63,9 @@ def compose(manager: Manager, history: History, gateway_url: str) -> Domains:
     for_serving = serving.ServingDeps(
         client=serving_client, informer=manager.informer, clock=clock,
         recorder=Recorder(serving_client, "inferenceservice-controller"), site=serving.Site(gateway_url=gateway_url))
+    for_registry = registry_routes.Deps(database=history.database, notices=history.notices, clock=clock)
     return Domains(
-        controllers=(*pipelines.PIPELINES.controllers(for_pipelines), *serving.SERVING.controllers(for_serving)),
-        routes=(*pipelines.PIPELINES.routes(for_pipelines), *serving.SERVING.routes(for_serving)))
+        controllers=(*pipelines.PIPELINES.controllers(for_pipelines), *serving.SERVING.controllers(for_serving),
+                     *registry.REGISTRY.controllers(for_registry)),
+        routes=(*pipelines.PIPELINES.routes(for_pipelines), *serving.SERVING.routes(for_serving),
+                *registry.REGISTRY.routes(for_registry)))

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 
 from starlette.routing import BaseRoute
 
+from lightship.client.client import EVERYTHING
 from lightship.composition import access
 from lightship.composition.cluster import Cluster
 from lightship.composition.domains import History
+from lightship.domains.serving.kinds import INFERENCE_SERVICES
+from lightship.kube.objects import Object
 from lightship.runtime.manager import Manager
 from lightship.web import application
+from lightship.web.page import routes as page
 from lightship.web.server import Server
 
 IDENTITY = "rest"
@@ -32,9 +36,18 @@ class Parts:
 async def start(parts: Parts, listening: socket.socket, stack: AsyncExitStack) -> Server:
     """Answer on ``listening`` from now on."""
     client = parts.cluster.client_for(IDENTITY)
-    app = application.build(parts.routes, application.Options(
+    services = parts.manager.informer(INFERENCE_SERVICES, EVERYTHING)
+    history = parts.history
+
+    async def endpoints(namespace: str) -> Sequence[Object]:
+        return services.list(namespace)
+
+    streams = page.streams(history.notices)
+    shown = page.Page(database=history.database, artifacts=history.artifacts, clock=parts.cluster.clock,
+                      endpoints=endpoints, streams=streams)
+    app = application.build([*parts.routes, *page.routes(shown)], application.Options(
         authenticate=access.authenticator(client), reviewer=access.reviewer(client)))
-    server = Server(app, listening)
+    server = Server(app, listening, closing=streams.close)
     await server.start()
     stack.push_async_callback(server.stop)
     return server
