@@ -129,6 +129,32 @@ async def test_an_importer_is_done_by_the_engine(shared_platform: Platform) -> N
     assert not done.task("importer").pod
 
 
+async def test_a_failed_run_that_is_retried_repeats_only_what_failed_and_what_came_of_it(
+        shared_platform: Platform) -> None:
+    made = {"artifacts": {"artifact": {"artifactType": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}}}}
+    spec = specs.pipeline(
+        {"good": specs.task("comp-good"), "importer": specs.task("comp-importer"),
+         "after": specs.task("comp-good", after=["importer"]),
+         "exit": specs.task("comp-good", after=["importer", "good"], **specs.RUN_ALWAYS)},
+        {"comp-good": specs.component("good"), "comp-importer": specs.component("importer", outputs=made)},
+        exec_good=shell("true"),
+        exec_importer={"importer": {"artifactUri": {"constant": "minio://data/late.csv"},
+                                    "typeSchema": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}}})
+    first = await shared_platform.run(spec)
+    assert first.run.state == rows.FAILED and "late.csv" in first.run.error
+    assert first.task("after").state == rows.SKIPPED and first.task("exit").state == rows.SUCCEEDED
+    await shared_platform.artifacts.put("minio://data/late.csv", b"a,b\n")
+    key = await shared_platform.database.run(
+        lambda connection: run_history.retry(connection, first.run.run_id, SYSTEM.now()))
+    shared_platform.notices.publish(notices.RUNS, key)
+    again = await shared_platform.finish(key)
+    assert again.run.state == rows.SUCCEEDED, again.run.error
+    assert again.task("good") == first.task("good")
+    assert again.task("after").state == rows.SUCCEEDED
+    assert again.task("exit").pod != first.task("exit").pod
+    assert again.tasks["root"].finished_at > first.tasks["root"].finished_at
+
+
 async def test_a_step_cannot_leak_files_through_a_symbolic_link(shared_platform: Platform) -> None:
     script = ("mkdir -p $(dirname {{$.outputs.artifacts['thing'].path}});"
               " ln -s /etc/passwd {{$.outputs.artifacts['thing'].path}}")

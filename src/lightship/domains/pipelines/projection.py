@@ -15,6 +15,9 @@ from lightship.domains.pipelines.nodes import Node, Outcome
 from lightship.records import pipeline_rows as rows
 from lightship.records.pipeline_rows import ArtifactEvent, TaskIO, TaskRow
 
+_OUTCOMES = rows.FINAL - {rows.SKIPPED}
+"""What a leaf that may run can come to: being skipped follows from others, never from its own row."""
+
 
 def row(node: Node, known: TaskRow | None, *, run_id: str, namespace: str, now: datetime) -> TaskRow:
     """The node's row as of ``now``: what the node says, over what the row already holds (times, attempts, Pod)."""
@@ -40,6 +43,13 @@ def row(node: Node, known: TaskRow | None, *, run_id: str, namespace: str, now: 
     )
 
 
+def reset(known: TaskRow) -> TaskRow:
+    """The row of a task that is to be done anew."""
+    return dataclasses.replace(
+        known, state=rows.PENDING, inputs=rows.NO_IO, outputs=rows.NO_IO, attempt=0, retries=0, retry_at=None, pod="",
+        error="", cache_key="", cached_from="", started_at=None, finished_at=None)
+
+
 def events(row: TaskRow) -> Iterable[ArtifactEvent]:
     """The lineage of a leaf that has ended."""
     for kind, io in ((rows.INPUT, row.inputs), (rows.OUTPUT, row.outputs)):
@@ -55,6 +65,6 @@ def replay(run: dag.Dag, known: Mapping[str, TaskRow]) -> None:
         progress = False
         for path in list(run.ready):
             row = known.get(path)
-            if path in run.ready and row is not None and row.state in rows.FINAL and row.type in nodes.LEAVES:
+            if path in run.ready and row is not None and row.state in _OUTCOMES and row.type in nodes.LEAVES:
                 run.settle(path, Outcome(state=row.state, outputs=row.outputs, error=row.error))
                 progress = True

@@ -56,12 +56,24 @@ class Work:
         return execution.of(self.run, self.dag.pipeline, node, self.rows[path])
 
     def resume(self) -> None:
-        """Take up where the rows left off: what ended has ended, and what has a Pod's name has begun."""
+        """Take up where the rows left off: what ended has ended, and what has a Pod's name has begun.
+
+        A run that was opened again (a later generation, still pending) keeps what ended well. All else begins anew, and
+        what lay downstream of it, too: those rows are reset in the batch that says that the run runs, so that a crash
+        finds either the old story or the new one.
+        """
         self.dag.begin(self.run.parameters)
+        if self.run.generation and self.run.state == rows.PENDING:
+            kept = {path: row for path, row in self.rows.items() if row.state in nodes.GOOD}
+            projection.replay(self.dag, kept)
+            for path, row in list(self.rows.items()):
+                node = self.dag.nodes.get(path)
+                if node is None or not node.ended:
+                    self._put(projection.reset(row))
+            return
         projection.replay(self.dag, self.rows)
         for path in list(self.dag.ready):
-            row = self.rows.get(path)
-            if row is not None and row.pod:
+            if path in self.rows and self.rows[path].pod:
                 self.dag.take(path)
 
     def touch_row(self, path: str, now: datetime) -> None:
