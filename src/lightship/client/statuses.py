@@ -19,7 +19,8 @@ _BY_REASON: dict[str, type[errors.LightshipError]] = {
 
 _BY_CODE: dict[int, type[errors.LightshipError]] = {
     400: errors.BadRequest, 401: errors.Unauthenticated, 403: errors.Forbidden, 404: errors.NotFound,
-    405: errors.Unsupported, 409: errors.Conflict, 410: errors.Gone, 413: errors.TooLarge, 422: errors.InvalidInput,
+    405: errors.Unsupported, 406: errors.InvalidInput, 409: errors.Conflict, 410: errors.Gone, 413: errors.TooLarge,
+    415: errors.InvalidInput, 422: errors.InvalidInput,
     429: errors.Unavailable, 500: errors.InternalError, 501: errors.Unsupported, 503: errors.Unavailable,
     504: errors.DeadlineExceeded,
 }

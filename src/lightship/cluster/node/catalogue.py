@@ -64,7 +64,8 @@ class Image:
     """Whether our own package must be importable: the model server's images."""
 
 
-MODEL_SERVER_REQUIREMENTS = ("scikit-learn", "numpy", "httptools", "uvloop", "msgspec")
+MODEL_SERVER_REQUIREMENTS = ("scikit-learn==1.9.1", "numpy", "httptools", "uvloop", "msgspec")
+"""scikit-learn reads only what the same version wrote, so it is named to the last digit, as the demo's steps do."""
 
 
 def resolve(image: str, catalogue: Mapping[str, Any] | None = None) -> Image:
