@@ -13,7 +13,7 @@ from starlette.routing import Route
 from lightship import app, settings
 from lightship.composition import domains
 from lightship.web import application
-from lightship.web.page import routes as page
+from lightship.web.page import routes as page_routes
 from tests.tidy import source
 
 REFERENCE = source.ROOT / "docs" / "reference"
@@ -78,7 +78,8 @@ def _routes() -> list[Route]:
     """All routes as a server composes them; nothing of what the handlers need is called."""
     anything = MagicMock()
     composed = domains.compose(anything, anything, "http://gateway")
-    built = application.build([*composed.routes, *page.routes(anything)], application.Options(authenticate=anything, reviewer=anything))
+    options = application.Options(authenticate=anything, reviewer=anything)
+    built = application.build([*composed.routes, *page_routes.routes(anything)], options)
     return [route for route in built.routes if isinstance(route, Route)]
 
 
