@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,12 @@ TIMEOUT_SECONDS = 1200
 
 
 class Newcomer:
-    def __init__(self, home: Path, prefix: list[str]) -> None:
+    def __init__(self, home: Path, account: pwd.struct_passwd | None) -> None:
         self.home = home
         self.clone = home / "my clone"
-        self.prefix = prefix
+        self.identity: dict[str, Any] = {}
+        if account:
+            self.identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items()
@@ -32,8 +35,8 @@ class Newcomer:
         environment = kept | {"HOME": str(self.home), "PATH": PLACES, "LIGHTSHIP_PORT": "0", "LIGHTSHIP_KUBE_PORT": "0",
                               "LIGHTSHIP_GATEWAY_PORT": "0"}
         return subprocess.run(
-            [*self.prefix, *words], cwd=self.clone, env=environment, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT_SECONDS, check=False)
+            words, cwd=self.clone, env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=TIMEOUT_SECONDS, check=False, **self.identity)
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +45,14 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     if not os.geteuid() and not shutil.which("useradd"):
         pytest.skip("no useradd here")
     if os.geteuid():
-        made = Newcomer(tmp_path_factory.mktemp("newcomer"), [])
+        made = Newcomer(tmp_path_factory.mktemp("newcomer"), None)
         _clone(made)
         yield made
         return
     subprocess.run(["useradd", "--create-home", USER], check=True, capture_output=True)
     try:
         account = pwd.getpwnam(USER)
-        made = Newcomer(Path(account.pw_dir), ["runuser", "-u", USER, "--"])
+        made = Newcomer(Path(account.pw_dir), account)
         _clone(made)
         subprocess.run(["chown", "-R", f"{account.pw_uid}:{account.pw_gid}", account.pw_dir], check=True)
         yield made
