@@ -77,6 +77,7 @@ def test_command_one_sets_up_and_shows_the_main_job(newcomer: Newcomer) -> None:
     first = newcomer.run("./dev", "demo")
     assert first.returncode == 0, first.stdout[-6000:]
     assert "each answer the model's own" in first.stdout
+    assert ".venv/bin/lightship up --detach" in first.stdout
     again = newcomer.run("./dev", "demo")
     assert again.returncode == 0, again.stdout[-6000:]
     assert "installing" not in again.stdout

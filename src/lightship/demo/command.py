@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -67,8 +69,16 @@ def _demo(arguments: argparse.Namespace) -> int:
         sys.stdout.write(summary.as_json(result))
     else:
         flag = f" --data-dir {settings.data_dir}" if arguments.data_dir else ""
-        sys.stdout.write(summary.as_text(result, flag))
+        sys.stdout.write(summary.as_text(result, _own_command(), flag))
     return exits.OK
+
+
+def _own_command() -> str:
+    """How the reader's shell finds us: by name where that is on the path, else by place."""
+    place = Path(sys.executable).parent / "lightship"
+    if shutil.which("lightship") == str(place):
+        return "lightship"
+    return shlex.quote(str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place))
 
 
 @contextlib.contextmanager

@@ -73,8 +73,10 @@ def as_json(summary: Summary) -> str:
     return json.dumps(asdict(summary), indent=2) + "\n"
 
 
-def as_text(summary: Summary, data_dir_flag: str) -> str:
-    """The closing page. ``data_dir_flag`` is what other verbs need to find this data directory, or empty."""
+def as_text(summary: Summary, lightship: str, data_dir_flag: str) -> str:
+    """The closing page. ``lightship`` is how the reader can call us, ``data_dir_flag`` what other verbs need to find
+    this data directory, or empty.
+    """
     cached = ", ".join(summary.cached) or "nothing (run the demo again to see the cache work)"
     lines = [
         "",
@@ -88,7 +90,7 @@ def as_text(summary: Summary, data_dir_flag: str) -> str:
         f"  from cache    {cached}",
         "",
         "  Ask the model (three patients; 0 is malignant, 1 benign):" if summary.kept else
-        f"  The platform is stopped. Start it again with: lightship up --detach{data_dir_flag}\n"
+        f"  The platform is stopped. Start it again with: {lightship} up --detach{data_dir_flag}\n"
         "  Then ask the model (three patients; 0 is malignant, 1 benign):",
         "",
         f"    {summary.curl}",
@@ -97,7 +99,7 @@ def as_text(summary: Summary, data_dir_flag: str) -> str:
     ]
     if summary.kept:
         lines += ["", f"  The page is at {summary.page}",
-                  f"  Stop everything with: lightship down{data_dir_flag}"]
+                  f"  Stop everything with: {lightship} down{data_dir_flag}"]
     return "\n".join(lines) + "\n"
 
 

@@ -114,10 +114,10 @@ def test_the_summary_tells_what_to_do_next_both_ways() -> None:
         accuracy=0.98, servedAccuracy=0.98, servedRows=114, algorithm="random-forest", model="m", modelVersion="3",
         endpoint="http://gateway/serving/default/m", curl="curl ...", answer=[0, 1, 1], run="http://x/runs/r",
         page="http://x", artifacts="/d/artifacts", cached=["ingest"], seconds=1.0, kept=True)
-    kept = summary.as_text(told, " --data-dir /d")
-    stopped = summary.as_text(summary.replaced(told, kept=False), " --data-dir /d")
+    kept = summary.as_text(told, "lightship", " --data-dir /d")
+    stopped = summary.as_text(summary.replaced(told, kept=False), ".venv/bin/lightship", " --data-dir /d")
     assert "lightship down --data-dir /d" in kept
-    assert "lightship up --detach --data-dir /d" in stopped
+    assert ".venv/bin/lightship up --detach --data-dir /d" in stopped
     for text in (kept, stopped):
         assert all(part in text for part in ("0.9800", "version 3", "curl ...", "[0, 1, 1]", "ingest"))
 
