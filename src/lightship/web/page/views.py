@@ -54,7 +54,7 @@ def home(shown: Home) -> Markup:
 
 
 def run(row: Run, tasks: Sequence[TaskRow], now: datetime) -> Markup:
-    steps = sorted((task for task in tasks if task.type != "ROOT"), key=_order)
+    steps = _in_order([task for task in tasks if task.type != "ROOT"])
     listed = steps[:STEPS_LIMIT]
     return parts.frame(
         row.display_name, tag("h1", row.display_name),
@@ -120,13 +120,22 @@ def _parameters(given: Mapping[str, Any]) -> Child:
     return tag("ul", *(tag("li", key, ": ", parts.value(value)) for key, value in given.items())) if given else None
 
 
-def _order(task: TaskRow) -> tuple[str, ...]:
-    """Children after their parent, iterations by number."""
-    order = []
-    for part in task.path.split("/"):
-        name, _, index = part.partition("[")
-        order.append(f"{name}[{index.rstrip(']').zfill(9)}" if index else name)
-    return tuple(order)
+def _in_order(tasks: Sequence[TaskRow]) -> list[TaskRow]:
+    """As they came about: children after their parent, siblings by when they were made, iterations by number."""
+    made = {task.path: task.created_at for task in tasks}
+
+    def key(task: TaskRow) -> list[tuple[float, str]]:
+        parts = task.path.split("/")
+        places = ("/".join(parts[:length]) for length in range(1, len(parts) + 1))
+        return [(made[place].timestamp() if place in made else 0.0, _padded(part))
+                for place, part in zip(places, parts, strict=True)]
+
+    return sorted(tasks, key=key)
+
+
+def _padded(part: str) -> str:
+    name, _, index = part.partition("[")
+    return f"{name}[{index.rstrip(']').zfill(9)}" if index else name
 
 
 def _within(entry: Entry, row: ArtifactRow) -> str:
