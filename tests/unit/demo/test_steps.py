@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from kfp import dsl
 
+from lightship.cluster.node import catalogue
 from lightship.demo import components, delivery, pipeline
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 
 
 class Bench:
@@ -47,6 +50,11 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
+
+
+def test_the_steps_and_the_model_server_hold_one_scikit_learn() -> None:
+    assert components.SCIKIT_LEARN in catalogue.MODEL_SERVER_REQUIREMENTS
+    assert components.SCIKIT_LEARN in (ROOT / "locks" / "all.txt").read_text()
 
 
 def test_the_data_fits_the_schema(bench: Bench) -> None:
