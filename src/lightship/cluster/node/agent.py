@@ -85,7 +85,7 @@ class Node:
         self._supervisors: dict[str, Supervisor] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks = tasks.Tasks(f"node {options.name}")
-        self._zygotes = Zygotes(clock.monotonic)
+        self._zygotes = Zygotes(clock)
         self._environments = Environments(options.directory / "environments", options.base_python)
         self._pods = Informer(client, PODS, Selection(fields=f"spec.nodeName={options.name}"), clock)
         self._catalogue = Informer(client, CONFIGMAPS, Selection(
@@ -171,10 +171,13 @@ class Node:
             return isolation.Isolation(available=False, reason=f"there are no namespaces on {sys.platform}")
         host = self._environments.host
         try:
-            zygote: Zygote = await self._zygotes.get(bare_key(host))
+            zygote = await Zygote.start(bare_key(host))  # not one of those that are kept: idle, we are one process
         except ZygoteError as error:
             return isolation.Isolation(available=False, reason=str(error))
-        return await isolation.probe(zygote, survey, host.directories[0])
+        try:
+            return await isolation.probe(zygote, survey, host.directories[0])
+        finally:
+            await zygote.stop()
 
     def _make_services(self, survey: layout.Survey, memory: cgroups.MemoryGroups, cpus: int,
                        resources: dict[str, str]) -> Services:

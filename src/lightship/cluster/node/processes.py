@@ -12,14 +12,18 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightship.cluster.node.errors import ZygoteError
+from lightship.lib.clock import Clock
+from lightship.lib.tasks import Tasks
 
 ZYGOTE_START_SECONDS = 60.0
+ZYGOTE_IDLE_SECONDS = 300.0
+"""A fork server that ran nothing for so long ends, and gives its memory back; the next use starts it again."""
 ZYGOTES_LIMIT = 16
 """Fork servers kept at most; beyond it the idle one that was used longest ago ends."""
 
@@ -177,6 +181,9 @@ class Zygote:
         self.problem = ""
         """Why it could not preload what it was asked to; plain commands still work."""
         self.processes: dict[str, Process] = {}
+        self.idle = asyncio.Event()
+        """Set while no container of it runs."""
+        self.idle.set()
         self.last_used = 0.0
         self._channel = channel
         self._child: asyncio.subprocess.Process | None = None
@@ -234,6 +241,7 @@ class Zygote:
             os.close(body)
             theirs.close()
         self.processes[name] = process
+        self.idle.clear()
         loop.add_reader(ours.fileno(), process.hear)
         return process
 
@@ -268,6 +276,8 @@ class Zygote:
             process = self.processes.pop(message["exit"], None)
             if process is not None:
                 process.ended(Exit(code=message["code"], signal=message["signal"], error=message["error"]))
+            if not self.processes:
+                self.idle.set()
 
     def _close(self) -> None:
         self.dead = True
@@ -278,26 +288,50 @@ class Zygote:
         processes, self.processes = self.processes, {}
         for process in processes.values():
             process.ended(Exit(code=137, signal=9, error=""))
+        self.idle.set()
 
 
 class Zygotes:
-    """All fork servers of a node: started on first use, a bounded number, ended together."""
+    """All fork servers of a node: started on first use, a bounded number, ended when idle for long or together."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._zygotes: dict[ZygoteKey, asyncio.Task[Zygote]] = {}
+        self._tasks = Tasks("zygotes")
 
     async def get(self, key: ZygoteKey) -> Zygote:
         """The running fork server for ``key``; concurrent callers share its start. Raises ``ZygoteError``."""
-        task = self._zygotes.get(key)
-        if task is not None and task.done() and (task.cancelled() or task.exception() or task.result().dead):
-            task = None
-        if task is None:
+        self._forget_if_over(key)
+        if key not in self._zygotes:
             await self._make_room()
-            task = self._zygotes.setdefault(key, asyncio.create_task(Zygote.start(key)))
-        zygote = await asyncio.shield(task)
-        zygote.last_used = self._now()
+        if key not in self._zygotes:
+            self._zygotes[key] = asyncio.create_task(self._start(key))
+        zygote = await asyncio.shield(self._zygotes[key])
+        zygote.last_used = self._clock.monotonic()
         return zygote
+
+    async def _start(self, key: ZygoteKey) -> Zygote:
+        zygote = await Zygote.start(key)
+        zygote.last_used = self._clock.monotonic()
+        self._tasks.spawn(self._end_when_idle(zygote), name=key.python)
+        return zygote
+
+    async def _end_when_idle(self, zygote: Zygote) -> None:
+        while not zygote.dead:
+            if zygote.processes:
+                await zygote.idle.wait()
+                zygote.last_used = self._clock.monotonic()
+            left = zygote.last_used + ZYGOTE_IDLE_SECONDS - self._clock.monotonic()
+            if left <= 0:
+                await zygote.stop()
+                self._forget_if_over(zygote.key)
+                return
+            await self._clock.sleep(left)
+
+    def _forget_if_over(self, key: ZygoteKey) -> None:
+        task = self._zygotes.get(key)
+        if task is not None and task.done() and not _is_running(task):
+            del self._zygotes[key]
 
     async def _make_room(self) -> None:
         idle = [task for task in self._zygotes.values() if _is_idle(task)]
@@ -308,11 +342,12 @@ class Zygotes:
         await oldest.result().stop()
 
     async def stop(self) -> None:
+        await self._tasks.close()
         tasks, self._zygotes = list(self._zygotes.values()), {}
         stops: list[Awaitable[str]] = []
         for task in tasks:
             task.cancel()
-            if task.done() and not task.cancelled() and task.exception() is None:
+            if _has_started(task):
                 stops.append(task.result().stop())
         await asyncio.gather(*stops)
 
@@ -321,8 +356,12 @@ class Zygotes:
         return [task.result().pid for task in self._zygotes.values() if _is_running(task)]
 
 
+def _has_started(task: asyncio.Task[Zygote]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
 def _is_running(task: asyncio.Task[Zygote]) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is None and not task.result().dead
+    return _has_started(task) and not task.result().dead
 
 
 def _is_idle(task: asyncio.Task[Zygote]) -> bool:
