@@ -17,6 +17,7 @@ from lightship.web.page import routes as page_routes
 from tests.tidy import source
 
 REFERENCE = source.ROOT / "docs" / "reference"
+FURNITURE = {"types.py", "decide.py", "commands.py"}  # named as what a new domain would have
 
 
 def test_settings_are_documented() -> None:
@@ -72,6 +73,14 @@ def test_the_documents_link_only_to_what_is_there() -> None:
             if "://" not in target and not (page.parent / target).exists():
                 broken.append(f"{page.name}: {target}")
     assert not broken
+
+
+def test_the_documents_name_only_files_that_are_there() -> None:
+    there = {str(path.relative_to(source.ROOT)) for path in source.tracked_files()}
+    named = {name for page in source.tracked_files() if page.suffix == ".md"
+             for name in re.findall(r"`([\w/.]+\.py)`", page.read_text())}
+    missing = {name for name in named if not any(path == name or path.endswith("/" + name) for path in there)}
+    assert not missing - FURNITURE
 
 
 def _routes() -> list[Route]:
