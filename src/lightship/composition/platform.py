@@ -94,12 +94,17 @@ class _Platform:
         async with asyncio.TaskGroup() as group:
             managing = group.create_task(self._manage(manager), name="manager")
             self._stack.push_async_callback(_stop_manager, manager, managing)
-            await embedded.start_node(cluster, self._settings, entrypoints, self._stack)
+            node = group.create_task(
+                embedded.start_node(cluster, self._settings, entrypoints, self._stack), name="node")
+            await asyncio.sleep(0)  # It launches its look at the machine, and we use the time that this takes.
+            http = rest.make(rest.Parts(cluster=cluster, history=history, manager=manager, routes=composed.routes),
+                             self._front)
+            await node
             await manager.synced.wait()
             await self._gateway.ready()
             watching = group.create_task(self._gateway.watch(), name="gateway")
-            parts = rest.Parts(cluster=cluster, history=history, manager=manager, routes=composed.routes)
-            http = await rest.start(parts, self._front, self._stack)
+            await http.start()
+            self._stack.push_async_callback(http.stop)
             ready(self._publish(http.port))
             stopping = group.create_task(stop.wait(), name="stop")
             await asyncio.wait({stopping, managing, watching}, return_when=asyncio.FIRST_COMPLETED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from starlette.routing import BaseRoute
@@ -33,8 +32,8 @@ class Parts:
     routes: Sequence[BaseRoute]
 
 
-async def start(parts: Parts, listening: socket.socket, stack: AsyncExitStack) -> Server:
-    """Answer on ``listening`` from now on."""
+def make(parts: Parts, listening: socket.socket) -> Server:
+    """What will answer on ``listening`` once it is started."""
     client = parts.cluster.client_for(IDENTITY)
     services = parts.manager.informer(INFERENCE_SERVICES, EVERYTHING)
     history = parts.history
@@ -47,7 +46,4 @@ async def start(parts: Parts, listening: socket.socket, stack: AsyncExitStack) -
                       endpoints=endpoints, streams=streams)
     app = application.build([*parts.routes, *page.routes(shown)], application.Options(
         authenticate=access.authenticator(client), reviewer=access.reviewer(client)))
-    server = Server(app, listening, closing=streams.close)
-    await server.start()
-    stack.push_async_callback(server.stop)
-    return server
+    return Server(app, listening, closing=streams.close)

@@ -49,35 +49,14 @@ class Server:
         self._closing = closing
         self._listener = listener
         self.port: int = listener.getsockname()[1]
-        self._app = app
-        self._server: Any = None
+        self._started = asyncio.Event()
+        self._server = _uvicorn(app, self._started)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Returns once requests are answered."""
-        import uvicorn
-
-        ready = asyncio.Event()
-
-        class Quiet(uvicorn.Server):
-            """uvicorn without its own signal handlers: the process belongs to ``app``."""
-
-            @contextlib.contextmanager
-            def capture_signals(self) -> Iterator[None]:
-                yield
-
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets=sockets)
-                ready.set()
-
-        config = uvicorn.Config(
-            self._app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=STOP_LIMIT_SECONDS, limit_concurrency=CONNECTIONS_LIMIT,
-            h11_max_incomplete_event_size=HEADERS_LIMIT_BYTES)
-        self._server = Quiet(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="rest-server")
-        waiting = asyncio.create_task(ready.wait())
+        waiting = asyncio.create_task(self._started.wait())
         await asyncio.wait({waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
             waiting.cancel()
@@ -85,8 +64,31 @@ class Server:
 
     async def stop(self) -> None:
         """Takes no more requests, lets the running ones end within a limit, and closes the socket."""
-        if self._server is not None and self._task is not None:
+        if self._task is not None:
             self._closing()
             self._server.should_exit = True
             await self._task
         self._listener.close()
+
+
+def _uvicorn(app: ASGIApp, started: asyncio.Event) -> Any:
+    import uvicorn
+
+    class Quiet(uvicorn.Server):
+        """uvicorn without its own signal handlers: the process belongs to ``app``."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            started.set()
+
+    config = uvicorn.Config(
+        app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_LIMIT_SECONDS, limit_concurrency=CONNECTIONS_LIMIT,
+        h11_max_incomplete_event_size=HEADERS_LIMIT_BYTES)
+    config.load()  # now, while there may be something to wait for, and not when it is to answer
+    return Quiet(config)
