@@ -53,6 +53,13 @@ async def test_outputs_of_a_container_component_are_kept_typed_and_digested(shar
     assert await shared_platform.artifacts.read(thing.uri, 100) == b"made\n"
 
 
+async def test_a_steps_time_covers_what_its_command_took(shared_platform: Platform) -> None:
+    done = await shared_platform.run(one_step("sleep 0.3"))
+    step = done.task("step")
+    assert step.started_at and step.finished_at
+    assert (step.finished_at - step.started_at).total_seconds() >= 0.3
+
+
 async def test_a_retry_policy_is_followed_and_then_the_step_fails(shared_platform: Platform) -> None:
     done = await shared_platform.run(one_step("exit 1", task={
         "retryPolicy": {"maxRetryCount": 2, "backoffDuration": "0.01s"}}))

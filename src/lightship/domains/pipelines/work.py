@@ -82,8 +82,8 @@ class Work:
             self._put(self._row(self.dag.nodes[path], now))
 
     def intend(self, path: str, cache_key: str, now: datetime) -> None:
-        """An intent: the row of a first attempt, with its Pod's name."""
-        row = dataclasses.replace(self._row(self.dag.nodes[path], now), cache_key=cache_key)
+        """An intent: the row of a first attempt, with its Pod's name. From now on the step's time runs."""
+        row = dataclasses.replace(self._row(self.dag.nodes[path], now), cache_key=cache_key, started_at=now)
         self._put(dataclasses.replace(row, pod=self._pod_name(row)))
 
     def again(self, path: str, *, counts: bool, at: datetime, why: str) -> None:
