@@ -69,6 +69,10 @@ class Cache:
         """The objects that index ``name`` holds under ``value``."""
         return [self._objects[key] for key in self._indexes[name].get(value, ())]
 
+    def index_values(self, name: str) -> tuple[str, ...]:
+        """The values under which index ``name`` holds something."""
+        return tuple(self._indexes[name])
+
     def put(self, obj: Object) -> Object | None:
         """Take in ``obj``; returns what it replaces."""
         key = objects.key(obj)

@@ -108,6 +108,10 @@ class Informer:
     def indexed(self, name: str, value: str) -> Objects:
         return self._cache.indexed(name, value)
 
+    def index_values(self, name: str) -> tuple[str, ...]:
+        """The values under which index ``name`` holds something."""
+        return self._cache.index_values(name)
+
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Tell ``subscriber`` of every change from now on, and now of everything there is; returns how to stop.
 

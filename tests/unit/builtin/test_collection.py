@@ -204,6 +204,20 @@ def test_finished_pods_are_kept_up_to_a_limit_unless_somebody_holds_them() -> No
     assert [objects.name(pod) for pod in doomed] == ["p1", "p2"]
 
 
+async def test_finished_pods_go_once_they_are_over_the_limit_by_some(
+        cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pod_collection, "LIMIT_FINISHED_PODS", 2)
+    monkeypatch.setattr(pod_collection, "LEEWAY_FINISHED_PODS", 1)
+    cluster.api.insert(resources.NODES.path(), build.node("here"))
+    for number in range(3):
+        cluster.api.insert(PODS.path(), build.pod(f"p{number}", phase="Succeeded", node="here"))
+    await cluster.start()
+    assert len(cluster.api.all(PODS.path())) == 3
+    await cluster.client.create(PODS, build.pod("p3", phase="Succeeded", node="here"))
+    await cluster.rest()
+    assert len(cluster.api.all(PODS.path())) == 2
+
+
 async def test_at_rest_nothing_is_written_and_nobody_wakes(cluster: Cluster) -> None:
     cluster.api.insert(resources.NODES.path(), build.node("here"))
     await cluster.start()

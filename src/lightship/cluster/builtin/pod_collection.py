@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -20,18 +21,20 @@ from lightship.runtime.controller import DONE, Controller, Result, Watch
 
 NAME = "pod-garbage-collector"
 LIMIT_FINISHED_PODS = 1000
+LEEWAY_FINISHED_PODS = 100
+"""So many more may be there before I go back to the limit, so that not each Pod's end costs a look at all."""
 LIMIT_WRITES_AT_ONCE = 16
 ALL = Key("", "pods")
+_PLACE = "collection:place"
+_FINISHED = "collection:finished"
 
 
-def decide(found: Sequence[Object], node_names: frozenset[str], limit: int = LIMIT_FINISHED_PODS) -> list[Object]:
+def decide(found: Sequence[Object], node_names: frozenset[str], limit: int) -> list[Object]:
     """The Pods to delete at once, without grace: nobody would end them otherwise."""
     lost = [pod for pod in found if _lost(pod, node_names)]
-    finished = [pod for pod in found
-                if pods.finished(pod) and not objects.deleting(pod) and not objects.finalizers(pod)
-                and not _lost(pod, node_names)]
-    finished.sort(key=lambda pod: (pods.created(pod), objects.key(pod)))
-    return lost + finished[:max(0, len(finished) - limit)]
+    finished = [pod for pod in found if _may_go(pod) and not _lost(pod, node_names)]
+    over = len(finished) - limit
+    return lost + heapq.nsmallest(max(0, over), finished, key=lambda pod: (pods.created(pod), objects.key(pod)))
 
 
 def _lost(pod: Object, node_names: frozenset[str]) -> bool:
@@ -41,6 +44,10 @@ def _lost(pod: Object, node_names: frozenset[str]) -> bool:
     return objects.deleting(pod) and not objects.finalizers(pod)
 
 
+def _may_go(pod: Object) -> bool:
+    return pods.finished(pod) and not objects.deleting(pod) and not objects.finalizers(pod)
+
+
 class PodCollection:
     """The pass: observe, decide, apply."""
 
@@ -48,16 +55,27 @@ class PodCollection:
         self._pods = deps.manager.informer(PODS)
         self._nodes = deps.manager.informer(NODES)
         self._client = deps.manager.client_for(NAME)
+        self._pods.add_index(_PLACE, _place)
+        self._pods.add_index(_FINISHED, _is_finished)
 
     async def reconcile(self, key: Key) -> Result:
         there = frozenset(objects.name(node) for node in self._nodes.list())
-        doomed = decide(self._pods.list(), there)
+        doomed = decide(self._candidates(there), there, LIMIT_FINISHED_PODS)
         unknown = {str(objects.spec(pod).get("nodeName") or "") for pod in doomed} - there - {""}
         doubtful = {name for name in unknown if await self._exists(name)}
         works = [partial(apply.delete_if_there, self._client, PODS, pod, grace_seconds=0) for pod in doomed
                  if objects.spec(pod).get("nodeName") not in doubtful]
         await tasks.each(works, at_once=LIMIT_WRITES_AT_ONCE)
         return DONE
+
+    def _candidates(self, there: frozenset[str]) -> list[Object]:
+        """Those of which some may have to go: found by index, for I look again at the end of every Pod."""
+        found = [pod for place in self._pods.index_values(_PLACE) if place not in there
+                 for pod in self._pods.indexed(_PLACE, place)]
+        finished = self._pods.indexed(_FINISHED, "yes")
+        if len(finished) > LIMIT_FINISHED_PODS + LEEWAY_FINISHED_PODS:
+            found += finished
+        return list({objects.key(pod): pod for pod in found}.values())
 
     async def _exists(self, node: str) -> bool:
         """Whether the cache is only behind."""
@@ -66,6 +84,16 @@ class PodCollection:
         except errors.NotFound:
             return False
         return True
+
+
+def _place(pod: Object) -> Iterable[str]:
+    """The node, or "" for a Pod on none that is lost all the same."""
+    node = str(objects.spec(pod).get("nodeName") or "")
+    return (node,) if node or _lost(pod, frozenset()) else ()
+
+
+def _is_finished(pod: Object) -> Iterable[str]:
+    return ("yes",) if _may_go(pod) else ()
 
 
 def _ended(pod: Object) -> Iterable[Key]:
