@@ -86,18 +86,18 @@ async def test_equal_content_is_a_hit_and_a_hit_whose_artifact_is_gone_is_a_miss
 
 async def test_pods_are_let_go_once_the_outcome_is_recorded(shared_platform: Platform) -> None:
     done = await shared_platform.run(one_step("true"))
-    await _until(shared_platform, done.run.run_id, lambda pods: pods and not any(map(objects.finalizers, pods)))
+    await until(shared_platform, done.run.run_id, lambda pods: pods and not any(map(objects.finalizers, pods)))
 
 
 async def test_a_terminated_run_ends_and_so_do_its_processes(shared_platform: Platform) -> None:
     key = await shared_platform.submit(one_step("sleep 1000"))
-    await _until(shared_platform, key.name, lambda pods: any(
+    await until(shared_platform, key.name, lambda pods: any(
         objects.status(pod).get("phase") == "Running" for pod in pods))
     await shared_platform.database.run(lambda connection: run_history.terminate(connection, key.name, SYSTEM.now()))
     shared_platform.notices.publish(notices.RUNS, key)
     done = await shared_platform.finish(key)
     assert done.run.state == rows.CANCELED and done.task("step").state == rows.CANCELED
-    await _until(shared_platform, key.name, lambda pods: not pods)
+    await until(shared_platform, key.name, lambda pods: not pods)
 
 
 async def test_a_step_that_cannot_be_placed_waits_and_says_why(shared_platform: Platform) -> None:
@@ -177,7 +177,7 @@ async def test_a_stopped_server_goes_on_with_its_runs_and_spends_no_retry(tmp_pa
         exec_first=shell("true"), exec_long=shell("sleep 2"))
     async with platform(tmp_path / "data") as before:
         key = await before.submit(spec)
-        await _until(before, key.name, lambda pods: any(
+        await until(before, key.name, lambda pods: any(
             objects.annotations(pod)[names.PATH_ANNOTATION] == "root/long"
             and objects.status(pod).get("phase") == "Running" for pod in pods))
     async with platform(tmp_path / "data") as after:
@@ -187,7 +187,7 @@ async def test_a_stopped_server_goes_on_with_its_runs_and_spends_no_retry(tmp_pa
     assert (done.task("long").attempt, done.task("long").retries) == (1, 0)
 
 
-async def _until(running: Platform, run_id: str, wanted: Any) -> None:
+async def until(running: Platform, run_id: str, wanted: Any) -> None:
     """Wait until the run's Pods are as wanted."""
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
