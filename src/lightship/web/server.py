@@ -11,9 +11,10 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from typing import Any
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lightship import errors
 
@@ -49,8 +50,8 @@ class Server:
         self._closing = closing
         self._listener = listener
         self.port: int = listener.getsockname()[1]
-        self._started = asyncio.Event()
-        self._server = _uvicorn(app, self._started)
+        self._started, self._ending = asyncio.Event(), asyncio.Event()
+        self._server = _uvicorn(_dated(app), self._started, self._ending)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -66,16 +67,17 @@ class Server:
         """Takes no more requests, lets the running ones end within a limit, and closes the socket."""
         if self._task is not None:
             self._closing()
-            self._server.should_exit = True
+            self._ending.set()
             await self._task
         self._listener.close()
 
 
-def _uvicorn(app: ASGIApp, started: asyncio.Event) -> Any:
+def _uvicorn(app: ASGIApp, started: asyncio.Event, ending: asyncio.Event) -> Any:
     import uvicorn
 
     class Quiet(uvicorn.Server):
-        """uvicorn without its own signal handlers: the process belongs to ``app``."""
+        """uvicorn without its own signal handlers (the process belongs to ``app``), and without its ten looks a
+        second at the time and at whether it is to end."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -85,10 +87,29 @@ def _uvicorn(app: ASGIApp, started: asyncio.Event) -> Any:
             await super().startup(sockets=sockets)
             started.set()
 
+        async def main_loop(self) -> None:
+            await ending.wait()
+            self.should_exit = True
+
     config = uvicorn.Config(
         app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_LIMIT_SECONDS, limit_concurrency=CONNECTIONS_LIMIT,
         h11_max_incomplete_event_size=HEADERS_LIMIT_BYTES)
     config.load()  # now, while there may be something to wait for, and not when it is to answer
     return Quiet(config)
+
+
+def _dated(app: ASGIApp) -> ASGIApp:
+    """``app``, whose answers say when they were made; uvicorn would keep a clock for it."""
+
+    async def dated(scope: Scope, receive: Receive, send: Send) -> None:
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                now = formatdate(usegmt=True).encode()
+                message["headers"] = [(b"date", now), *message.get("headers", ())]
+            await send(message)
+
+        await app(scope, receive, stamped)
+
+    return dated

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -44,6 +46,30 @@ async def test_a_stop_lets_a_request_end() -> None:
         await stopped
         with pytest.raises(aiohttp.ClientConnectionError):
             await site.get("/slow")
+
+
+async def test_idle_it_does_not_wake_and_an_answer_has_its_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def plain(request: Request) -> Any:
+        access.everyone(request)
+        return {}
+
+    async with harness.serving([route("/plain", plain)]) as site:
+        loop, timers = asyncio.get_running_loop(), []
+        call_later = loop.call_later
+
+        def counted(delay: float, *rest: Any, **more: Any) -> asyncio.TimerHandle:
+            timers.append(delay)
+            return call_later(delay, *rest, **more)
+
+        monkeypatch.setattr(loop, "call_later", counted)
+        await asyncio.to_thread(time.sleep, 0.25)
+        monkeypatch.undo()
+        assert timers == []
+        token = {"Authorization": f"Bearer {harness.TOKEN}"}
+        async with site.session.get(site.url + "/plain", headers=token) as answer:
+            dates = answer.headers.getall("date")
+        made = parsedate_to_datetime(dates[0])
+        assert len(dates) == 1 and abs((SYSTEM.now() - made).total_seconds()) < 60
 
 
 async def test_a_page_hears_of_changes_and_the_end() -> None:
