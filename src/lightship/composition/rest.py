@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.routing import BaseRoute
 
 from lightship.client.client import EVERYTHING
-from lightship.composition import access
+from lightship.composition import access, services
 from lightship.composition.cluster import Cluster
 from lightship.composition.domains import History
 from lightship.domains.serving.kinds import INFERENCE_SERVICES
@@ -35,15 +35,19 @@ class Parts:
 def make(parts: Parts, listening: socket.socket) -> Server:
     """What will answer on ``listening`` once it is started."""
     client = parts.cluster.client_for(IDENTITY)
-    services = parts.manager.informer(INFERENCE_SERVICES, EVERYTHING)
+    served = parts.manager.informer(INFERENCE_SERVICES, EVERYTHING)
     history = parts.history
 
     async def endpoints(namespace: str) -> Sequence[Object]:
-        return services.list(namespace)
+        return served.list(namespace)
 
     streams = page.streams(history.notices)
     shown = page.Page(database=history.database, artifacts=history.artifacts, clock=parts.cluster.clock,
                       endpoints=endpoints, streams=streams)
     app = application.build([*parts.routes, *page.routes(shown)], application.Options(
         authenticate=access.authenticator(client), reviewer=access.reviewer(client)))
+    for service in (services.PIPELINES, services.REGISTRY):
+        parts.cluster.server.proxies[service] = services.handler(app)
+    for prefix in services.MOUNTS:
+        parts.cluster.server.mounts[prefix] = services.handler(app)
     return Server(app, listening, closing=streams.close)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -72,7 +72,8 @@ class ApiServerOptions:
 class ApiServer:
     """Serves the core kinds and those of the domains.
 
-    The app may set ``logs`` (the node, once it runs), ``ready`` and entries of ``proxies`` at any time.
+    The app may set ``logs`` (the node, once it runs), ``ready`` and entries of ``proxies`` and ``mounts`` at any time.
+    A mount answers every path below its prefix, which no API group may bear.
     """
 
     def __init__(self, options: ApiServerOptions) -> None:
@@ -80,6 +81,7 @@ class ApiServer:
         self.logs: LogSource | None = None
         self.ready: Callable[[], bool] = lambda: True
         self.proxies: dict[Key, ProxyHandler] = {}
+        self.mounts: dict[str, ProxyHandler] = {}
         self._backend = Backend(store=options.store, registry=self.registry, clock=options.clock, ids=options.ids)
         self._authenticator, self._authorizer = options.authenticator, options.authorizer
         self._tokens = options.tokens
@@ -96,6 +98,10 @@ class ApiServer:
             user = request.user or await self._identify(request)
             if user is ANONYMOUS:
                 await self._review(user, Attributes(verb=request.method.lower(), path=request.path))
+            mount = next((answer for prefix, answer in self.mounts.items() if request.path.startswith(prefix)), None)
+            if mount is not None:
+                await self._review(user, Attributes(verb=request.method.lower(), path=request.path))
+                return await mount(replace(request, user=user))
             target = routes.parse(request.path, self.registry)
             if target is None:
                 return await self._other(request, user)

@@ -212,7 +212,7 @@ async def proxy(call: Call, handlers: Mapping[Key, ProxyHandler]) -> Response:
     if handler is None:
         raise errors.NotFound(f'no proxy to service "{call.target.name[:100]}" in namespace '
                               f'"{call.target.namespace[:100]}"')
-    rest = "/" + call.target.rest
+    rest = "/" + call.target.rest.lstrip("/")  # clients join a base that ends in a slash with a path that begins so
     if call.request.path.endswith("/") and not rest.endswith("/"):
         rest += "/"
     return await handler(replace(call.request, path=rest, user=call.user))
