@@ -109,6 +109,15 @@ def test_a_failure_comes_with_its_advice(dev: ModuleType, output: str, advice: s
     assert advice in dev.explain("installing failed", [output])
 
 
+def test_set_up_compiles_even_where_starts_may_not(
+        dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (tmp_path / "good.py").write_text("x = 1\n")
+    (tmp_path / "template.py").write_text("{{ not python }}\n{% at all\n")
+    dev.compile_to_bytecode(Path(sys.executable), tmp_path)
+    assert [path.name.split(".")[0] for path in (tmp_path / "__pycache__").iterdir()] == ["good"]
+
+
 def test_the_everyday_tier_leaves_out_every_slow_marker(dev: ModuleType) -> None:
     import tomllib
 
