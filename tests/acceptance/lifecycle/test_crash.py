@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -86,6 +88,13 @@ def wait_until_gone(mark: str) -> None:
         time.sleep(0.02)
 
 
+def wait_until_no_process_of(data_dir: Path) -> None:
+    deadline = time.monotonic() + 10
+    while processes_of(data_dir):
+        assert time.monotonic() < deadline, processes_of(data_dir)
+        time.sleep(0.02)
+
+
 def test_a_killed_server_leaves_no_process_and_its_run_goes_on(new_platform: New, mark: str) -> None:
     platform = new_platform().start()
     run_id = start_run(platform, pipeline({"first": "true", "slow": f"sleep 3; : {mark}", "last": "true"}))
@@ -95,15 +104,33 @@ def test_a_killed_server_leaves_no_process_and_its_run_goes_on(new_platform: New
     platform.kill()
 
     wait_until_gone(mark)
-    leftovers = [line for line in processes_of(platform.data_dir)]
-    deadline = time.monotonic() + 10
-    while leftovers and time.monotonic() < deadline:
-        leftovers = processes_of(platform.data_dir)
-    assert leftovers == []
+    wait_until_no_process_of(platform.data_dir)
     platform.start()
     after = wait_for(platform, run_id, ended)
     assert after["state"] == "SUCCEEDED", after
     assert task(after, "first")["end_time"] == task(before, "first")["end_time"], "a step that succeeded ran again"
+
+
+def test_a_killed_server_leaves_no_build_of_an_environment(
+        new_platform: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        platform = new_platform().start()
+        platform.kube("POST", "/api/v1/namespaces/kubeflow/configmaps", {
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "image-catalogue"},
+            "data": {"mine": f"never = python:{sys.version_info.major}.{sys.version_info.minor} never-there==1"}})
+        platform.kube("POST", "/api/v1/namespaces/default/pods", {
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "waits"},
+            "spec": {"containers": [{"name": "main", "image": "never", "command": ["true"]}]}})
+        silent.settimeout(RUN_LIMIT_SECONDS)
+        asking, _ = silent.accept()  # uv asks for the package, and would wait for long
+
+        platform.kill()
+
+        with asking:
+            wait_until_no_process_of(platform.data_dir)
 
 
 def test_a_stopped_server_finishes_its_runs_at_the_next_start(new_platform: New, mark: str) -> None:

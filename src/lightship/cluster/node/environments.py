@@ -20,6 +20,7 @@ from pathlib import Path
 
 from lightship.cluster.node.catalogue import Environment
 from lightship.cluster.node.errors import ImageError
+from lightship.cluster.node.inside import linux
 from lightship.cluster.node.interpreters import Interpreters
 
 BUILDS_LIMIT = 2
@@ -146,7 +147,7 @@ class Environments:
     async def _uv(self, arguments: list[str], settings: Mapping[str, str], output: object) -> None:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "uv", *arguments, env={**os.environ, **settings}, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, preexec_fn=linux.die_with_parent)
         try:
             async with asyncio.timeout(BUILD_SECONDS):
                 said, _ = await process.communicate()
