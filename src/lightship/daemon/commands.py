@@ -9,13 +9,13 @@ import argparse
 import asyncio
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightship import __version__
-from lightship import errors as trunk
 from lightship.cli import exits, flags
 from lightship.daemon import datadir, errors, process
 from lightship.settings import Settings
@@ -73,7 +73,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser], program
     control.add_argument("--kubeconfig", type=Path, metavar="FILE",
                          help="which cluster (default: $KUBECONFIG, then ~/.kube/config, then the Pod's own)")
     control.add_argument("--context", default="", help="a context of that file (default: its current one)")
-    flags.add(control, ("data_dir", "log_level"))
+    flags.add(control, ("data_dir", "gateway_port", "log_level"))
     control.set_defaults(handler=lambda arguments: _control(arguments, programs))
 
 
@@ -93,9 +93,12 @@ def _up(arguments: argparse.Namespace, programs: Programs) -> int:
 
     try:
         _run(programs.serve(settings, UpOptions(controllers=arguments.controllers), ready))
-    except trunk.LightshipError as error:
-        process.say_failed(error)
-        raise
+    except Exception as error:
+        told = errors.of_server(error, settings.data_dir)
+        if told is None:
+            raise
+        process.say_failed(told)
+        raise told from None
     return exits.OK
 
 
@@ -106,7 +109,7 @@ def _say_up(info: process.ServerInfo, output: str) -> None:
         sys.stdout.write(
             f"Lightship {info.version} is ready (pid {info.pid})\n"
             f"  page, REST APIs  {info.url}/login?token={Path(info.tokenFile).read_text().strip()}\n"
-            f"  Kubernetes API   {info.kubeUrl}    export KUBECONFIG={info.kubeconfig}\n"
+            f"  Kubernetes API   {info.kubeUrl}    export KUBECONFIG={shlex.quote(info.kubeconfig)}\n"
             f"  served models    {info.gatewayUrl}\n"
             f"  state            {info.dataDir}\n")
     sys.stdout.flush()
@@ -149,6 +152,8 @@ def _kubeconfig(arguments: argparse.Namespace) -> int:
     settings = flags.read(arguments)
     try:
         sys.stdout.write(settings.kubeconfig_file.read_text())
+    except PermissionError as error:
+        raise errors.not_yours(settings.data_dir) from error
     except OSError as error:
         raise errors.NotRunning(
             f"there is no kubeconfig in {settings.data_dir} yet: no Lightship was started on it",

@@ -56,6 +56,8 @@ def find(settings: Settings) -> ServerInfo | None:
         info = ServerInfo(**json.loads(settings.server_file.read_text()))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise errors.not_yours(settings.data_dir) from error
     except (OSError, ValueError, TypeError) as error:
         raise errors.DataDirUnusable(
             f"cannot read {settings.server_file}: {error}",

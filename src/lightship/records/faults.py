@@ -8,6 +8,7 @@ from lightship import errors
 
 _BROKEN = ("file is not a database", "malformed", "file is encrypted")
 _CLOSED = ("unable to open database file", "readonly database", "attempt to write a readonly")
+_FULL = ("database or disk is full", "disk I/O error")
 _REPEATABLE = frozenset({"40001", "40P01"})
 
 
@@ -30,6 +31,11 @@ def translate(error: exc.SQLAlchemyError, place: str) -> errors.LightshipError:
         return errors.StateError(
             f'the records in "{place}" cannot be written: {cause}',
             remedy="Check that the directory exists, that you own it and that the disk is not mounted read-only",
+        )
+    if any(text in cause for text in _FULL):
+        return errors.Unavailable(
+            f'the records in "{place}" cannot be written: {cause}',
+            remedy="Free space on that disk and try again; nothing of this write was kept",
         )
     if isinstance(error, exc.DBAPIError):
         return errors.Unavailable(f'the records in "{place}" cannot be used just now: {cause}')

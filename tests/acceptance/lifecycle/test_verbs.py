@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,57 @@ def test_a_database_of_a_newer_lightship_is_refused(new_platform: New) -> None:
     assert done.returncode == 5, done.stderr
     assert "newer" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_kubeconfig_is_printed_so_that_a_shell_takes_it(tmp_path: Path) -> None:
+    platform = Platform(tmp_path / "a place")
+    try:
+        done = platform.run("up", "--detach", *ANY_PORTS)
+    finally:
+        platform.stop()
+
+    assert done.returncode == 0, done.stderr
+    assert f"export KUBECONFIG='{platform.kubeconfig}'" in done.stdout
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], capture_output=True)
+    if made.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.parametrize("used_before", [True, False])
+def test_a_full_disk_is_told_and_nothing_is_lost(small_disk: Path, used_before: bool) -> None:
+    platform = Platform(small_disk / "data")
+    if used_before:
+        platform.start()
+        platform.rest("POST", "/apis/v2beta1/experiments", {"display_name": "kept"})
+        platform.stop()
+    filling = small_disk / "filling"
+    with contextlib.suppress(OSError), filling.open("wb", buffering=0) as file:
+        while file.write(bytes(1024)):
+            pass
+
+    try:
+        for flags in ((), ("--detach",)):
+            done = platform.run("up", *flags, *ANY_PORTS, timeout_seconds=30)
+            assert done.returncode in (3, 5), done.stdout + done.stderr
+            assert "Traceback" not in done.stderr
+            assert "what to do:" in done.stderr
+            assert processes_of(platform.data_dir) == []
+        filling.unlink()
+        platform.start()
+        if used_before:
+            names = [each["display_name"] for each in platform.rest("GET", "/apis/v2beta1/experiments")["experiments"]]
+            assert "kept" in names
+    finally:
+        filling.unlink(missing_ok=True)
+        platform.stop()
 
 
 def test_help_names_every_command_and_says_what_it_does() -> None:
