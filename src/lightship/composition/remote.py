@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from lightship import errors
 from lightship.client import kubeconfig
 from lightship.client.client import Client
 from lightship.client.http import Http
 from lightship.composition import domains, leadership
 from lightship.daemon import datadir
 from lightship.domains import serving
+from lightship.kube import objects
+from lightship.kube.resources import LEASES
 from lightship.lib import clock as clocks
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings
@@ -33,12 +37,31 @@ async def control(settings: Settings, kubeconfig_file: Path | None, context: str
             transport = Http(cluster)
             stack.push_async_callback(transport.close)
             client = Client(transport, field_manager="lightship-controllers")
-            await client.raw("GET", "/version")
+            await _require_known(client, cluster.source)
             history = await domains.open_history(settings, stack)
             host = f"http://{settings.bind}:{settings.gateway_port}"
             await _lead(client, history, host, stop)
     finally:
         lock.release()
+
+
+async def _require_known(client: Client, source: str) -> None:
+    """Raise ``Unauthenticated``, with what to do, where we are unknown; an election would try for ever."""
+    try:
+        await client.raw("GET", "/apis")
+    except errors.Unauthenticated as error:
+        raise errors.Unauthenticated(
+            f"the cluster refuses the user of {source}: {error.message}",
+            remedy="mend its token or certificate; for a Lightship, 'lightship kubeconfig' prints a fresh file",
+        ) from error
+
+
+async def _say_who_leads(client: Client) -> None:
+    """One line where another process holds the Lease, since we then wait and do nothing."""
+    with contextlib.suppress(errors.LightshipError):
+        lease = await client.get(LEASES, leadership.LEASE.name, leadership.LEASE.namespace)
+        if holder := objects.spec(lease).get("holderIdentity"):
+            _log.warning("another process (%s) runs the controllers; waiting to take over when it ends", holder)
 
 
 async def _lead(client: Client, history: domains.History, gateway_url: str, stop: asyncio.Event) -> None:
@@ -61,6 +84,7 @@ async def _lead(client: Client, history: domains.History, gateway_url: str, stop
             running.cancel()
             await asyncio.wait({running})
 
+    await _say_who_leads(client)
     leading = asyncio.create_task(leadership.lead(client, leadership.identity(), work))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
