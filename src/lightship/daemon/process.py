@@ -104,6 +104,10 @@ def start_detached(settings: Settings, arguments: Sequence[str]) -> ServerInfo:
     os.close(writer)
     try:
         message = _read_message(reader, START_TIMEOUT_SECONDS)
+    except KeyboardInterrupt:
+        process.terminate()  # whoever gives up waiting wants no server that comes up behind their back
+        process.wait(timeout=START_TIMEOUT_SECONDS)
+        raise
     finally:
         os.close(reader)
     if message is None:

@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import pwd
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -162,6 +164,23 @@ def test_the_kubeconfig_is_printed_so_that_a_shell_takes_it(tmp_path: Path) -> N
 
     assert done.returncode == 0, done.stderr
     assert f"export KUBECONFIG='{platform.kubeconfig}'" in done.stdout
+
+
+@pytest.mark.parametrize("verb", [("up", "--detach"), ("demo",)])
+def test_an_interrupted_start_leaves_no_server(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    data_dir = tmp_path / "data"
+    starting = subprocess.Popen([sys.executable, "-m", "lightship", *verb, "--data-dir", str(data_dir), *ANY_PORTS],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (data_dir / "lock").exists():  # the server is there, and far from ready
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+    starting.send_signal(signal.SIGINT)
+    _, said = starting.communicate(timeout=60)
+
+    assert (starting.returncode, said) == (130, "interrupted\n")
+    assert processes_of(data_dir) == []
 
 
 @pytest.fixture
