@@ -109,8 +109,9 @@ def test_a_demo_that_is_ended_stops_the_platform_it_started(demo: Demo) -> None:
                                stdout=subprocess.PIPE, text=True)
     assert running.stdout
     for line in running.stdout:
-        if "running" in line:
+        if "running" in line or "cache" in line:
             break
+    assert "ingest" in line and "running" in line, "a step came from the cache in spite of --no-cache"
     running.send_signal(signal.SIGTERM)
     running.communicate(timeout=TIMEOUT_SECONDS)
     assert running.returncode == 130

@@ -54,11 +54,11 @@ def _demo(arguments: argparse.Namespace) -> int:
     progress_stream = sys.stderr if arguments.output == "json" else sys.stdout
     with tempfile.TemporaryDirectory(prefix="lightship-demo-") as folder, _ended_by_termination():
         compiled = Path(folder) / "breast-cancer.yaml"
-        name = submission.compile_to(compiled)
+        name = submission.compile_to(compiled, cache=arguments.cache)
         with _platform(settings, arguments, progress_stream) as platform:
             when = datetime.now(UTC)
             run_id = submission.submit(platform, submission.Submission(
-                file=compiled, name=f"demo {when:%Y-%m-%d %H:%M:%S}", cache=arguments.cache,
+                file=compiled, name=f"demo {when:%Y-%m-%d %H:%M:%S}",
                 minimum_accuracy=arguments.minimum_accuracy))
             run = _watch(platform, settings, run_id, progress_stream)
             steps = progress.steps(run)

@@ -25,16 +25,20 @@ VERSIONS_PAGE = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What to run: ``file`` is the compiled pipeline, ``cache`` False reruns every step."""
+    """What to run: ``file`` is the compiled pipeline."""
 
     file: Path
     name: str
     minimum_accuracy: float
-    cache: bool = True
 
 
-def compile_to(file: Path) -> str:
-    """Compile the pipeline into ``file`` and return its name. Raises ``SdkMissing``."""
+def compile_to(file: Path, *, cache: bool = True) -> str:
+    """Compile the pipeline into ``file`` and return its name; without ``cache`` no step is cached.
+
+    The SDK's ``enable_caching`` is no help: it does nothing for a run of an uploaded version, and forgets nested steps.
+
+    Raises ``SdkMissing``.
+    """
     with _quiet():
         try:
             from lightship.demo import pipeline
@@ -45,6 +49,8 @@ def compile_to(file: Path) -> str:
                 "the kfp SDK is not installed, and the demo's pipeline is authored with it",
                 remedy="install it with: pip install 'lightship[demo]' (in a clone: ./dev demo does so)") from error
         pipeline.compile_to(file)
+        if not cache:
+            file.write_text(file.read_text().replace("enableCache: true", "enableCache: false"))
         return pipeline.NAME
 
 
@@ -60,8 +66,7 @@ def submit(platform: Platform, submission: Submission) -> str:
             pipeline_id, version_id = _uploaded(client, submission)
             run = client.run_pipeline(
                 experiment.experiment_id, submission.name, pipeline_id=pipeline_id, version_id=version_id,
-                params={"registry_url": platform.info.url + REGISTRY, "minimum_accuracy": submission.minimum_accuracy},
-                enable_caching=None if submission.cache else False)
+                params={"registry_url": platform.info.url + REGISTRY, "minimum_accuracy": submission.minimum_accuracy})
         except ApiException as error:
             raise errors.LightshipError(f"the platform refused the pipeline: {_said(error)}") from error
     return str(run.run_id)

@@ -49,7 +49,7 @@ def test_the_directory_of_another_user_is_told_as_that(tmp_path: Path, monkeypat
 def test_every_verb_tells_the_directory_of_another_user_as_that(
         verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     _refuse_reading(monkeypatch)
-    monkeypatch.setattr("lightship.demo.submission.compile_to", lambda file: "compiled")
+    monkeypatch.setattr("lightship.demo.submission.compile_to", lambda file, cache: "compiled")
 
     assert app.main([verb, "--data-dir", str(tmp_path)]) == 5
 
