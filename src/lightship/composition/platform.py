@@ -105,7 +105,9 @@ class _Platform:
             watching = group.create_task(self._gateway.watch(), name="gateway")
             await http.start()
             self._stack.push_async_callback(http.stop)
-            ready(self._publish(http.port))
+            info = self._publish(http.port)
+            if not stop.is_set():
+                ready(info)
             stopping = group.create_task(stop.wait(), name="stop")
             await asyncio.wait({stopping, managing, watching}, return_when=asyncio.FIRST_COMPLETED)
             await self._stack.aclose()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import shlex
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,6 +17,7 @@ from pathlib import Path
 from lightship import __version__
 from lightship.cli import exits, flags
 from lightship.daemon import datadir, errors, process
+from lightship.lib import logs
 from lightship.settings import Settings
 
 
@@ -85,7 +85,7 @@ def _up(arguments: argparse.Namespace, programs: Programs) -> int:
             sys.stderr.write("starting ...\n")
         _say_up(process.start_detached(settings, words), arguments.output)
         return exits.OK
-    _log_to_stderr(settings)
+    logs.to_stderr(settings.log_level)
 
     def ready(info: process.ServerInfo) -> None:
         _say_up(info, arguments.output)
@@ -165,15 +165,10 @@ def _kubeconfig(arguments: argparse.Namespace) -> int:
 
 def _control(arguments: argparse.Namespace, programs: Programs) -> int:
     settings = flags.read(arguments)
-    _log_to_stderr(settings)
+    logs.to_stderr(settings.log_level)
     datadir.prepare(settings)
     _run(programs.control(settings, arguments.kubeconfig, arguments.context))
     return exits.OK
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), stream=sys.stderr,
-                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def _run(program: Awaitable[None]) -> None:

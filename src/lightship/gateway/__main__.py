@@ -26,13 +26,14 @@ from lightship.gateway.feed import Feed
 from lightship.gateway.gatekeeper import Reviews
 from lightship.gateway.options import Options, parse
 from lightship.gateway.server import Gateway
+from lightship.lib import logs
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> int:
     """Run until told to stop."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.to_stderr("info")
     options = parse(sys.argv[1:])
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

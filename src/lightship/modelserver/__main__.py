@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightship import errors as trunk
+from lightship.lib import logs
 from lightship.modelserver.options import Options, parse
 from lightship.modelserver.server import ModelServer
 
@@ -26,7 +27,7 @@ _TERMINATION_LOG = Path("/dev/termination-log")
 
 def main() -> int:
     """Run until told to stop."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.to_stderr("info")
     options = parse(sys.argv[1:], os.environ)
     try:
         _run(_serve(options))
