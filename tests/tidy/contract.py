@@ -105,7 +105,7 @@ NOT_AT_START = ("kfp", "sklearn", "numpy", "pandas", "rich", "alembic", "aiohttp
 
 # Text that no tracked file may hold: (a name for it, a regular expression).
 FORBIDDEN_TEXT = (
-    ("a package registry's host", r"(?i)\b(?:pypi\.(?:org|python)|pythonhosted\.org|registry\.npmjs|deb\.debian\.org)"),
+    ("a package registry's host", r"(?i)https?://(?:files|registry|deb|security|pypi|index)\.[\w.-]+"),
     ("an index option", r"--(?:extra-)?index-url\s+\S*//|--find-links\s+\S*/"),
     ("a path of somebody's machine", r"(?<![\w./-])(?:/work/(?:main|shared|\.)|/opt/wheels|/root/\.|/home/[a-z]+/)"),
 )
