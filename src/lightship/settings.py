@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,14 @@ class Settings:
     @property
     def log_dir(self) -> Path:
         return self.data_dir / "logs"
+
+
+def command(settings: Settings, verb: str, environ: Mapping[str, str] = os.environ) -> str:
+    """``lightship VERB`` as a person must type it to mean this data directory: what remedies say."""
+    here = environ.get(variable("data_dir"))
+    usual = Path(here).expanduser().absolute() if here else default_data_dir(environ)
+    return f"lightship {verb}" if settings.data_dir == usual else (
+        f"lightship {verb} --data-dir {shlex.quote(str(settings.data_dir))}")
 
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

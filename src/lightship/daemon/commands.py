@@ -18,7 +18,7 @@ from lightship import __version__
 from lightship.cli import exits, flags
 from lightship.daemon import datadir, errors, process
 from lightship.lib import logs
-from lightship.settings import Settings
+from lightship.settings import Settings, command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +157,9 @@ def _kubeconfig(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise errors.NotRunning(
             f"there is no kubeconfig in {settings.data_dir} yet: no Lightship was started on it",
-            remedy="start one with 'lightship up --detach', then ask again") from error
+            remedy=f"start one with '{command(settings, 'up')} --detach', then ask again") from error
     if process.find(settings) is None:
-        sys.stderr.write("note: that Lightship does not run now; 'lightship up' starts it\n")
+        sys.stderr.write(f"note: that Lightship does not run now; '{command(settings, 'up')}' starts it\n")
     return exits.OK
 
 

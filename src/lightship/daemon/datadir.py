@@ -11,7 +11,7 @@ import secrets
 from pathlib import Path
 
 from lightship.daemon import errors
-from lightship.settings import Settings
+from lightship.settings import Settings, command
 
 
 class Lock:
@@ -51,7 +51,8 @@ def lock(settings: Settings) -> Lock:
         os.close(descriptor)
         raise errors.AlreadyRunning(
             f"another Lightship{f' (pid {holder})' if holder else ''} uses the data directory {settings.data_dir}",
-            remedy="use it ('lightship status'), stop it ('lightship down'), or give another --data-dir",
+            remedy=f"use it ('{command(settings, 'status')}'), stop it ('{command(settings, 'down')}'), "
+                   "or give another --data-dir",
         ) from None
     except OSError as error:
         os.close(descriptor)

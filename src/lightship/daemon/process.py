@@ -20,7 +20,7 @@ from typing import Any
 
 from lightship import errors as trunk
 from lightship.daemon import datadir, errors
-from lightship.settings import Settings
+from lightship.settings import Settings, command
 
 READY_FD_VARIABLE = "LIGHTSHIP_READY_FD"
 """Names the descriptor on which a detached server says that it is ready, or why it is not."""
@@ -72,7 +72,7 @@ def running(settings: Settings) -> ServerInfo:
     if info is None:
         raise errors.NotRunning(
             f"no Lightship runs on the data directory {settings.data_dir}",
-            remedy="start one with 'lightship up' (or 'lightship up --detach')",
+            remedy=f"start one with '{command(settings, 'up')}' (with --detach in the background)",
         )
     return info
 

@@ -26,7 +26,7 @@ from lightship.daemon.process import ServerInfo
 from lightship.demo import progress, submission, summary, view
 from lightship.demo.errors import DemoFailed
 from lightship.demo.platform import RUNS, Platform
-from lightship.settings import Settings
+from lightship.settings import Settings, command
 
 POLL_SECONDS = 0.25
 READY_TIMEOUT_SECONDS = 120
@@ -132,7 +132,8 @@ def _stopped_midway(settings: Settings, run_id: str, error: errors.Unavailable) 
         return error
     return errors.Unavailable(
         f"the platform ended in the middle of run {run_id}",
-        remedy=f"start it again with 'lightship up' and the run goes on; why it ended is in {settings.log_dir}")
+        remedy=f"start it again with '{command(settings, 'up')}' and the run goes on; "
+               f"why it ended is in {settings.log_dir}")
 
 
 def _require_success(platform: Platform, run: Mapping[str, Any], steps: list[progress.Step]) -> None:

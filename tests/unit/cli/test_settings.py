@@ -55,3 +55,13 @@ def test_flags_given_to_a_parent_are_the_same_flags_for_its_child(tmp_path: Path
     arguments = parser.parse_args(["--data-dir", str(tmp_path), "--kube-port", "0"])
 
     assert flags.read(parser.parse_args(list(flags.given(arguments)))) == flags.read(arguments)
+
+
+def test_a_command_names_the_data_directory_only_where_it_must(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path)}
+    usual = settings.read({}, home)
+    own = settings.read({"data_dir": str(tmp_path / "a b")}, home)
+
+    assert settings.command(usual, "up", home) == "lightship up"
+    assert settings.command(own, "up", home) == f"lightship up --data-dir '{tmp_path}/a b'"
+    assert settings.command(own, "up", home | {"LIGHTSHIP_DATA_DIR": str(own.data_dir)}) == "lightship up"
