@@ -36,6 +36,11 @@ class Settings:
     stop_timeout_seconds: int = _setting(20, "how long a stop waits for Pods and requests to end")
 
     @property
+    def url_host(self) -> str:
+        """``bind`` as it stands in a URL."""
+        return f"[{self.bind}]" if ":" in self.bind else self.bind
+
+    @property
     def token_file(self) -> Path:
         return self.data_dir / "token"
 

@@ -64,8 +64,8 @@ async def start(settings: Settings, admin_token: str, kinds: tuple[Kind, ...], l
     server = ApiServer(ApiServerOptions(
         store=store, kinds=kinds, tokens=authority, clock=clock,
         authenticator=tokens.TokenAuthenticator(admin_token, authority, clock)))
-    host, port = listening.getsockname()[:2]
-    cluster = Cluster(server=server, url=f"https://{_url_host(host)}:{port}", pki=files, clock=clock)
+    port = listening.getsockname()[1]
+    cluster = Cluster(server=server, url=f"https://{settings.url_host}:{port}", pki=files, clock=clock)
     await bootstrap.ensure(cluster.client_for("lightship"))
     context = listener.tls(files.server_certificate, files.server_key)
     front = listener.Listener(server.handle, listener.Address(bound=listening), context)
@@ -104,7 +104,3 @@ class _Logs:
 
     async def logs(self, key: Key, query: subresources.LogQuery) -> AsyncIterator[bytes]:
         return await self.node.logs(key, logs.LogQuery(**dataclasses.asdict(query)))
-
-
-def _url_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -24,6 +24,7 @@ from lightship.composition.proxy import Gateway
 from lightship.daemon import datadir, process
 from lightship.daemon.commands import UpOptions
 from lightship.domains import pipelines, serving
+from lightship.lib import private
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings
 from lightship.web import server as web_server
@@ -72,7 +73,8 @@ class _Platform:
         platform._cluster = cluster
         if options.controllers:
             await leadership.require_free(cluster.client_for("lightship"), cluster.clock)
-        datadir.write_private(settings.kubeconfig_file, kubeconfig.render(cluster.url, cluster.pki.ca_pem, token))
+        config = kubeconfig.render(cluster.url, cluster.pki.ca_pem, token)
+        private.write(settings.kubeconfig_file, config.encode())
         platform._gateway = Gateway(settings, await _gateway_kubeconfig(settings, cluster), gateway_port)
         await platform._gateway.start(stack)
         return platform
@@ -123,9 +125,9 @@ class _Platform:
 
     def _publish(self, port: int) -> process.ServerInfo:
         settings = self._settings
-        host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
         info = process.ServerInfo(
-            url=f"http://{host}:{port}", pid=os.getpid(), version=__version__, dataDir=str(settings.data_dir),
+            url=f"http://{settings.url_host}:{port}", pid=os.getpid(), version=__version__,
+            dataDir=str(settings.data_dir),
             kubeUrl=self._cluster.url, gatewayUrl=self._gateway.url, tokenFile=str(settings.token_file),
             kubeconfig=str(settings.kubeconfig_file), startedAt=datetime.now(UTC).isoformat(timespec="seconds"),
             processStart=process.start_time(os.getpid()))
@@ -151,5 +153,6 @@ async def _gateway_kubeconfig(settings: Settings, cluster: embedded.Cluster) -> 
     path = settings.data_dir / "gateway" / "kubeconfig"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     token = await cluster.token_for("gateway")
-    datadir.write_private(path, kubeconfig.render(cluster.url, cluster.pki.ca_pem, token, embedded.PLATFORM_NAMESPACE))
+    config = kubeconfig.render(cluster.url, cluster.pki.ca_pem, token, embedded.PLATFORM_NAMESPACE)
+    private.write(path, config.encode())
     return path

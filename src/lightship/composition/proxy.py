@@ -35,8 +35,7 @@ class Gateway:
         self._port = port
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
-        host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
-        self.url = f"http://{host}:{port}"
+        self.url = f"http://{settings.url_host}:{port}"
 
     async def start(self, stack: AsyncExitStack) -> None:
         self._process = await self._spawn()

@@ -39,7 +39,7 @@ async def control(settings: Settings, kubeconfig_file: Path | None, context: str
             client = Client(transport, field_manager="lightship-controllers")
             await _require_known(client, cluster.source)
             history = await domains.open_history(settings, stack)
-            host = f"http://{settings.bind}:{settings.gateway_port}"
+            host = f"http://{settings.url_host}:{settings.gateway_port}"
             await _lead(client, history, host, stop)
     finally:
         lock.release()

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
-from pathlib import Path
 
 from lightship.daemon import errors
+from lightship.lib import private
 from lightship.settings import Settings, command
 
 
@@ -67,22 +66,4 @@ def lock(settings: Settings) -> Lock:
 
 def token(settings: Settings) -> str:
     """The admin token, made at the first start: 256 random bits, readable by the owner alone."""
-    path = settings.token_file
-    try:
-        text = path.read_text().strip()
-        if text:
-            return text
-    except FileNotFoundError:
-        text = ""
-    text = secrets.token_urlsafe(32)
-    write_private(path, text + "\n")
-    return text
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace ``path`` in one step with a file that only the owner reads."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    return private.secret(settings.token_file)

@@ -20,6 +20,7 @@ from typing import Any
 
 from lightship import errors as trunk
 from lightship.daemon import datadir, errors
+from lightship.lib import private
 from lightship.settings import Settings, command
 
 READY_FD_VARIABLE = "LIGHTSHIP_READY_FD"
@@ -47,7 +48,7 @@ class ServerInfo:
 
 
 def publish(settings: Settings, info: ServerInfo) -> None:
-    datadir.write_private(settings.server_file, json.dumps(asdict(info), indent=2) + "\n")
+    private.write(settings.server_file, json.dumps(asdict(info), indent=2).encode() + b"\n")
 
 
 def find(settings: Settings) -> ServerInfo | None:

@@ -68,7 +68,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         sys.stdout.write(summary.as_json(result))
     else:
-        flag = f" --data-dir {settings.data_dir}" if arguments.data_dir else ""
+        flag = f" --data-dir {shlex.quote(str(settings.data_dir))}" if arguments.data_dir else ""
         sys.stdout.write(summary.as_text(result, _own_command(), flag))
     return exits.OK
 

@@ -20,6 +20,7 @@ from lightship.cluster.apiserver.listener import Address, Listener, tls
 from lightship.cluster.apiserver.registry import AdmittedKind
 from lightship.cluster.apiserver.server import ApiServer, ApiServerOptions
 from lightship.cluster.store.store import Store
+from lightship.lib import private
 from lightship.lib.clock import SYSTEM, Clock
 from lightship.lib.ids import IdSource, RandomIds
 
@@ -69,7 +70,7 @@ async def embedded_api(directory: Path, options: EmbeddedOptions | None = None) 
     """A server in ``directory``, on a free port; stopped when the context ends."""
     chosen = options or EmbeddedOptions()
     files = pki.ensure(directory / "pki", chosen.clock)
-    token = tokens.load_secret(directory / "token")
+    token = private.secret(directory / "token")
     authority = tokens.TokenAuthority(files.service_account_key, chosen.clock)
     store = await Store.open(directory / "cluster.db")
     try:

@@ -12,9 +12,9 @@ from lightship.cluster.apiserver.tokens import (
     Claims,
     TokenAuthenticator,
     TokenAuthority,
-    load_secret,
 )
 from lightship.kube.resources import SERVICE_ACCOUNTS
+from lightship.lib import private
 from lightship.lib.clock import SYSTEM
 from lightship.testing.clock import FakeClock
 from lightship.testing.embedded import EmbeddedApi
@@ -93,8 +93,8 @@ async def test_tokens_expire_and_cannot_be_forged() -> None:
 
 
 def test_secrets_and_keys_are_private(tmp_path: Path) -> None:
-    secret = load_secret(tmp_path / "token")
-    assert len(secret) >= 43 and load_secret(tmp_path / "token") == secret
+    secret = private.secret(tmp_path / "token")
+    assert len(secret) >= 43 and private.secret(tmp_path / "token") == secret
     files = pki.ensure(tmp_path / "pki", SYSTEM)
     again = pki.ensure(tmp_path / "pki", SYSTEM)
     assert again.ca_pem == files.ca_pem and again.service_account_key == files.service_account_key

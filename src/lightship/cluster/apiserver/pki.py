@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightship import errors
-from lightship.cluster.apiserver.tokens import load_secret, write_private
+from lightship.lib import private
 from lightship.lib.clock import Clock
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def ensure(directory: Path, clock: Clock, extra_names: Sequence[str] = ()) -> Pk
         if not all(path.exists() for path in (ca, ca_key, server, server_key)):
             _make(directory, clock.now(), [*NAMES, *extra_names])
         return Pki(ca_certificate=ca, server_certificate=server, server_key=server_key,
-                   service_account_key=load_secret(directory / "sa.key").encode())
+                   service_account_key=private.secret(directory / "sa.key").encode())
     except OSError as e:
         raise errors.StateError(f"could not prepare certificates in {directory}: {e}",
                                 remedy="Check that you may write there") from e
@@ -67,7 +67,7 @@ def _make(directory: Path, now: datetime, names: Sequence[str]) -> None:
     for name, content in (("ca.key", pem(ca_key)), ("server.key", pem(server_key)),
                           ("ca.crt", ca.public_bytes(serialization.Encoding.PEM)),
                           ("server.crt", server.public_bytes(serialization.Encoding.PEM))):
-        write_private(directory / name, content)
+        private.write(directory / name, content)
 
 
 def _ca_certificate(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:

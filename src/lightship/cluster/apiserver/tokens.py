@@ -9,12 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -129,24 +127,6 @@ def service_account(namespace: str, name: str, uid: str = "") -> User:
 
 def expiry_after(clock: Clock, seconds: int) -> datetime:
     return clock.now() + timedelta(seconds=seconds)
-
-
-def load_secret(path: Path) -> str:
-    """The 256-bit secret in ``path`` (mode 0600), made if missing."""
-    if path.exists():
-        return path.read_text(encoding="ascii").strip()
-    secret = secrets.token_urlsafe(32)
-    write_private(path, secret.encode() + b"\n")
-    return secret
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _encode(data: bytes) -> str:
