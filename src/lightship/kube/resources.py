@@ -82,6 +82,20 @@ SERVICE_ACCOUNTS = Resource(group="", version="v1", kind="ServiceAccount", plura
 PERSISTENT_VOLUME_CLAIMS = Resource(group="", version="v1", kind="PersistentVolumeClaim",
                                     plural="persistentvolumeclaims", short_names=("pvc",), subresources=_STATUS)
 EVENTS = Resource(group="", version="v1", kind="Event", plural="events", short_names=("ev",))
+PERSISTENT_VOLUMES = Resource(group="", version="v1", kind="PersistentVolume", plural="persistentvolumes",
+                              namespaced=False, short_names=("pv",), subresources=_STATUS)
+ENDPOINTS = Resource(group="", version="v1", kind="Endpoints", plural="endpoints", short_names=("ep",))
+STORAGE_CLASSES = Resource(group="storage.k8s.io", version="v1", kind="StorageClass", plural="storageclasses",
+                           namespaced=False, short_names=("sc",))
+POD_DISRUPTION_BUDGETS = Resource(group="policy", version="v1", kind="PodDisruptionBudget",
+                                  plural="poddisruptionbudgets", short_names=("pdb",), subresources=_STATUS)
+HORIZONTAL_POD_AUTOSCALERS = Resource(group="autoscaling", version="v2", kind="HorizontalPodAutoscaler",
+                                      plural="horizontalpodautoscalers", short_names=("hpa",), categories=("all",),
+                                      subresources=_STATUS)
+PRIORITY_CLASSES = Resource(group="scheduling.k8s.io", version="v1", kind="PriorityClass", plural="priorityclasses",
+                            namespaced=False, short_names=("pc",))
+NODE_METRICS = Resource(group="metrics.k8s.io", version="v1beta1", kind="NodeMetrics", plural="nodes", namespaced=False)
+POD_METRICS = Resource(group="metrics.k8s.io", version="v1beta1", kind="PodMetrics", plural="pods")
 DEPLOYMENTS = Resource(group="apps", version="v1", kind="Deployment", plural="deployments", short_names=("deploy",),
                        categories=("all",), subresources=frozenset({"status", "scale"}))
 REPLICA_SETS = Resource(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", short_names=("rs",),
