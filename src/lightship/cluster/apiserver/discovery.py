@@ -1,11 +1,10 @@
 """Discovery: which groups, versions and kinds there are; aggregated (v2, v2beta1) and legacy. ``server`` calls me.
 
-Answers are rendered once: the registry never changes.
+Answers are rendered once for each state of the registry.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -43,6 +42,7 @@ class Discovery:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._rendered: dict[tuple[str, str], Response] = {}
+        self._generation = registry.generation
 
     def answer(self, path: str, accept: str) -> Response | None:
         """The answer for a path without trailing slash; None for a path that is not discovery's."""
@@ -50,6 +50,9 @@ class Discovery:
         if parts[0] not in ("api", "apis") or len(parts) > 3:
             return None
         version = aggregated_version(accept) if len(parts) == 1 else ""
+        if self._generation != self._registry.generation:
+            self._generation = self._registry.generation
+            self._rendered.clear()
         known = self._rendered.get((path, version))
         if known is None:
             data = self._aggregated(parts[0], version) if version else self._legacy(parts)
@@ -129,7 +132,7 @@ class Discovery:
                 "shortNames": list(resource.short_names), "categories": list(resource.categories),
                 "subresources": subresources}
 
-    @cached_property
+    @property
     def root(self) -> Response:
         """The answer for ``/``."""
         paths = ["/api", *(f"/{gv.prefix}" for gv in self._registry.group_versions if not gv.group), "/apis"]

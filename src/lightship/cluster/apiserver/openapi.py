@@ -38,11 +38,15 @@ class OpenApi:
     def __init__(self, registry: Registry, version: str) -> None:
         self._registry, self._version = registry, version
         self._rendered: dict[str, bytes] = {}
+        self._generation = registry.generation
 
     def answer(self, path: str, accept: str) -> Response | None:
         """The answer for a path without trailing slash; None where there is no such document."""
         if path == "/openapi/v2":
             return self._v2(accept)
+        if self._generation != self._registry.generation:
+            self._generation = self._registry.generation
+            self._rendered.clear()
         if path == "/openapi/v3":
             return self._json(path, self._index())
         for gv in self._registry.group_versions:

@@ -1,6 +1,7 @@
-"""The table of served kinds: the core ones and those that the domains pass in.
+"""The table of served kinds: the core ones, those that the domains pass in, and those that users define.
 
-Pure data and look-ups. ``server`` builds one; everything in this room asks it.
+Data and look-ups. ``server`` builds one; everything in this room asks it. ``crds`` changes it at run time: whoever
+keeps something that was rendered from the table looks at ``generation``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from lightship.kube import versions
 from lightship.kube.objects import Object
 from lightship.kube.resources import Column, Resource
 
@@ -35,6 +37,7 @@ class FieldFault:
 Default = Callable[[Object], Object]
 Validate = Callable[[Object, Object | None], Sequence[Fault]]
 Cells = Callable[[Object, datetime], list[Any]]
+Unknown = Callable[[Object], Sequence[str]]
 
 
 class AdmittedKind(Protocol):
@@ -67,6 +70,15 @@ class Printing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScalePaths:
+    """Where a custom kind keeps what ``scale`` shows, as paths such as ``.spec.replicas``."""
+
+    spec_replicas: str
+    status_replicas: str
+    selector: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Served:
     """A served version of a kind with all that the generic verbs need to know of it."""
 
@@ -78,6 +90,14 @@ class Served:
     printing: Printing | None = None
     schema: type | None = None
     """A msgspec type that the object's data must fit."""
+    openapi: Mapping[str, Any] | None = None
+    """Of a custom version with a schema: its ``openAPIV3Schema``, structural, list types and map keys included."""
+    unknown: Unknown | None = None
+    """Of a custom version that prunes: the paths of an object's fields that its schema does not know."""
+    deprecation: str = ""
+    """Of a deprecated version: the warning that each answer bears."""
+    scale: ScalePaths | None = None
+    """Of a custom version with a scale subresource: where its numbers are. None: where a Deployment has them."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Field selectors beyond ``metadata.name`` and ``metadata.namespace``: label to JSONPath."""
     label_name: bool = False
@@ -122,33 +142,66 @@ class Registry:
     """All served kinds. Two kinds of one group and plural but different versions share storage."""
 
     def __init__(self, served: Iterable[Served]) -> None:
-        self.served = tuple(served)
+        self.generation = 0
+        """Grows with each change."""
         self._by_place: dict[tuple[str, str, str], Served] = {}
-        for one in self.served:
-            place = (one.resource.group, one.resource.version, one.resource.plural)
-            assert place not in self._by_place, f"{place} is served twice"
-            self._by_place[place] = one
-        self.group_versions = self._group()
+        for one in served:
+            assert _place(one) not in self._by_place, f"{_place(one)} is served twice"
+            self._by_place[_place(one)] = one
+        self._regroup()
 
-    def _group(self) -> tuple[GroupVersion, ...]:
+    @property
+    def served(self) -> tuple[Served, ...]:
+        return self._served
+
+    @property
+    def group_versions(self) -> tuple[GroupVersion, ...]:
+        return self._group_versions
+
+    def install(self, group: str, plural: str, served: Iterable[Served]) -> None:
+        """Serve these versions of a kind, in place of whatever versions of it were served."""
+        self._drop(group, plural)
+        for one in served:
+            assert (one.resource.group, one.resource.plural) == (group, plural)
+            self._by_place[_place(one)] = one
+        self._regroup()
+
+    def remove(self, group: str, plural: str) -> None:
+        """Serve no version of a kind any more."""
+        self._drop(group, plural)
+        self._regroup()
+
+    def _drop(self, group: str, plural: str) -> None:
+        for place in [p for p in self._by_place if (p[0], p[2]) == (group, plural)]:
+            del self._by_place[place]
+
+    def _regroup(self) -> None:
+        self.generation += 1
+        self._served = tuple(self._by_place.values())
         grouped: dict[tuple[str, str], list[Served]] = {}
-        for one in self.served:
+        for one in self._served:
             grouped.setdefault((one.resource.group, one.resource.version), []).append(one)
-        return tuple(GroupVersion(group=group, version=version, served=tuple(members))
-                     for (group, version), members in sorted(grouped.items()))
+        self._group_versions = tuple(
+            GroupVersion(group=group, version=version, served=tuple(grouped[group, version]))
+            for group, version in sorted(grouped, key=lambda gv: (gv[0], versions.rank(gv[1]))))
 
     def find(self, group: str, version: str, plural: str) -> Served | None:
         return self._by_place.get((group, version, plural))
 
     def has_version(self, group: str, version: str) -> bool:
-        return any(gv.group == group and gv.version == version for gv in self.group_versions)
+        return any(gv.group == group and gv.version == version for gv in self._group_versions)
 
     def groups(self) -> list[str]:
         """The named groups, in order."""
-        return sorted({gv.group for gv in self.group_versions if gv.group})
+        return sorted({gv.group for gv in self._group_versions if gv.group})
 
     def versions(self, group: str) -> list[GroupVersion]:
-        return [gv for gv in self.group_versions if gv.group == group]
+        """The versions of a group, the least stable first: v1alpha1, v1beta1, v1, v2."""
+        return [gv for gv in self._group_versions if gv.group == group]
+
+
+def _place(served: Served) -> tuple[str, str, str]:
+    return (served.resource.group, served.resource.version, served.resource.plural)
 
 
 def custom(kind: AdmittedKind) -> Served:
