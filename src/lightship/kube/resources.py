@@ -101,6 +101,15 @@ DEPLOYMENTS = Resource(group="apps", version="v1", kind="Deployment", plural="de
 REPLICA_SETS = Resource(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", short_names=("rs",),
                         categories=("all",), subresources=frozenset({"status", "scale"}))
 JOBS = Resource(group="batch", version="v1", kind="Job", plural="jobs", categories=("all",), subresources=_STATUS)
+STATEFUL_SETS = Resource(group="apps", version="v1", kind="StatefulSet", plural="statefulsets", short_names=("sts",),
+                         categories=("all",), subresources=frozenset({"status", "scale"}))
+DAEMON_SETS = Resource(group="apps", version="v1", kind="DaemonSet", plural="daemonsets", short_names=("ds",),
+                       categories=("all",), subresources=_STATUS)
+CONTROLLER_REVISIONS = Resource(group="apps", version="v1", kind="ControllerRevision", plural="controllerrevisions")
+CRON_JOBS = Resource(group="batch", version="v1", kind="CronJob", plural="cronjobs", short_names=("cj",),
+                     categories=("all",), subresources=_STATUS)
+JOB_SETS = Resource(group="jobset.x-k8s.io", version="v1alpha2", kind="JobSet", plural="jobsets",
+                    subresources=_STATUS)
 ENDPOINT_SLICES = Resource(group="discovery.k8s.io", version="v1", kind="EndpointSlice", plural="endpointslices")
 LEASES = Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases")
 SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="SubjectAccessReview",
