@@ -21,7 +21,8 @@ from lightship.cluster.apiserver.statuses import JSON
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 _OPEN = {"x-kubernetes-preserve-unknown-fields": True}
 _BASIC: dict[str, dict[str, Any]] = {
-    "string": {"type": "string"}, "bool": {"type": "boolean"}, "int": {"type": "integer", "format": "int64"},
+    "string": {"type": "string"}, "bool": {"type": "boolean"}, "int32": {"type": "integer", "format": "int32"},
+    "int64": {"type": "integer", "format": "int64"},
     "float": {"type": "number", "format": "double"}, "bytes": {"type": "string", "format": "byte"},
     "quantity": {"type": "string"}, "time": {"type": "string", "format": "date-time"},
     "microtime": {"type": "string", "format": "date-time"}, "duration": {"type": "string"},

@@ -134,7 +134,7 @@ def _value(raw: Any, type: str) -> Any:
     match type:
         case "string":
             return "" if missing else _text(raw)
-        case "int":
+        case "int32" | "int64":
             return 0 if missing else _number(raw)
         case "bool":
             return False if missing else bool(_number(raw))
