@@ -17,5 +17,5 @@ def rank(version: str) -> Rank:
     """A sort key; the greater, the more preferred. Other names come last, the earlier in the alphabet the better."""
     match = _KUBE_LIKE.match(version)
     if match is None:
-        return (0, 0, 0, tuple(-ord(letter) for letter in version) + (1,))
+        return (0, 0, 0, (*tuple(-ord(letter) for letter in version), 1))
     return (_STABILITY[match[2]], int(match[1]), int(match[3] or 0), ())
