@@ -28,6 +28,9 @@ class InProcess:
         if self._closed:
             raise errors.Unavailable(f"the client of {self.user.name} is closed")
         response = await self._handle(dataclasses.replace(request, user=self.user))
+        if response.upgrade is not None:
+            raise errors.Unsupported("a connection in this process cannot be upgraded",
+                                     remedy="Ask over HTTPS, as `kubectl exec` does")
         if isinstance(response.body, bytes):
             return response
         body = _Body(response.body, self._bodies)

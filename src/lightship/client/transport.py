@@ -6,7 +6,7 @@ same ``handle``. Bodies of watches and followed logs are asynchronous iterators 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,6 +34,18 @@ class Request:
     """The identity, where the caller has already established it (in process); else ``handle`` authenticates."""
 
 
+class Duplex(Protocol):
+    """Bytes both ways, once a connection has left HTTP. Neither side's slowness grows memory: both calls wait."""
+
+    async def read(self) -> bytes:
+        """What has come; empty once the other side has ended."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send; returns when there is room for more. Raises ``ConnectionError`` when the other side is gone."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Response:
     """The answer; ``body`` is whole, or an iterator of chunks that must be closed (``aclose``) when abandoned."""
@@ -41,6 +53,9 @@ class Response:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
+    upgrade: Callable[[Duplex], Awaitable[None]] | None = None
+    """With status 101: called once the head is sent, with the connection as bytes. It is cancelled when the client
+    goes away or the server stops; when it returns, the connection is closed."""
 
 
 class Transport(Protocol):

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import httptools
 
@@ -23,13 +23,19 @@ from lightship import errors
 from lightship.client.transport import Request, Response
 from lightship.cluster.apiserver import statuses
 from lightship.cluster.apiserver.bodies import LIMIT_BODY_BYTES
+from lightship.cluster.apiserver.streams.upgraded import Upgraded
 
 LIMIT_HEADER_BYTES = 64 * 1024
 LIMIT_CONNECTIONS = 4096
 LIMIT_PIPELINED_REQUESTS = 16
 LIMIT_WRITE_BUFFER_BYTES = 256 * 1024
 IDLE_SECONDS = 600.0
-SWEEP_SECONDS = 60.0
+UPGRADED_IDLE_SECONDS = 4 * 3600.0
+"""As Kubernetes': an exec or a forwarded port over which nothing went for so long is hung up."""
+ARRIVAL_SECONDS = 60.0
+"""How long a request may take to arrive, so that a client that drips bytes holds nothing for long."""
+HANDSHAKE_SECONDS = 15.0
+SWEEP_SECONDS = 15.0
 DRAIN_SECONDS = 5.0
 LINGER_SECONDS = 2.0
 
@@ -80,6 +86,8 @@ class Listener:
         if address.bound is not None:
             place = {"sock": address.bound}
         try:
+            if self._context is not None:
+                place["ssl_handshake_timeout"] = HANDSHAKE_SECONDS
             self._server = await loop.create_server(lambda: Connection(self), ssl=self._context, backlog=1024,
                                                     start_serving=True, **place)
         except OSError as e:
@@ -109,9 +117,16 @@ class Listener:
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         for connection in list(self.connections):
-            if connection.task is None and loop.time() - connection.last_seen > IDLE_SECONDS:
+            if connection.is_overdue(loop.time()):
                 connection.abort()
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+
+class _Asked(NamedTuple):
+    request: Request
+    keep_alive: bool
+    chunked: bool
+    """Whether the client knows chunks, which came with HTTP/1.1."""
 
 
 class Connection(asyncio.Protocol):
@@ -122,9 +137,11 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._queue: deque[tuple[Request, bool]] = deque()
+        self._queue: deque[_Asked] = deque()
         self._writable: asyncio.Future[None] | None = None
+        self._upgraded: Upgraded | None = None
         self._streaming = self._closing = self._refused = False
+        self._arriving_since = 0.0
         self.task: asyncio.Task[None] | None = None
         self.last_seen = self._loop.time()
         self._begin()
@@ -151,6 +168,8 @@ class Connection(asyncio.Protocol):
         self._listener.connections.discard(self)
         self._transport = None
         self._queue.clear()
+        if self._upgraded is not None:
+            self._upgraded.end()
         self.resume_writing()
         if self.task is not None:
             self.task.cancel()
@@ -159,13 +178,36 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self.last_seen = self._loop.time()
+        if self._upgraded is not None:
+            self._upgraded.feed(data)
+            return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refused = True  # The request is answered as any other; what follows is not HTTP.
+        except httptools.HttpParserUpgrade as e:
+            self._leave_http(data[e.args[0]:])
         except httptools.HttpParserError as e:
             if not self._refused:
                 self._refuse(errors.BadRequest(f"this is not an HTTP request: {e}"))
+
+    def _leave_http(self, rest: bytes) -> None:
+        """A request asks to go on as something else, and what follows it is not HTTP, whatever the answer."""
+        if self._transport is None:
+            return
+        self._upgraded = Upgraded(self._transport, self._drained)
+        if rest:
+            self._upgraded.feed(rest)
+
+    async def _drained(self) -> None:
+        self.last_seen = self._loop.time()
+        if self._writable is not None:
+            await self._writable
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it has been idle, or its request on the way, for too long."""
+        if self._arriving_since and now - self._arriving_since > ARRIVAL_SECONDS:
+            return True
+        limit = UPGRADED_IDLE_SECONDS if self._upgraded is not None else IDLE_SECONDS
+        return (self.task is None or self._upgraded is not None) and now - self.last_seen > limit
 
     def eof_received(self) -> None:
         return None
@@ -181,13 +223,18 @@ class Connection(asyncio.Protocol):
 
     # What the parser calls.
 
+    def on_message_begin(self) -> None:
+        self._arriving_since = self.last_seen
+
     def on_url(self, url: bytes) -> None:
         self._url += url
         self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_header(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
     def _count_header(self, size: int) -> None:
         self._header_bytes += size
@@ -200,7 +247,8 @@ class Connection(asyncio.Protocol):
         length = self._headers.get("content-length", "")
         if length.isdigit() and int(length) > LIMIT_BODY_BYTES:
             self._refuse(errors.TooLarge(f"the request body has {length} bytes, the limit is {LIMIT_BODY_BYTES}"))
-        elif self._headers.get("expect", "").lower() == "100-continue" and self._transport is not None:
+        elif "expect" in self._headers and self._headers["expect"].lower() == "100-continue" and (
+                self._transport is not None and self.task is None):  # not into the midst of an earlier answer
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -212,6 +260,7 @@ class Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        self._arriving_since = 0.0
         if self._refused:
             return
         target = self._url.decode("utf-8", errors="replace")
@@ -221,7 +270,7 @@ class Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         request = Request(method=self._parser.get_method().decode("latin-1"), path=path, query=query.partition("#")[0],
                           headers=self._headers, body=body)
-        self._queue.append((request, self._parser.should_keep_alive()))
+        self._queue.append(_Asked(request, self._parser.should_keep_alive(), self._parser.get_http_version() != "1.0"))
         self._begin()
         if len(self._queue) >= LIMIT_PIPELINED_REQUESTS and self._transport is not None:
             self._transport.pause_reading()
@@ -234,17 +283,20 @@ class Connection(asyncio.Protocol):
         """Answer what is queued, in order."""
         try:
             while self._queue and not self._closing:
-                request, keep_alive = self._queue.popleft()
+                request, keep_alive, chunked = self._queue.popleft()
                 if len(self._queue) == LIMIT_PIPELINED_REQUESTS - 1 and self._transport is not None:
                     self._transport.resume_reading()
-                keep_alive = keep_alive and not self._listener.draining and not self._refused
+                keep_alive = keep_alive and not (self._listener.draining or self._refused or self._upgraded)
                 response = await self._listener.handle(request)
-                if isinstance(response.body, bytes):
-                    self._whole(response, response.body, keep_alive)
+                if response.upgrade is not None:
+                    await self._upgrade(response)
+                elif isinstance(response.body, bytes):
+                    self._whole(response, response.body if request.method != "HEAD" else b"", keep_alive)
                     if self._writable is not None:
                         await self._writable
                 else:
-                    await self._stream(response, response.body, keep_alive)
+                    await self._stream(response, response.body, keep_alive and chunked, chunked)
+                    keep_alive = keep_alive and chunked
                 if not keep_alive:
                     self._close()
         finally:
@@ -260,26 +312,49 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.writelines((head, body))
 
-    async def _stream(self, response: Response, body: AsyncIterator[bytes], keep_alive: bool) -> None:
+    async def _upgrade(self, response: Response) -> None:
+        """Send the head and hand the connection over; it does not come back to HTTP."""
+        assert response.upgrade is not None
+        if self._transport is None or self._upgraded is None:
+            self._close()
+            return
+        self._streaming = True
+        self._transport.write(_head(response, "", keep_alive=True))
+        self._upgraded.begin()
+        try:
+            await response.upgrade(self._upgraded)
+        except asyncio.CancelledError:
+            if not self._listener.draining:
+                raise
+        except ConnectionError as e:
+            _log.debug("an upgraded connection broke", extra={"cause": str(e)})
+        except Exception as e:
+            _log.error("an upgraded connection failed", exc_info=e)
+        finally:
+            self._streaming = False
+            self._close()
+
+    async def _stream(self, response: Response, body: AsyncIterator[bytes], keep_alive: bool, chunked: bool) -> None:
         """Send chunks as they come. A failure in the middle cuts the connection, so that the client notices."""
         self._streaming = True
+        last = b"0\r\n\r\n" if chunked else b""  # to HTTP/1.0 a body lasts until the connection is closed
         try:
             if self._transport is not None:
-                self._transport.write(_head(response, "transfer-encoding: chunked", keep_alive))
+                self._transport.write(_head(response, "transfer-encoding: chunked" if chunked else "", keep_alive))
             async for chunk in body:
                 if self._transport is None:
                     return
                 if chunk:
-                    self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                    self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
                 if self._writable is not None:
                     await self._writable
             if self._transport is not None:
-                self._transport.write(b"0\r\n\r\n")
+                self._transport.write(last)
         except asyncio.CancelledError:
             if not self._listener.draining:
                 raise
             if self._transport is not None:
-                self._transport.write(b"0\r\n\r\n")
+                self._transport.write(last)
             self._close()
         except Exception as e:
             _log.error("a stream failed", exc_info=e)
@@ -329,7 +404,9 @@ class Connection(asyncio.Protocol):
 
 
 def _head(response: Response, length: str, keep_alive: bool) -> bytes:
+    if length:
+        length += "\r\n"
     headers = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
     connection = "" if keep_alive else "connection: close\r\n"
     reason = _REASONS.get(response.status, "")
-    return f"HTTP/1.1 {response.status} {reason}\r\n{headers}{length}\r\n{connection}\r\n".encode("latin-1")
+    return f"HTTP/1.1 {response.status} {reason}\r\n{headers}{length}{connection}\r\n".encode("latin-1")
