@@ -118,3 +118,12 @@ SELF_SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1
                                        plural="selfsubjectaccessreviews", namespaced=False)
 TOKEN_REVIEWS = Resource(group="authentication.k8s.io", version="v1", kind="TokenReview", plural="tokenreviews",
                          namespaced=False)
+_RBAC = "rbac.authorization.k8s.io"
+ROLES = Resource(group=_RBAC, version="v1", kind="Role", plural="roles")
+CLUSTER_ROLES = Resource(group=_RBAC, version="v1", kind="ClusterRole", plural="clusterroles", namespaced=False)
+ROLE_BINDINGS = Resource(group=_RBAC, version="v1", kind="RoleBinding", plural="rolebindings")
+CLUSTER_ROLE_BINDINGS = Resource(group=_RBAC, version="v1", kind="ClusterRoleBinding", plural="clusterrolebindings",
+                                 namespaced=False)
+RESOURCE_QUOTAS = Resource(group="", version="v1", kind="ResourceQuota", plural="resourcequotas",
+                           short_names=("quota",), subresources=_STATUS)
+LIMIT_RANGES = Resource(group="", version="v1", kind="LimitRange", plural="limitranges", short_names=("limits",))
