@@ -286,9 +286,9 @@ async def test_a_watch_from_a_forgotten_revision_is_gone(api: EmbeddedApi, clien
 
 async def test_an_unread_watch_lets_its_watcher_go(api: EmbeddedApi, caller: Caller) -> None:
     response = await caller.send("GET", f"{POD}?watch=1")
-    assert api.store._hub._watchers
+    assert api.store.watching("pods") == 1
     await response.body.aclose()  # type: ignore[union-attr]
-    assert not api.store._hub._watchers
+    assert api.store.watching("pods") == 0
 
 
 async def test_apply_conflicts_are_named_and_can_be_forced(caller: Caller) -> None:

@@ -1,12 +1,12 @@
 """Watch: a stream of changes, one JSON line each. ``server`` calls me; I read the store's ``Watcher``.
 
-An event is rendered once for each shape and the bytes are shared by all watchers. A watcher with selectors sees an
-object that comes into its selection as ADDED, and one that leaves it as DELETED.
+What is delivered together is rendered once for each shape, and the bytes are shared by all watchers. A watcher with
+selectors sees an object that comes into its selection as ADDED, and one that leaves it as DELETED.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 
 from lightship import errors
@@ -14,7 +14,7 @@ from lightship.client.transport import Response
 from lightship.cluster.apiserver import reads, tables
 from lightship.cluster.apiserver.backend import Backend, Call, encode, object_of, on_wire
 from lightship.cluster.apiserver.reads import Chosen
-from lightship.cluster.store.broadcast import Event, Watcher
+from lightship.cluster.store.broadcast import Batch, Event, Watcher
 from lightship.cluster.store.errors import WatchEnded
 from lightship.cluster.store.store import Item
 from lightship.kube.objects import Object
@@ -86,7 +86,7 @@ class _Stream:
 
     def __init__(self, backend: Backend, call: Call, which: Chosen) -> None:
         self._backend, self._call, self._which = backend, call, which
-        self._served = call.served
+        self._all, self._served = which.all, call.served
         self._include = tables.include_object(call.query.text("includeObject"))
         self._bookmarks = call.query.flag("allowWatchBookmarks")
         self._memo_key = (call.format, self._served.resource.api_version, self._include)
@@ -99,12 +99,10 @@ class _Stream:
             if plan.initial_bookmark and self._bookmarks:
                 yield self._bookmark(plan.since, initial=True)
             while (left := deadline - clock.monotonic()) > 0:
-                events = await watcher.next(min(left, BOOKMARK_SECONDS))
-                for start in range(0, len(events), LIMIT_CHUNK_EVENTS):
-                    chunk = b"".join(map(self._line, events[start:start + LIMIT_CHUNK_EVENTS]))
-                    if chunk:
-                        yield chunk
-                if not events and self._bookmarks:
+                batch = await watcher.next(min(left, BOOKMARK_SECONDS))
+                for chunk in self._chunks(batch):
+                    yield chunk
+                if not batch and self._bookmarks:
                     yield self._bookmark(self._backend.store.revision)
             if self._bookmarks:
                 yield self._bookmark(self._backend.store.revision)
@@ -119,10 +117,28 @@ class _Stream:
         return [b"".join(self._frame("ADDED", value) for value in items[start:start + LIMIT_CHUNK_EVENTS])
                 for start in range(0, len(items), LIMIT_CHUNK_EVENTS)]
 
+    def _chunks(self, batch: Batch) -> Iterable[bytes]:
+        """The batch as this watch shows it; the chunks of one who selects nothing are shared by all such watches."""
+        if not self._all:
+            return self._joined(batch)
+        if batch.memo is None:
+            batch.memo = {}
+        chunks = batch.memo.get(self._memo_key)
+        if chunks is None:
+            chunks = batch.memo[self._memo_key] = list(self._joined(batch))
+        assert isinstance(chunks, list)
+        return chunks
+
+    def _joined(self, batch: Batch) -> Iterator[bytes]:
+        for start in range(0, len(batch), LIMIT_CHUNK_EVENTS):
+            chunk = b"".join(map(self._line, batch[start:start + LIMIT_CHUNK_EVENTS]))
+            if chunk:
+                yield chunk
+
     def _line(self, event: Event) -> bytes:
         """The event as this watch shows it; empty where it is not selected."""
-        if self._which.all:
-            return self._shared(event)
+        if self._all:
+            return self._frame(event.type, event.value)
         selected = event.type != "DELETED" and self._which.matches_value(self._served, event.value)
         was = event.previous is not None and self._which.matches_value(self._served, event.previous)
         if selected:

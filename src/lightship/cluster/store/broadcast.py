@@ -2,13 +2,17 @@
 
 ``store`` publishes to me; the API server's watches read a ``Watcher``. A watcher's queue is bounded: who falls behind
 is dropped and resumes from its last revision, and never holds up a writer.
+
+Deliveries are paced: a change that follows a quiet while goes out at once, and what comes soon after waits for the next
+round, so that under load a watcher is woken for a batch rather than for each event. Many watchers are woken a few at a
+time, with the loop's other work between them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from lightship import errors
@@ -17,6 +21,11 @@ from lightship.cluster.store.errors import WatchEnded
 LIMIT_HISTORY_EVENTS = 10_000
 LIMIT_HISTORY_BYTES = 32 * 1024 * 1024
 LIMIT_WATCHER_EVENTS = 4096
+PACE_SECONDS_A_WATCHER = 100e-6
+"""The rest between two rounds of a resource's deliveries, for each watcher: about thrice what waking one costs."""
+LIMIT_PACE_SECONDS = 0.1
+WATCHERS_A_TURN = 32
+"""How many watchers are woken before the loop does something else."""
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -72,18 +81,28 @@ class History:
             yield event
 
 
+class Batch(list[Event]):
+    """Events that are delivered together, in order. ``memo`` is as ``Event.memo``, of the whole batch."""
+
+    __slots__ = ("memo",)
+
+    def __init__(self, events: Sequence[Event] = ()) -> None:
+        super().__init__(events)
+        self.memo: dict[object, object] | None = None
+
+
 class Watcher:
     """A subscription to one resource, from just after a revision on. Close it when done."""
 
-    def __init__(self, hub: Hub, resource: str, namespace: str) -> None:
-        self._hub = hub
-        self.resource = resource
+    def __init__(self, topic: _Topic, namespace: str) -> None:
+        self._topic = topic
         self.namespace = namespace
-        self._queue: deque[Event] = deque()
+        self._queue: deque[Batch] = deque()
+        self._queued_events = 0
         self._waiter: asyncio.Future[None] | None = None
         self._ended = ""
 
-    async def next(self, timeout_seconds: float | None = None) -> list[Event]:
+    async def next(self, timeout_seconds: float | None = None) -> Batch:
         """All events that wait, at least one; or none after the timeout. Raises ``WatchEnded``.
 
         After an empty answer every event up to the store's current revision has been delivered.
@@ -92,11 +111,20 @@ class Watcher:
             if self._ended:
                 raise WatchEnded(self._ended)
             await self._wait(timeout_seconds)
-        events = list(self._queue)
-        self._queue.clear()
-        if not events and self._ended:
+            if not self._queue:
+                self._topic.catch_up()
+        batch = self._take()
+        if not batch and self._ended:
             raise WatchEnded(self._ended)
-        return events
+        return batch
+
+    def _take(self) -> Batch:
+        queue, self._queued_events = self._queue, 0
+        if len(queue) == 1:
+            return queue.popleft()
+        batch = Batch([event for some in queue for event in some])
+        queue.clear()
+        return batch
 
     async def _wait(self, timeout_seconds: float | None) -> None:
         assert self._waiter is None, "one reader a watcher"
@@ -114,18 +142,15 @@ class Watcher:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def feed(self, events: Iterable[Event]) -> None:
-        """Called by the hub with events of this resource, in order."""
-        namespace, queue = self.namespace, self._queue
-        if namespace:
-            queue.extend(event for event in events if event.key.namespace == namespace)
-        else:
-            queue.extend(events)
-        if len(queue) > LIMIT_WATCHER_EVENTS:
-            queue.clear()
+    def feed(self, batch: Batch) -> None:
+        """Called by the topic with events that this watcher is to see, at least one."""
+        self._queue.append(batch)
+        self._queued_events += len(batch)
+        if self._queued_events > LIMIT_WATCHER_EVENTS:
+            self._queue.clear()
             self.end(f"the watcher fell {LIMIT_WATCHER_EVENTS} events behind")
-            self._hub.forget(self)
-        elif queue:
+            self._topic.forget(self)
+        else:
             self._wake()
 
     def end(self, reason: str) -> None:
@@ -133,43 +158,125 @@ class Watcher:
         self._wake()
 
     def close(self) -> None:
-        self._hub.forget(self)
+        self._topic.forget(self)
         self._queue.clear()
         self.end("the watch was closed")
+
+
+class _Topic:
+    """One resource's watchers, and the events that wait for the next round."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.watchers: dict[Watcher, None] = {}
+        self._loop = loop
+        self._waiting: list[Event] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._round: Iterator[None] | None = None
+        self._ended_at = float("-inf")
+
+    def subscribe(self, namespace: str, backlog: Sequence[Event]) -> Watcher:
+        self.catch_up()  # What waits is part of the backlog, and must not come twice.
+        watcher = Watcher(self, namespace)
+        self.watchers[watcher] = None
+        mine = _inside(namespace, backlog)
+        if mine:
+            watcher.feed(mine)
+        return watcher
+
+    def publish(self, events: list[Event]) -> None:
+        self._waiting += events
+        self._schedule()
+
+    def catch_up(self) -> None:
+        """Deliver all that waits, now."""
+        for _ in self._round or ():
+            pass
+        while self._waiting:
+            for _ in self._deliver():
+                pass
+
+    def forget(self, watcher: Watcher) -> None:
+        self.watchers.pop(watcher, None)
+
+    def end(self, reason: str) -> None:
+        self.catch_up()
+        for watcher in list(self.watchers):
+            self.forget(watcher)
+            watcher.end(reason)
+
+    def _schedule(self) -> None:
+        """Begin a round, now or when its time comes, unless one is under way."""
+        if self._timer is not None or self._round is not None or not self._waiting:
+            return
+        pace = min(PACE_SECONDS_A_WATCHER * len(self.watchers), LIMIT_PACE_SECONDS)
+        rest = self._ended_at + pace - self._loop.time()
+        if rest > 0:
+            self._timer = self._loop.call_later(rest, self._begin)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._timer = None
+        if self._waiting and self._round is None:
+            self._round = self._deliver()
+            self._turn()
+
+    def _turn(self) -> None:
+        for _ in self._round or ():
+            self._loop.call_soon(self._turn)
+            return
+        self._schedule()
+
+    def _deliver(self) -> Iterator[None]:
+        """One round; yields after some watchers, for the others to have their turn later."""
+        events, self._waiting = self._waiting, []
+        batches: dict[str, Batch] = {}
+        for number, watcher in enumerate(list(self.watchers), 1):
+            batch = batches.get(watcher.namespace)
+            if batch is None:
+                batch = batches[watcher.namespace] = _inside(watcher.namespace, events)
+            if batch and watcher in self.watchers:
+                watcher.feed(batch)
+            if not number % WATCHERS_A_TURN:
+                yield
+        self._round, self._ended_at = None, self._loop.time()
+
+
+def _inside(namespace: str, events: Sequence[Event]) -> Batch:
+    return Batch([event for event in events if event.key.namespace == namespace] if namespace else events)
 
 
 class Hub:
     """Who watches what."""
 
-    def __init__(self) -> None:
-        self._watchers: dict[str, dict[Watcher, None]] = {}
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._topics: dict[str, _Topic] = {}
 
-    def subscribe(self, resource: str, namespace: str, backlog: Iterable[Event]) -> Watcher:
+    def subscribe(self, resource: str, namespace: str, backlog: Sequence[Event]) -> Watcher:
         """A watcher that first gets ``backlog`` and then what is published; no await lies in between."""
-        watcher = Watcher(self, resource, namespace)
-        watchers = self._watchers.setdefault(resource, {})
-        watchers[watcher] = None
-        watcher._queue.extend(event for event in backlog if not namespace or event.key.namespace == namespace)
-        return watcher
+        topic = self._topics.get(resource)
+        if topic is None:
+            topic = self._topics[resource] = _Topic(self._loop)
+        return topic.subscribe(namespace, backlog)
 
     def publish(self, events: list[Event]) -> None:
         by_resource: dict[str, list[Event]] = {}
         for event in events:
-            if event.key.resource in self._watchers:
+            if event.key.resource in self._topics:
                 by_resource.setdefault(event.key.resource, []).append(event)
         for resource, some in by_resource.items():
-            for watcher in list(self._watchers[resource]):
-                watcher.feed(some)
+            topic = self._topics[resource]
+            if topic.watchers:
+                topic.publish(some)
+            else:
+                del self._topics[resource]
 
-    def forget(self, watcher: Watcher) -> None:
-        watchers = self._watchers.get(watcher.resource)
-        if watchers is not None and watcher in watchers:
-            del watchers[watcher]
-            if not watchers:
-                del self._watchers[watcher.resource]
+    def watching(self, resource: str) -> int:
+        """How many watchers a resource has."""
+        topic = self._topics.get(resource)
+        return len(topic.watchers) if topic else 0
 
     def end(self, reason: str) -> None:
-        for watchers in list(self._watchers.values()):
-            for watcher in list(watchers):
-                self.forget(watcher)
-                watcher.end(reason)
+        for topic in self._topics.values():
+            topic.end(reason)

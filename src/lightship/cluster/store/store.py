@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,9 +63,9 @@ class Store:
         self._pending: dict[Key, Write] = {}
         self._pending_count = 0
         self._unflushed: list[Write] = []
-        self._hub = Hub()
-        self._closed = False
         self._loop = asyncio.get_running_loop()
+        self._hub = Hub(self._loop)
+        self._closed = False
         self._writer = Writer(log, self._committed, self._failed)
 
     @classmethod
@@ -127,6 +127,10 @@ class Store:
     def count(self, resource: str) -> int:
         return sum(len(names) for names in (self._state.resources.get(resource) or {}).values())
 
+    def watching(self, resource: str) -> int:
+        """How many watchers a resource has."""
+        return self._hub.watching(resource)
+
     def watch(self, resource: str, since: int, namespace: str = "") -> Watcher:
         """Changes after ``since``. Raises ``errors.Gone`` where history does not reach (or not yet)."""
         if self._closed:
@@ -137,6 +141,15 @@ class Store:
         backlog = [event for event in self._state.history.after(since) if event.key.resource == resource]
         backlog.reverse()
         return self._hub.subscribe(resource, namespace, backlog)
+
+    def changes(self, resources: Container[str], since: int) -> list[Event]:
+        """What was committed to ``resources`` after the revision ``since``, in order. Raises ``errors.Gone``.
+
+        For an index inside the server that must be as new as what a client was just told.
+        """
+        found = [event for event in self._state.history.after(since) if event.key.resource in resources]
+        found.reverse()
+        return found
 
     async def put(self, key: Key, render: Render, expected: int | None = None) -> Entry:
         """Store what ``render`` makes. ``expected`` is the revision that must be current, or 0 for a new object.
