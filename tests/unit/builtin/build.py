@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from lightship.cluster.builtin.deps import Deps
@@ -11,19 +13,38 @@ from lightship.kube.objects import Object
 from lightship.lib import ids
 from lightship.runtime.controller import Controller
 from lightship.runtime.manager import Manager
-from lightship.testing.clock import FakeClock
+from lightship.testing.clock import FakeClock, settle
 from lightship.testing.reconciler_table import ReconcilerTable
 
 KINDS = (
     resources.PODS, resources.CONFIGMAPS, resources.SECRETS, resources.NAMESPACES, resources.NODES,
     resources.SERVICES, resources.SERVICE_ACCOUNTS, resources.EVENTS, resources.DEPLOYMENTS, resources.REPLICA_SETS,
     resources.JOBS, resources.ENDPOINT_SLICES, resources.LEASES,
+    resources.PERSISTENT_VOLUMES, resources.PERSISTENT_VOLUME_CLAIMS, resources.STORAGE_CLASSES,
+    resources.POD_DISRUPTION_BUDGETS, resources.HORIZONTAL_POD_AUTOSCALERS, resources.ENDPOINTS,
 )
+
+
+def deps(manager: Manager, clock: FakeClock, id_source: ids.IdSource | None = None) -> Deps:
+    return Deps(manager=manager, resources=KINDS, ca_pem="CA", clock=clock, id_source=id_source or ids.SeededIds(1))
+
+
+@asynccontextmanager
+async def running(manager: Manager) -> AsyncIterator[None]:
+    """The manager at work, as it is on a server."""
+    task = asyncio.create_task(manager.run())
+    await manager.synced.wait()
+    await settle()
+    try:
+        yield
+    finally:
+        await manager.stop()
+        await task
 
 
 def table(make: Callable[[Deps], Controller]) -> ReconcilerTable:
     def build(manager: Manager, clock: FakeClock, id_source: ids.IdSource) -> Controller:
-        return make(Deps(manager=manager, resources=KINDS, ca_pem="CA", clock=clock, id_source=id_source))
+        return make(deps(manager, clock, id_source))
 
     return ReconcilerTable(build=build, kinds=KINDS)
 

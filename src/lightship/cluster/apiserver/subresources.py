@@ -109,6 +109,7 @@ class _Target(msgspec.Struct):
 
 class _BindingMeta(msgspec.Struct):
     uid: str | None = None
+    annotations: dict[str, str] | None = None
 
 
 class _Binding(msgspec.Struct):
@@ -130,8 +131,12 @@ async def bind(backend: Backend, call: Call) -> Response:
         if bound and bound != binding.target.name:
             raise errors.Conflict(f'pod {objects.name(old)} is already assigned to node "{bound}"')
         scheduled = conditions.merge(objects.status(old).get("conditions"), conditions.make("PodScheduled", True), now)
-        return old | {"spec": objects.spec(old) | {"nodeName": binding.target.name},
-                      "status": objects.status(old) | {"conditions": scheduled}}
+        status = {name: value for name, value in objects.status(old).items() if name != "nominatedNodeName"}
+        metadata = old["metadata"]
+        if binding.metadata and binding.metadata.annotations:  # what the scheduler decided goes with the Pod
+            metadata = metadata | {"annotations": objects.annotations(old) | binding.metadata.annotations}
+        return old | {"metadata": metadata, "spec": objects.spec(old) | {"nodeName": binding.target.name},
+                      "status": status | {"conditions": scheduled}}
 
     await writes.modify_entry(backend, call, change)
     return Response(status=201, headers=reads.HEADERS, body=encode(statuses.success(201)))

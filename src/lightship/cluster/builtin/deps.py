@@ -21,3 +21,7 @@ class Deps:
     ca_pem: str = ""
     clock: clocks.Clock = clocks.SYSTEM
     id_source: ids.IdSource = field(default_factory=ids.RandomIds)
+
+    def serves(self, resource: Resource) -> bool:
+        """Whether the server has the kind: an informer of one that it lacks would hold up the manager."""
+        return any(known.group_resource == resource.group_resource for known in self.resources)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from lightship.kube import objects
 
 TEMPLATE_HASH = "pod-template-hash"
@@ -25,6 +27,13 @@ NAMESPACE_FINALIZER = "kubernetes"
 ROOT_CA_CONFIG_MAP = "kube-root-ca.crt"
 SERVICE_ACCOUNT_NAMES = ("default", "default-editor")
 
+TAINT_NOT_READY = "node.kubernetes.io/not-ready"
+TAINT_UNREACHABLE = "node.kubernetes.io/unreachable"
+TAINT_UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+DEVICES = "lightship.dev/devices"
+"""The numbers of the devices that a Pod was given, by resource: ``{"nvidia.com/gpu": [0, 1]}``."""
+
 NODE_RESTARTED = "NodeRestarted"
 """Why a Pod failed that was running when the node was killed: no fault of its own."""
 
@@ -32,3 +41,19 @@ NODE_RESTARTED = "NodeRestarted"
 def annotation(obj: Mapping[str, Any], name: str) -> str:
     """The annotation's text, empty where there is none."""
     return str((objects.meta(obj).get("annotations") or {}).get(name, ""))
+
+
+def ephemeral_claim(pod: str, volume: str) -> str:
+    """The claim that is made for a Pod's ``ephemeral`` volume."""
+    return f"{pod}-{volume}"
+
+
+def devices(pod: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The numbers of the devices that a Pod was given, by resource; a broken annotation gives none."""
+    text = annotation(pod, DEVICES)
+    if not text:
+        return {}
+    try:
+        return msgspec.json.decode(text, type=dict[str, list[int]])
+    except msgspec.DecodeError:
+        return {}

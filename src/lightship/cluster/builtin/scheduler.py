@@ -1,224 +1,186 @@
 """Binds Pods to nodes within what they have, or says why a Pod waits.
 
-``builtin`` builds me; I call ``client``. One pass looks at every Pod that waits, oldest first: what one gets another
-lacks, so they are not decided apart. A Pod that ends, a node that changes, or a new Pod makes another pass.
+``builtin`` builds me; I call ``client``. ``scheduling`` decides; I keep its model current, and apply. One pass looks at
+every Pod that waits, what matters most first, then the oldest. A pass is made when something changes that could help:
+a new Pod, one that ends, a node, a claim; a cluster where nothing changes wakes nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from lightship import errors
-from lightship.cluster.builtin import pods
+from lightship.cluster.builtin import names
 from lightship.cluster.builtin.deps import Deps
+from lightship.cluster.builtin.scheduling import decide as decisions
+from lightship.cluster.builtin.scheduling.decide import Binding, Choice, Plan, Refusal, decide
+from lightship.cluster.builtin.scheduling.facts import DEFAULT_SCHEDULER, Landscape, PodFacts
+from lightship.cluster.builtin.scheduling.model import Model
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import NODES, PODS
+from lightship.kube.resources import (
+    NAMESPACES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    STORAGE_CLASSES,
+)
 from lightship.lib import tasks
+from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch
 from lightship.runtime.events import Recorder
 
 NAME = "scheduler"
-DEFAULT_SCHEDULER = "default-scheduler"
-DEFAULT_POD_LIMIT = Decimal(110)
 LIMIT_WRITES_AT_ONCE = 32
 ALL = Key("", "pending")
 """The one key: the queue of Pods that wait."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Binding:
-    pod: Object
-    node: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """Why ``pod`` waits, in a sentence."""
-
-    pod: Object
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    bindings: tuple[Binding, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-
-
-def decide(waiting: Iterable[Object], nodes: Sequence[Object], placed: Iterable[Object]) -> Plan:
-    """Where the ``waiting`` Pods go, given the Pods already ``placed``; the same input gives the same plan."""
-    free = {objects.name(node): _capacity(node) for node in nodes}
-    for pod in placed:
-        room = free.get(str(objects.spec(pod).get("nodeName")))
-        if room is not None and not pods.finished(pod):
-            _take(room, pods.requests(pod))
-    bindings, refusals = [], []
-    for pod in sorted(waiting, key=lambda pod: (pods.created(pod), objects.key(pod))):
-        wanted = pods.requests(pod)
-        reasons: list[str] = []
-        fitting: list[str] = []
-        for node in nodes:
-            why = _obstacle(pod, node) or _shortage(wanted, free[objects.name(node)], _capacity(node))
-            if why:
-                reasons.append(why)
-            else:
-                fitting.append(objects.name(node))
-        if fitting:
-            chosen = max(fitting, key=lambda name: (free[name].get("cpu", Decimal(0)), name))
-            _take(free[chosen], wanted)
-            bindings.append(Binding(pod=pod, node=chosen))
-        else:
-            refusals.append(Refusal(pod=pod, message=_sentence(len(nodes), reasons)))
-    return Plan(bindings=tuple(bindings), refusals=tuple(refusals))
-
-
-def waits(pod: Mapping[str, Any]) -> bool:
-    """Whether the Pod is ours to place now."""
-    spec = objects.spec(pod)
-    return (not spec.get("nodeName") and pods.active(pod) and not spec.get("schedulingGates")
-            and (spec.get("schedulerName") or DEFAULT_SCHEDULER) == DEFAULT_SCHEDULER)
-
-
-def _capacity(node: Object) -> pods.Resources:
-    return {"pods": DEFAULT_POD_LIMIT} | pods.allocatable(node)
-
-
-def _take(room: pods.Resources, wanted: pods.Resources) -> None:
-    room["pods"] -= 1
-    for name, amount in wanted.items():
-        room[name] = room.get(name, Decimal(0)) - amount
-
-
-def _obstacle(pod: Object, node: Object) -> str:
-    """Why the node does not do for the Pod, whatever room it has."""
-    if not conditions.is_true(node, "Ready"):
-        return "node is not ready"
-    spec = objects.spec(node)
-    if spec.get("unschedulable"):
-        return "node is cordoned"
-    selector = objects.spec(pod).get("nodeSelector") or {}
-    node_labels = objects.labels(node)
-    missing = [f"{name}={value}" for name, value in selector.items() if node_labels.get(name) != value]
-    if missing:
-        return f"node didn't match the Pod's node selector ({', '.join(missing)})"
-    for taint in spec.get("taints") or ():
-        if taint.get("effect") in ("NoSchedule", "NoExecute") and not _tolerated(taint, objects.spec(pod)):
-            return f"node has the untolerated taint {{{taint.get('key')}: {taint.get('value', '')}}}"
-    return ""
-
-
-def _tolerated(taint: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
-    for toleration in spec.get("tolerations") or ():
-        key_fits = not toleration.get("key") or toleration["key"] == taint.get("key")
-        effect_fits = not toleration.get("effect") or toleration["effect"] == taint.get("effect")
-        value_fits = toleration.get("operator") == "Exists" or (
-            toleration.get("value") or "") == (taint.get("value") or "")
-        if key_fits and effect_fits and value_fits:
-            return True
-    return False
-
-
-def _shortage(wanted: pods.Resources, room: pods.Resources, capacity: pods.Resources) -> str:
-    """What there is too little of. It names fixed amounts, so that a Pod which waits is not written again and again."""
-    if room["pods"] < 1:
-        return f"Too many pods (the node takes {_number(capacity['pods'])})"
-    none = Decimal(0)
-    lacking = [f"Insufficient {name} (wants {_number(amount)} of the node's {_number(capacity.get(name, none))})"
-               for name, amount in sorted(wanted.items()) if amount > 0 and amount > room.get(name, none)]
-    return ", ".join(lacking)
-
-
-def _number(amount: Decimal) -> str:
-    """An amount as a person writes it: bytes in Mi or Gi, the rest plainly."""
-    for suffix, size in (("Gi", 2**30), ("Mi", 2**20)):
-        if amount >= size:
-            return f"{(amount / size).quantize(Decimal('0.01')).normalize():f}{suffix}"
-    return f"{amount.quantize(Decimal('0.001')).normalize():f}"
-
-
-def _sentence(nodes: int, reasons: list[str]) -> str:
-    if not nodes:
-        return "0/0 nodes are available: no node has registered yet"
-    counted = [f"{reasons.count(reason)} {reason}" for reason in dict.fromkeys(reasons)]
-    return f"0/{nodes} nodes are available: {', '.join(counted)}"
+WAIT_FOR_FIRST_CONSUMER = "WaitForFirstConsumer"
+GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
 class Scheduler:
     """The pass: observe, decide, apply."""
 
     def __init__(self, deps: Deps) -> None:
-        self._pods = deps.manager.informer(PODS)
-        self._pods.add_index("node", _by_node)
-        self._nodes = deps.manager.informer(NODES)
-        self._client = deps.manager.client_for(NAME)
+        manager = deps.manager
+        self.model = Model()
+        self._pods = manager.informer(PODS)
+        self._namespaces = manager.informer(NAMESPACES)
+        self._claims = manager.informer(PERSISTENT_VOLUME_CLAIMS)
+        self._volumes = manager.informer(PERSISTENT_VOLUMES) if deps.serves(PERSISTENT_VOLUMES) else None
+        self._classes = manager.informer(STORAGE_CLASSES) if deps.serves(STORAGE_CLASSES) else None
+        self._budgets = manager.informer(POD_DISRUPTION_BUDGETS) if deps.serves(POD_DISRUPTION_BUDGETS) else None
+        self._pods.subscribe(self.model.pod_changed)
+        manager.informer(NODES).subscribe(self.model.node_changed)
+        self._claims.subscribe(self.model.surroundings_changed)
+        self._client = manager.client_for(NAME)
         self._clock = deps.clock
         self._events = Recorder(self._client, DEFAULT_SCHEDULER, deps.clock)
-        self._assumed: dict[str, str] = {}
-        """The node of each Pod (by uid) that was bound and that the informer still shows as waiting."""
 
     async def reconcile(self, key: Key) -> Result:
-        unbound = self._pods.indexed("node", "")
-        uids = {objects.uid(pod) for pod in unbound}
-        self._assumed = {uid: node for uid, node in self._assumed.items() if uid in uids}
-        waiting = [pod for pod in unbound if objects.uid(pod) not in self._assumed and waits(pod)]
-        if not waiting:
-            return DONE
-        nodes = self._nodes.list()
-        placed = [pod for node in nodes for pod in self._pods.indexed("node", objects.name(node))]
-        placed += [pod | {"spec": objects.spec(pod) | {"nodeName": self._assumed[objects.uid(pod)]}}
-                   for pod in unbound if objects.uid(pod) in self._assumed]
-        plan = decide(waiting, nodes, placed)
-        works = [partial(self._bind, binding) for binding in plan.bindings]
+        self.model.stirred = False
+        works = [partial(self._gate, pod) for pod in self.model.gated.values()]
+        plan = decide(self.model.waiting.values(), self._landscape()) if self.model.waiting else Plan()
+        works += [partial(self._bind, binding, devices) for binding, devices in self._with_devices(plan.bindings)]
+        works += [partial(self._choose, choice) for choice in plan.choices]
         works += [partial(self._refuse, refusal) for refusal in plan.refusals]
         await tasks.each(works, at_once=LIMIT_WRITES_AT_ONCE)
         return DONE
 
-    async def _bind(self, binding: Binding) -> None:
+    def keys(self, obj: Object) -> Iterable[Key]:
+        """Of a change that the model has heard of before me."""
+        return (ALL,) if self.model.stirred else ()
+
+    def _landscape(self) -> Landscape:
+        wanted = {Key(pod.key.namespace, name) for pod in self.model.waiting.values() for name in pod.claims}
+        claims = {key: claim for key in wanted if (claim := self._claims.get(key)) is not None}
+        volumes: dict[str, Object] = {}
+        for claim in claims.values():
+            name = str(objects.spec(claim).get("volumeName") or "")
+            volume = self._volumes.get(Key("", name)) if name and self._volumes is not None else None
+            if volume is not None:
+                volumes[name] = volume
+        waiting = frozenset(objects.name(found) for found in (self._classes.list() if self._classes else ())
+                            if found.get("volumeBindingMode") == WAIT_FOR_FIRST_CONSUMER)
+        return Landscape(
+            nodes=self.model.nodes, claims=claims, volumes=volumes, waiting_classes=waiting,
+            namespace_labels={objects.name(found): objects.labels(found) for found in self._namespaces.list()},
+            budgets=tuple(self._budgets.list()) if self._budgets is not None else ())
+
+    def _with_devices(self, bindings: Iterable[Binding]) -> list[tuple[Binding, dict[str, list[int]]]]:
+        """Each binding with the numbers of its devices, which nobody else on the node has."""
+        found = []
+        given: dict[str, list[dict[str, list[int]]]] = {}
+        for binding in bindings:
+            devices: dict[str, list[int]] = {}
+            if any("/" in name for name in binding.pod.requests):
+                taken = given.setdefault(binding.node, self.model.devices(binding.node))
+                devices = decisions.devices(binding.pod, self.model.nodes[binding.node], taken)
+                taken.append(devices)
+            found.append((binding, devices))
+        return found
+
+    async def _bind(self, binding: Binding, devices: Mapping[str, list[int]]) -> None:
         pod = binding.pod
-        target = {"apiVersion": "v1", "kind": "Binding",
-                  "metadata": {"name": objects.name(pod), "namespace": objects.namespace(pod),
-                               "uid": objects.uid(pod)},
+        metadata: dict[str, Any] = {"name": pod.key.name, "namespace": pod.key.namespace, "uid": objects.uid(pod.pod)}
+        if devices:
+            metadata["annotations"] = {names.DEVICES: msgspec.json.encode(devices).decode()}
+            marked = objects.meta(pod.pod) | {
+                "annotations": objects.annotations(pod.pod) | metadata["annotations"]}
+            pod.pod = pod.pod | {"metadata": marked}
+        target = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata,
                   "target": {"apiVersion": "v1", "kind": "Node", "name": binding.node}}
         try:
-            await self._client.create(PODS, target, name=objects.name(pod), subresource="binding")
+            await self._client.create(PODS, target, name=pod.key.name, subresource="binding")
         except errors.NotFound:
             return  # it is gone: the watch is about to say so
-        self._assumed[objects.uid(pod)] = binding.node
-        await self._events.event(pod, "Normal", "Scheduled",
-                                 f"Successfully assigned {objects.key(pod)} to {binding.node}")
+        self.model.assume(pod, binding.node)
+        await self._events.event(pod.pod, "Normal", "Scheduled",
+                                 f"Successfully assigned {pod.key} to {binding.node}")
+
+    async def _choose(self, choice: Choice) -> None:
+        """Tell whoever makes volumes on which node they are wanted."""
+        for key in choice.claims:
+            claim = self._claims.get(key)
+            if claim is None or names.annotation(claim, names.SELECTED_NODE) == choice.node:
+                continue
+            patch = {"metadata": {"annotations": {names.SELECTED_NODE: choice.node}}}
+            try:
+                self._claims.observe(await self._client.patch(PERSISTENT_VOLUME_CLAIMS, key, patch))
+            except errors.NotFound:
+                continue  # it is gone: the watch is about to say so
+
+    async def _gate(self, pod: PodFacts) -> None:
+        await self._mark(pod, conditions.make("PodScheduled", False, "SchedulingGated", GATED), "")
 
     async def _refuse(self, refusal: Refusal) -> None:
-        pod, message = refusal.pod, refusal.message
-        there = conditions.find(pod, "PodScheduled") or {}
-        if (there.get("status"), there.get("reason"), there.get("message")) == ("False", "Unschedulable", message):
-            return
-        wanted = conditions.make("PodScheduled", False, "Unschedulable", message)
-        merged = conditions.merge(objects.status(pod).get("conditions"), wanted, self._clock.now())
-        patch = {"metadata": {"resourceVersion": objects.meta(pod).get("resourceVersion")},
-                 "status": {"phase": "Pending", "conditions": merged}}
+        """Promise the room first, then have it made."""
+        wanted = conditions.make("PodScheduled", False, "Unschedulable", refusal.message)
+        if await self._mark(refusal.pod, wanted, refusal.node):
+            await self._events.event(refusal.pod.pod, "Warning", "FailedScheduling", refusal.message)
+        for victim in refusal.victims:
+            await self._evict(victim, refusal)
+
+    async def _mark(self, pod: PodFacts, wanted: conditions.Condition, node: str) -> bool:
+        """Write why the Pod waits, and the node that is promised to it; whether that is news."""
+        there = conditions.find(pod.pod, "PodScheduled") or {}
+        same = all(there.get(name) == wanted[name] for name in ("status", "reason", "message"))
+        if same and pod.nominated == node:
+            return False
+        merged = conditions.merge(objects.status(pod.pod).get("conditions"), wanted, self._clock.now())
+        status: dict[str, Any] = {"phase": "Pending", "conditions": merged}
+        if node != pod.nominated:
+            status["nominatedNodeName"] = node or None
+        patch = {"metadata": {"resourceVersion": objects.meta(pod.pod).get("resourceVersion")}, "status": status}
         try:
-            self._pods.observe(await self._client.patch(PODS, objects.key(pod), patch, subresource="status"))
+            self._pods.observe(await self._client.patch(PODS, pod.key, patch, subresource="status"))
+        except errors.NotFound:
+            return False
+        return True
+
+    async def _evict(self, victim: PodFacts, refusal: Refusal) -> None:
+        """Say why, and let it end with its own grace."""
+        why = conditions.make("DisruptionTarget", True, "PreemptionByScheduler",
+                              f"{DEFAULT_SCHEDULER}: preempting to accommodate a higher priority pod")
+        merged = conditions.merge(objects.status(victim.pod).get("conditions"), why, self._clock.now())
+        try:
+            marked = await self._client.patch(PODS, victim.key, {"status": {"conditions": merged}},
+                                              subresource="status")
         except errors.NotFound:
             return
-        await self._events.event(pod, "Warning", "FailedScheduling", message)
-
-
-def _by_node(pod: Object) -> Iterable[str]:
-    return () if pods.finished(pod) else (str(objects.spec(pod).get("nodeName") or ""),)
-
-
-def _all(obj: Object) -> Iterable[Key]:
-    """Any change may make or give back room; a pass with nothing waiting costs next to nothing."""
-    return (ALL,)
+        self._pods.observe(marked)
+        await apply.delete_if_there(self._client, PODS, marked)
+        await self._events.event(victim.pod, "Normal", "Preempted",
+                                 f"Preempted by pod {objects.uid(refusal.pod.pod)} on node {refusal.node}")
 
 
 def controller(deps: Deps) -> Controller:
-    return Controller(
-        name=NAME, reconciler=Scheduler(deps), workers=1,
-        watches=(Watch(resource=PODS, keys=_all), Watch(resource=NODES, keys=_all)),
-    )
+    scheduler = Scheduler(deps)
+    watches = [Watch(resource=resource, keys=scheduler.keys) for resource in (PODS, NODES, PERSISTENT_VOLUME_CLAIMS)]
+    return Controller(name=NAME, reconciler=scheduler, workers=1, watches=tuple(watches))
