@@ -83,6 +83,21 @@ class ReconcilerTable:
             await self._fail_one(key, there, number, wanted)
         return outcome
 
+    async def rest(self, key: Key, *there: Object) -> Outcome:
+        """Passes until one writes nothing: the state then, and all writes and events until then."""
+        stage = await self._stage(there)
+        writes: list[Write] = []
+        events: list[str] = []
+        for _ in range(LIMIT_PASSES):
+            outcome = await stage.once(key)
+            writes += outcome.writes
+            events += outcome.events
+            if not outcome.writes:
+                break
+        await stage.stop()
+        assert not outcome.writes, f"after {LIMIT_PASSES} passes it still writes: {outcome.words}"
+        return Outcome(state=outcome.state, result=outcome.result, writes=tuple(writes), events=tuple(events))
+
     async def second_pass(self, key: Key, *there: Object) -> list[str]:
         """What a second pass writes, on its own: nothing, unless the first could only take one step of several."""
         stage = await self._stage(there)

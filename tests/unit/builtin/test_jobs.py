@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightship.cluster.builtin import jobs, names
+from lightship.cluster.builtin import job_pods, jobs, names
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import JOBS, PODS
@@ -19,6 +19,7 @@ TABLE = build.table(jobs.controller)
 def child(name: str, phase: str, *, index: int | None = None, finished: str = "", **status: Any) -> Object:
     made = build.pod(name, phase=phase, node="laptop", owner=build.owned_by("Job", "train", "job-uid", "batch/v1"),
                      **status)
+    made["metadata"]["finalizers"] = [job_pods.TRACKING]
     if index is not None:
         made["metadata"]["annotations"] = {names.JOB_INDEX: str(index)}
     if finished:
@@ -61,13 +62,14 @@ async def test_it_is_complete_when_enough_have_succeeded() -> None:
     assert conditions_of(job) == [("SuccessCriteriaMet", "CompletionsReached"), ("Complete", "CompletionsReached")]
     assert job["status"]["completionTime"] == "2026-01-01T00:00:00Z"
     assert job["status"]["succeeded"] == 1
-    assert outcome.words == ["patch jobs/status default/train"]
+    assert outcome.words == ["patch jobs/status default/train", "patch pods default/a"], "the last write says it all"
+    assert objects.finalizers(outcome.object(PODS, "a")) == []
     assert outcome.events == ("Normal Completed Job completed",)
 
 
 async def test_a_failure_is_retried_after_a_while() -> None:
     outcome = await TABLE.run(TRAIN, build.job(), child("a", "Failed", finished="2025-12-31T23:59:57Z"))
-    assert outcome.words == ["patch jobs/status default/train"]
+    assert outcome.words == ["patch jobs/status default/train", "patch pods default/a"]
     assert outcome.result.requeue_after_seconds == 7
     later = await TABLE.run(TRAIN, build.job(), child("a", "Failed", finished="2025-12-31T23:59:50Z"))
     assert len(later.all(PODS)) == 2
@@ -82,10 +84,13 @@ async def test_a_pod_that_the_nodes_restart_ended_is_replaced_at_once_and_not_co
 
 async def test_too_many_failures_end_it_and_its_pods() -> None:
     failed = [child(f"f{number}", "Failed") for number in range(3)]
-    outcome = await TABLE.run(TRAIN, build.job(completions=2, parallelism=2), *failed, child("running", "Running"))
+    there = (build.job(completions=2, parallelism=2), *failed, child("running", "Running"))
+    first = await TABLE.run(TRAIN, *there)
+    assert conditions_of(first.object(JOBS, "train")) == [("FailureTarget", "BackoffLimitExceeded")], "Pods still end"
+    outcome = await TABLE.rest(TRAIN, *there)
     job = outcome.object(JOBS, "train")
     assert conditions_of(job) == [("FailureTarget", "BackoffLimitExceeded"), ("Failed", "BackoffLimitExceeded")]
-    assert job["status"]["failed"] == 3 and "active" not in job["status"]
+    assert job["status"]["failed"] == 4 and "active" not in job["status"]
     assert "delete pods default/running" in outcome.words
     assert outcome.events[-1] == "Warning BackoffLimitExceeded Job has reached the specified backoff limit"
 
@@ -96,7 +101,8 @@ async def test_a_deadline() -> None:
     outcome = await TABLE.run(TRAIN, job, child("a", "Running"))
     assert outcome.result.requeue_after_seconds == 30
     job["status"] = {"startTime": "2025-12-31T23:58:00Z"}
-    outcome = await TABLE.run(TRAIN, job, child("a", "Running"))
+    await TABLE.run(TRAIN, job, child("a", "Running"))
+    outcome = await TABLE.rest(TRAIN, job, child("a", "Running"))
     assert conditions_of(outcome.object(JOBS, "train"))[-1] == ("Failed", "DeadlineExceeded")
     assert outcome.all(PODS) == []
 
@@ -117,7 +123,8 @@ async def test_indexes_are_filled_and_known_to_the_containers() -> None:
     outcome = await TABLE.run(TRAIN, spec, child("a", "Succeeded", index=0), child("b", "Running", index=2))
     made = [pod for pod in outcome.all(PODS) if objects.name(pod) not in ("a", "b")]
     assert [names.annotation(pod, names.JOB_INDEX) for pod in made] == ["1"]
-    assert made[0]["spec"]["containers"][0]["env"] == [{"name": "JOB_COMPLETION_INDEX", "value": "1"}]
+    assert made[0]["spec"]["containers"][0]["env"] == [{"name": "JOB_COMPLETION_INDEX", "valueFrom": {"fieldRef": {
+        "apiVersion": "v1", "fieldPath": "metadata.labels['batch.kubernetes.io/job-completion-index']"}}}]
     assert made[0]["spec"]["hostname"] == "train-1"
     assert outcome.object(JOBS, "train")["status"]["completedIndexes"] == "0"
 

@@ -1,258 +1,261 @@
-"""What a Job does next, given its Pods. Pure; ``jobs`` calls me once a pass."""
+"""What a Job does next, given its Pods. Pure; ``jobs`` calls me once a pass, and once more for the status.
+
+As upstream, a Pod is counted exactly once, whatever crashes: it holds a finalizer until its uid stands in the status'
+``uncountedTerminatedPods``, and moves from there into the counters once the finalizer is off. The last write of a Job
+says all at once: what holds a finalizer after it has been counted with it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import cached_property
 
-from lightship.cluster.builtin import names, pods
-from lightship.kube import conditions, objects, times
+from lightship.cluster.builtin import job_ends, job_indexes, job_pods, job_policies, names, pods
+from lightship.cluster.builtin.job_ends import End
+from lightship.cluster.builtin.job_indexes import Indexes
+from lightship.cluster.builtin.job_pods import Wanted
+from lightship.kube import objects
 from lightship.kube.objects import Object
 
-DEFAULT_BACKOFF_LIMIT = 6
 FIRST_RETRY_SECONDS = 10.0
 LAST_RETRY_SECONDS = 600.0
 LIMIT_PODS_PER_PASS = 500
+LIMIT_UNCOUNTED_PODS = 500
+"""How many uids the status holds at most: the rest waits for the next pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Pods to make (by completion index, or None), to delete, the whole status, and when to look again."""
+    """What to make and to delete. ``discard`` goes uncounted: its finalizer comes off before it is deleted."""
 
-    create: tuple[int | None, ...] = ()
+    create: tuple[Wanted, ...] = ()
     delete: tuple[Object, ...] = ()
-    status: dict[str, Any]
-    remove_job: bool = False
+    discard: tuple[Object, ...] = ()
+    end: End | None = None
+    """The end that the Job has come to, be it that Pods still have to end for it."""
     requeue_after_seconds: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """The Pods of a Job, sorted out."""
+@dataclass(frozen=True)
+class Seen:
+    """A Job with its Pods, sorted out."""
 
-    active: tuple[Object, ...]
-    terminating: int
-    succeeded: tuple[Object, ...]
-    failed: tuple[Object, ...]
-    """Those whose failure counts: not the ones that the node's own restart ended."""
-    indexes_done: frozenset[int] = field(default_factory=frozenset)
+    job: Object
+    owned: Sequence[Object]
+    now: datetime
+    uncounted_succeeded: frozenset[str] = field(init=False)
+    uncounted_failed: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        uncounted = objects.status(self.job).get("uncountedTerminatedPods") or {}
+        object.__setattr__(self, "uncounted_succeeded", frozenset(uncounted.get("succeeded") or ()))
+        object.__setattr__(self, "uncounted_failed", frozenset(uncounted.get("failed") or ()))
+
+    @cached_property
+    def active(self) -> tuple[Object, ...]:
+        return tuple(pod for pod in self.owned if pods.active(pod))
+
+    @cached_property
+    def terminating(self) -> int:
+        return sum(1 for pod in self.owned if job_pods.terminating(pod))
+
+    @cached_property
+    def new_succeeded(self) -> tuple[Object, ...]:
+        """Those that no status has told of yet."""
+        return tuple(pod for pod in self.owned if self._new(pod) and job_pods.succeeded(pod))
+
+    @cached_property
+    def new_failed(self) -> tuple[Object, ...]:
+        """The same, those that a policy ignores among them."""
+        return tuple(pod for pod in self.owned if self._new(pod) and job_pods.failed(self.job, pod))
+
+    def _new(self, pod: Object) -> bool:
+        uid = objects.uid(pod)
+        return (job_pods.tracked(pod) and self.valid(pod)
+                and uid not in self.uncounted_succeeded and uid not in self.uncounted_failed)
+
+    def valid(self, pod: Object) -> bool:
+        """Whether its index, where the Job has any, is one of the Job's."""
+        if not job_pods.indexed(self.job):
+            return True
+        index = job_pods.index_of(pod)
+        return index is not None and index < self.completions
+
+    @property
+    def completions(self) -> int:
+        return int(objects.spec(self.job).get("completions") or 0)
+
+    @cached_property
+    def indexes_done(self) -> Indexes:
+        before = job_indexes.parse(str(objects.status(self.job).get("completedIndexes") or ""), self.completions)
+        return job_indexes.add(before, [index for pod in self.new_succeeded
+                                        if (index := job_pods.index_of(pod)) is not None])
+
+    @cached_property
+    def indexes_failed(self) -> Indexes:
+        """Those that have failed for good, where each index has a limit of its own."""
+        before = job_indexes.parse(str(objects.status(self.job).get("failedIndexes") or ""), self.completions)
+        if not self.per_index:
+            return before
+        return job_indexes.add(before, [
+            index for pod in self.new_failed if (index := job_pods.index_of(pod)) is not None
+            and not job_indexes.has(self.indexes_done, index) and self._fails_its_index(pod)])
+
+    def _fails_its_index(self, pod: Object) -> bool:
+        verdict = job_policies.judge(self.job, pod)
+        limit = int(objects.spec(self.job)["backoffLimitPerIndex"])
+        return verdict.action == "FailIndex" or (verdict.counts and job_pods.failures_of_index(pod) >= limit)
+
+    @property
+    def per_index(self) -> bool:
+        return objects.spec(self.job).get("backoffLimitPerIndex") is not None and job_pods.indexed(self.job)
+
+    @cached_property
+    def held_back(self) -> dict[int, Object]:
+        """The last failed Pod of each index that will be tried again: kept until its successor carries its count."""
+        if not self.per_index:
+            return {}
+        over = job_indexes.add(self.indexes_done, ())
+        running = {job_pods.index_of(pod) for pod in self.active}
+        latest: dict[int, Object] = {}
+        for pod in self.owned:
+            index = job_pods.index_of(pod)
+            if (index is None or not job_pods.tracked(pod) or not job_pods.failed(self.job, pod) or index in running
+                    or index >= self.completions or job_indexes.has(over, index)
+                    or job_indexes.has(self.indexes_failed, index)):
+                continue
+            known = latest.get(index)
+            if known is None or job_pods.all_failures_of_index(pod) > job_pods.all_failures_of_index(known):
+                latest[index] = pod
+        return latest
+
+    @cached_property
+    def succeeded(self) -> int:
+        if job_pods.indexed(self.job):
+            return job_indexes.total(self.indexes_done)
+        return (int(objects.status(self.job).get("succeeded") or 0) + len(self.new_succeeded)
+                + len(self.uncounted_succeeded))
+
+    @cached_property
+    def failures(self) -> int:
+        counted = sum(1 for pod in self.new_failed if job_policies.judge(self.job, pod).counts)
+        return int(objects.status(self.job).get("failed") or 0) + counted + len(self.uncounted_failed)
 
 
-def decide(job: Object, owned: Sequence[Object], now: datetime) -> Plan:
-    """The next step of the Job."""
-    seen = _sort(job, owned)
+def decide(seen: Seen) -> Plan:
+    """The next step of the Job, which is not over."""
+    job = seen.job
     if objects.deleting(job):
-        return Plan(status=_status(job, seen, now, None))
-    ended = finished_at(job)
-    if ended is not None:
-        return _after_the_end(job, seen, ended, now)
+        return Plan()
+    end = job_ends.reached(seen)
+    if end is not None:
+        return Plan(end=end, delete=seen.active)
     if objects.spec(job).get("suspend"):
-        return Plan(delete=seen.active, status=_status(job, seen, now, None, suspended=True))
-    outcome = _outcome(job, seen, now)
-    if outcome is not None:
-        return Plan(delete=seen.active, status=_status(job, seen, now, outcome))
-    waits = [seconds for seconds in (_retry_in_seconds(seen, now), _deadline_in_seconds(job, now)) if seconds > 0]
-    create: tuple[int | None, ...] = () if _retry_in_seconds(seen, now) > 0 else _missing(job, seen)
-    surplus = seen.active[max(0, _wanted(job, seen)):]
-    return Plan(create=create, delete=surplus, status=_status(job, seen, now, None),
+        return Plan(discard=seen.active[:LIMIT_PODS_PER_PASS], end=_complete(seen, 0))
+    surplus = _surplus(seen)
+    deadline = job_ends.deadline_in_seconds(job, seen.now)
+    if surplus:
+        return Plan(discard=surplus, requeue_after_seconds=deadline)
+    create, retry = _creations(seen)
+    waits = [seconds for seconds in (retry, deadline) if seconds]
+    return Plan(create=create, end=_complete(seen, len(seen.active) + len(create)),
                 requeue_after_seconds=min(waits, default=None))
 
 
-def finished_at(job: Object) -> datetime | None:
-    """When the Job completed or failed; None while it goes on."""
-    for kind in ("Complete", "Failed"):
-        condition = conditions.find(job, kind)
-        if condition is not None and condition.get("status") == "True":
-            return times.parse(str(condition["lastTransitionTime"]))
-    return None
+def _complete(seen: Seen, active: int) -> End | None:
+    """The end of a Job that has as many successes as it asks for and nothing that runs."""
+    if active:
+        return None
+    completions = objects.spec(seen.job).get("completions")
+    done = seen.succeeded >= int(completions) if completions is not None else seen.succeeded > 0
+    return job_ends.COMPLETE if done else None
 
 
-def indexed(job: Object) -> bool:
-    return objects.spec(job).get("completionMode") == "Indexed"
-
-
-def index_of(pod: Object) -> int | None:
-    text = names.annotation(pod, names.JOB_INDEX)
-    return int(text) if text.isdigit() else None
-
-
-def make_pod(job: Object, suffix: str, index: int | None) -> Object:
-    """A Pod from the Job's template."""
-    template = objects.spec(job).get("template") or {}
-    uid, name = objects.uid(job), objects.name(job)
-    labels = {names.JOB_NAME: name, names.JOB_NAME_OLD: name, names.JOB_UID: uid, names.JOB_UID_OLD: uid}
-    annotations = dict(objects.meta(template).get("annotations") or {})
-    spec = dict(objects.spec(template))
-    stem = f"{name[:50].rstrip('-.')}-{suffix}"
-    if index is not None:
-        labels[names.JOB_INDEX] = annotations[names.JOB_INDEX] = str(index)
-        stem = f"{name[:50].rstrip('-.')}-{index}-{suffix}"
-        spec.setdefault("hostname", f"{name[:52].rstrip('-.')}-{index}")
-        for kind in ("initContainers", "containers"):
-            if spec.get(kind):
-                spec[kind] = [_with_index(container, index) for container in spec[kind]]
-    return {
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "name": stem, "generateName": f"{name}-", "namespace": objects.namespace(job),
-            "labels": objects.labels(template) | labels, "annotations": annotations,
-            "ownerReferences": [objects.owner_reference(job)],
-        },
-        "spec": spec,
-    }
-
-
-def _with_index(container: Object, index: int) -> Object:
-    env = [variable for variable in container.get("env") or () if variable.get("name") != "JOB_COMPLETION_INDEX"]
-    return container | {"env": [*env, {"name": "JOB_COMPLETION_INDEX", "value": str(index)}]}
-
-
-def _sort(job: Object, owned: Sequence[Object]) -> _Seen:
-    succeeded = tuple(pod for pod in owned if pods.phase(pod) == "Succeeded")
-    indexes = {index_of(pod) for pod in succeeded} if indexed(job) else set()
-    return _Seen(
-        active=tuple(sorted((pod for pod in owned if pods.active(pod)), key=pods.created)),
-        terminating=sum(1 for pod in owned if objects.deleting(pod) and not pods.finished(pod)),
-        succeeded=succeeded,
-        failed=tuple(pod for pod in owned if pods.phase(pod) == "Failed"
-                     and objects.status(pod).get("reason") != names.NODE_RESTARTED),
-        indexes_done=frozenset(index for index in indexes if index is not None),
-    )
-
-
-def _completions(job: Object) -> int | None:
-    value = objects.spec(job).get("completions")
-    return None if value is None else int(value)
-
-
-def _parallelism(job: Object) -> int:
-    value = objects.spec(job).get("parallelism")
-    return 1 if value is None else int(value)
-
-
-def _succeeded(job: Object, seen: _Seen) -> int:
-    """How many are done. A count once written stands, though somebody has deleted the Pod since."""
-    now = len(seen.indexes_done) if indexed(job) else len(seen.succeeded)
-    return max(now, int(objects.status(job).get("succeeded") or 0))
-
-
-def _failures(job: Object, seen: _Seen) -> int:
-    return max(len(seen.failed), int(objects.status(job).get("failed") or 0))
-
-
-def _wanted(job: Object, seen: _Seen) -> int:
+def _wanted_active(seen: Seen) -> int:
     """How many Pods should be at work."""
-    completions, done = _completions(job), _succeeded(job, seen)
-    if completions is None:
-        return len(seen.active) if done else _parallelism(job)
-    return min(_parallelism(job), max(0, completions - done))
+    spec = objects.spec(seen.job)
+    value = spec.get("parallelism")
+    parallelism = 1 if value is None else int(value)
+    if spec.get("completions") is None:
+        return len(seen.active) if seen.succeeded else parallelism
+    return min(parallelism, max(0, seen.completions - seen.succeeded - job_indexes.total(seen.indexes_failed)))
 
 
-def _missing(job: Object, seen: _Seen) -> tuple[int | None, ...]:
-    count = min(max(0, _wanted(job, seen) - len(seen.active)), LIMIT_PODS_PER_PASS)
-    completions = _completions(job)
-    if not indexed(job) or completions is None:
-        return (None,) * count
-    taken = seen.indexes_done | {index_of(pod) for pod in seen.active}
-    return tuple(index for index in range(completions) if index not in taken)[:count]
+def _surplus(seen: Seen) -> tuple[Object, ...]:
+    """Active Pods that are too many, or whose index is none, or another's too."""
+    chosen: list[Object] = []
+    left = sorted(seen.active, key=lambda pod: pods.worth(pod, seen.now))
+    if job_pods.indexed(seen.job):
+        by_index: dict[int, list[Object]] = {}
+        for pod in left:
+            index = job_pods.index_of(pod)
+            if index is None or index >= seen.completions:
+                chosen.append(pod)
+            else:
+                by_index.setdefault(index, []).append(pod)
+        for same in by_index.values():
+            chosen += same[:-1]
+        gone = {objects.uid(pod) for pod in chosen}
+        left = [pod for pod in left if objects.uid(pod) not in gone]
+    more = len(seen.active) - _wanted_active(seen) - len(chosen)
+    return tuple((chosen + left[:max(0, more)])[:LIMIT_PODS_PER_PASS])
 
 
-def _outcome(job: Object, seen: _Seen, now: datetime) -> tuple[str, str, str] | None:
-    """The end of the Job as (condition, reason, message), if it is reached."""
-    limit = objects.spec(job).get("backoffLimit")
-    limit = DEFAULT_BACKOFF_LIMIT if limit is None else int(limit)
-    restarts = sum(int(state.get("restartCount") or 0) for pod in seen.active
-                   for state in objects.status(pod).get("containerStatuses") or ())
-    if _failures(job, seen) > limit or restarts > limit:
-        return ("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
-    if objects.spec(job).get("activeDeadlineSeconds") is not None and _deadline_in_seconds(job, now) <= 0:
-        return ("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
-    completions, done = _completions(job), _succeeded(job, seen)
-    if (done >= completions) if completions is not None else (done > 0 and not seen.active):
-        return ("Complete", "CompletionsReached", "Reached expected number of succeeded pods")
-    return None
-
-
-def _retry_in_seconds(seen: _Seen, now: datetime) -> float:
-    """How long the next try waits after a failure; 0 when it may go on."""
-    if not seen.failed:
-        return 0.0
-    last = max(_ended(pod, now) for pod in seen.failed)
-    delay = min(FIRST_RETRY_SECONDS * 2.0 ** min(len(seen.failed) - 1, 16), LAST_RETRY_SECONDS)
-    return max(0.0, delay - (now - last).total_seconds())
-
-
-def _ended(pod: Object, now: datetime) -> datetime:
-    """When the Pod's last container ended, as far as it says so."""
-    found = []
-    for state in objects.status(pod).get("containerStatuses") or ():
-        moment = ((state.get("state") or {}).get("terminated") or {}).get("finishedAt")
-        if moment:
-            found.append(times.parse(str(moment)))
-    stamp = pods.created(pod)
-    return max(found) if found else times.parse(stamp) if stamp else now
-
-
-def _deadline_in_seconds(job: Object, now: datetime) -> float:
-    """How long the Job may yet run; 0 without a deadline, below 0 when it has passed."""
-    limit, start = objects.spec(job).get("activeDeadlineSeconds"), objects.status(job).get("startTime")
-    if limit is None:
-        return 0.0
-    left = float(limit) - (now - times.parse(str(start))).total_seconds() if start else float(limit)
-    return left if left > 0 else -1.0
-
-
-def _after_the_end(job: Object, seen: _Seen, ended: datetime, now: datetime) -> Plan:
-    status = _status(job, seen, now, None)
-    keep = objects.spec(job).get("ttlSecondsAfterFinished")
-    if keep is None:
-        return Plan(delete=seen.active, status=status)
-    left = float(keep) - (now - ended).total_seconds()
-    if left <= 0:
-        return Plan(delete=seen.active, status=status, remove_job=True)
-    return Plan(delete=seen.active, status=status, requeue_after_seconds=left)
-
-
-def _status(job: Object, seen: _Seen, now: datetime, outcome: tuple[str, str, str] | None, *,
-            suspended: bool = False) -> dict[str, Any]:
-    old = objects.status(job)
-    over = outcome is not None or finished_at(job) is not None
-    active = () if over or suspended else seen.active
-    counts = {"active": len(active), "ready": sum(1 for pod in active if pods.ready(pod)),
-              "terminating": seen.terminating, "succeeded": _succeeded(job, seen), "failed": _failures(job, seen)}
-    status: dict[str, Any] = {name: count for name, count in counts.items()
-                              if count or name in ("ready", "terminating")}
-    status["uncountedTerminatedPods"] = {}
-    if not suspended:
-        status["startTime"] = old.get("startTime") or times.rfc3339(now)
-    if indexed(job) and seen.indexes_done:
-        status["completedIndexes"] = _ranges(sorted(seen.indexes_done))
-    if old.get("completionTime"):
-        status["completionTime"] = old["completionTime"]
-    merged = old.get("conditions") or []
-    if suspended or conditions.find(job, "Suspended") is not None:
-        reason, message = ("JobSuspended", "Job suspended") if suspended else ("JobResumed", "Job resumed")
-        merged = conditions.merge(merged, conditions.make("Suspended", suspended, reason, message), now)
-    if outcome is not None:
-        kind, reason, message = outcome
-        before = "SuccessCriteriaMet" if kind == "Complete" else "FailureTarget"
-        for condition in (before, kind):
-            merged = conditions.merge(merged, conditions.make(condition, True, reason, message), now)
-        if kind == "Complete":
-            status["completionTime"] = times.rfc3339(now)
-    if merged:
-        status["conditions"] = merged
-    return status
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """``0-2,5``."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and parts[-1][-1] == number - 1:
-            parts[-1] = [parts[-1][0], number]
+def _creations(seen: Seen) -> tuple[tuple[Wanted, ...], float]:
+    """Pods to make now, and in how many seconds more may be made."""
+    job = seen.job
+    count = _wanted_active(seen) - len(seen.active)
+    if job_pods.only_failed_are_replaced(job):
+        count -= seen.terminating
+    if count <= 0:
+        return (), 0.0
+    if not seen.per_index and (wait := _retry_in_seconds(seen)) > 0:
+        return (), wait
+    count = min(count, LIMIT_PODS_PER_PASS)
+    if not job_pods.indexed(job):
+        return (Wanted(),) * count, 0.0
+    busy = [index for pod in seen.owned if (index := job_pods.index_of(pod)) is not None and (
+        pods.active(pod) or (job_pods.only_failed_are_replaced(job) and job_pods.terminating(pod)))]
+    taken = job_indexes.add(seen.indexes_done, [*busy, *(
+        index for first, last in seen.indexes_failed for index in range(first, last + 1))])
+    made: list[Wanted] = []
+    waits: list[float] = []
+    for index in job_indexes.missing(taken, seen.completions):
+        if len(made) >= count:
+            break
+        before = seen.held_back.get(index)
+        wait = 0.0 if before is None else _index_retry_in_seconds(before, seen.now)
+        if wait > 0:
+            waits.append(wait)
         else:
-            parts.append([number])
-    return ",".join("-".join(map(str, part)) for part in parts)
+            ignored = before is not None and not job_policies.judge(job, before).counts
+            made.append(Wanted(index=index, before=before, ignored=ignored))
+    return tuple(made), min(waits, default=0.0)
+
+
+def _retry_in_seconds(seen: Seen) -> float:
+    """How long the next try waits after a failure; 0 when it may go on. A success starts the count anew.
+
+    Pods that ended with the node's process, and those that were deleted, are replaced at once.
+    """
+    failed = [pod for pod in seen.owned if pods.phase(pod) == "Failed" and not objects.deleting(pod)
+              and objects.status(pod).get("reason") != names.NODE_RESTARTED]
+    if not failed:
+        return 0.0
+    ends = sorted(job_pods.ended(pod, seen.now) for pod in failed)
+    success = max((job_pods.ended(pod, seen.now) for pod in seen.owned if job_pods.succeeded(pod)), default=None)
+    since = [moment for moment in ends if success is None or moment > success]
+    return _left(len(since), since[-1], seen.now) if since else 0.0
+
+
+def _index_retry_in_seconds(before: Object, now: datetime) -> float:
+    if objects.status(before).get("reason") == names.NODE_RESTARTED:
+        return 0.0
+    return _left(job_pods.all_failures_of_index(before) + 1, job_pods.ended(before, now), now)
+
+
+def _left(failures: int, last: datetime, now: datetime) -> float:
+    delay = min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 16), LAST_RETRY_SECONDS)
+    return max(0.0, delay - (now - last).total_seconds())

@@ -11,6 +11,10 @@ from lightship.kube import objects
 
 TEMPLATE_HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
+REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
+DESIRED_REPLICAS = "deployment.kubernetes.io/desired-replicas"
+MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 JOB_NAME = "batch.kubernetes.io/job-name"
 JOB_NAME_OLD = "job-name"
 JOB_UID = "batch.kubernetes.io/controller-uid"
@@ -19,6 +23,7 @@ JOB_INDEX = "batch.kubernetes.io/job-completion-index"
 SERVICE_NAME = "kubernetes.io/service-name"
 SLICE_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 SLICE_MANAGER = "endpointslice-controller.lightship.dev"
+MIRROR_MANAGER = "endpointslicemirroring-controller.k8s.io"
 
 ORPHAN_FINALIZER = "orphan"
 FOREGROUND_FINALIZER = "foregroundDeletion"

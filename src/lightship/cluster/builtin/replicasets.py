@@ -5,25 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from lightship import errors
-from lightship.cluster.builtin import pods
+from lightship.cluster.builtin import children, pods
 from lightship.cluster.builtin.deps import Deps
-from lightship.kube import objects, selectors
+from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import PODS, REPLICA_SETS
-from lightship.lib import ids, tasks
+from lightship.lib import ids
 from lightship.runtime import apply
-from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
+from lightship.runtime.controller import DONE, Controller, Result
 from lightship.runtime.events import Announcement, Recorder
 
 NAME = "replicaset-controller"
-LIMIT_WRITES_AT_ONCE = 16
 KEPT_FINISHED_PODS = 1
 """How many Pods that failed (a node restarted, an eviction) stay for the reader; the rest are deleted."""
 
@@ -38,8 +36,12 @@ class Plan:
     requeue_after_seconds: float | None = None
 
 
-def decide(replica_set: Object, owned: Sequence[Object], now: datetime) -> Plan:
-    """What to do, given all Pods that the ReplicaSet owns."""
+def decide(replica_set: Object, owned: Sequence[Object], now: datetime,
+           neighbours: Mapping[str, int] | None = None) -> Plan:
+    """What to do, given all Pods that the ReplicaSet owns.
+
+    ``neighbours`` counts the Pods on each node that serve the same purpose, those of sibling ReplicaSets among them.
+    """
     spec = objects.spec(replica_set)
     wanted = int(spec.get("replicas", 1))
     active = [pod for pod in owned if pods.active(pod)]
@@ -47,7 +49,12 @@ def decide(replica_set: Object, owned: Sequence[Object], now: datetime) -> Plan:
     if objects.deleting(replica_set):
         return Plan(status=status)
     finished = sorted((pod for pod in owned if pods.finished(pod) and not objects.deleting(pod)), key=pods.created)
-    surplus = sorted(active, key=_least_useful_first)[:max(0, len(active) - wanted)]
+    crowds = neighbours or {}
+
+    def worth(pod: Object) -> tuple[Any, ...]:
+        return pods.worth(pod, now, crowds.get(str(objects.spec(pod).get("nodeName") or ""), 0))
+
+    surplus = sorted(active, key=worth)[:max(0, len(active) - wanted)]
     return Plan(
         create=max(0, wanted - len(active)),
         delete=tuple(surplus + finished[:max(0, len(finished) - KEPT_FINISHED_PODS)]),
@@ -56,22 +63,21 @@ def decide(replica_set: Object, owned: Sequence[Object], now: datetime) -> Plan:
     )
 
 
+def with_failure(status: dict[str, Any], trouble: tuple[str, str] | None, now: datetime) -> dict[str, Any]:
+    """The status with the condition that says why Pods could not be made or deleted, or without it."""
+    found = [condition for condition in status.get("conditions") or () if condition["type"] != "ReplicaFailure"]
+    if trouble is not None:
+        old = [condition for condition in status.get("conditions") or () if condition["type"] == "ReplicaFailure"]
+        found = [*found, *conditions.merge(old, conditions.make("ReplicaFailure", True, *trouble), now)]
+    rest = {name: value for name, value in status.items() if name != "conditions"}
+    return rest | ({"conditions": found} if found else {})
+
+
 def make_pod(replica_set: Object, suffix: str) -> Object:
     """A Pod from the ReplicaSet's template."""
-    template = objects.spec(replica_set).get("template") or {}
-    metadata = objects.meta(template)
-    return {
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "name": f"{objects.name(replica_set)[:57].rstrip('-.')}-{suffix}",
-            "generateName": f"{objects.name(replica_set)}-",
-            "namespace": objects.namespace(replica_set),
-            "labels": dict(metadata.get("labels") or {}),
-            "annotations": dict(metadata.get("annotations") or {}),
-            "ownerReferences": [objects.owner_reference(replica_set)],
-        },
-        "spec": objects.spec(template),
-    }
+    name = objects.name(replica_set)
+    return children.pod_from(objects.spec(replica_set).get("template") or {}, replica_set,
+                             f"{name[:57].rstrip('-.')}-{suffix}", f"{name}-")
 
 
 def _status(replica_set: Object, active: Sequence[Object], now: datetime) -> tuple[dict[str, Any], float | None]:
@@ -92,21 +98,13 @@ def _status(replica_set: Object, active: Sequence[Object], now: datetime) -> tup
     return status, min((wait for wait in waits if wait), default=None)
 
 
-def _least_useful_first(pod: Object) -> tuple[bool, bool, str]:
-    """Unplaced, then not ready, then the youngest."""
-    return (bool(objects.spec(pod).get("nodeName")), pods.ready(pod), _reversed(pods.created(pod)))
-
-
-def _reversed(text: str) -> str:
-    return "".join(chr(0x10FFFF - ord(character)) for character in text)
-
-
 class ReplicaSets:
     """The pass: observe, decide, apply."""
 
     def __init__(self, deps: Deps) -> None:
         self._sets = deps.manager.informer(REPLICA_SETS)
         self._pods = deps.manager.informer(PODS)
+        self.children = children.Children(deps, NAME, owner=REPLICA_SETS, child=PODS)
         self._client = deps.manager.client_for(NAME)
         self._clock = deps.clock
         self._ids: ids.IdSource = deps.id_source
@@ -116,37 +114,44 @@ class ReplicaSets:
         replica_set = self._sets.get(key)
         if replica_set is None:
             return DONE
-        plan = decide(replica_set, self._owned(replica_set), self._clock.now())
+        selector = children.selector_of(replica_set)
+        owned = await self.children.claim(replica_set, selector, may=pods.active)
+        plan = decide(replica_set, owned, self._clock.now(), self._neighbours(replica_set, owned))
         done: list[Announcement] = []
-        works = [partial(self._create, replica_set, done) for _ in range(plan.create)]
+        failure: tuple[str, errors.LightshipError] | None = None
         try:
-            await tasks.each([*works, *(partial(self._delete, pod, done) for pod in plan.delete)],
-                             at_once=LIMIT_WRITES_AT_ONCE)
-        except errors.InvalidInput as error:
-            await self._events.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error}")
-            raise
+            await self.children.delete(plan.delete, done)
+        except errors.LightshipError as error:
+            failure = ("FailedDelete", error)
+        try:
+            await self.children.create([make_pod(replica_set, self._ids.suffix(5)) for _ in range(plan.create)], done)
+        except errors.LightshipError as error:
+            failure = ("FailedCreate", error)
         # Counted anew, so that the status tells of the Pods just made and no second write follows for them.
-        after = decide(replica_set, self._owned(replica_set), self._clock.now())
-        self._sets.observe(await apply.patch_status(self._client, REPLICA_SETS, replica_set, after.status))
+        now = self._clock.now()
+        mine = [pod for pod in self.children.owned(replica_set) if selector.matches(objects.labels(pod))]
+        after = decide(replica_set, mine, now)
+        status = with_failure(after.status, (failure[0], str(failure[1])) if failure else None, now)
+        self._sets.observe(await apply.patch_status(self._client, REPLICA_SETS, replica_set, status))
         await self._events.announce(replica_set, done)
+        if failure is not None:
+            raise failure[1]
         return Result(requeue_after_seconds=after.requeue_after_seconds)
 
-    def _owned(self, replica_set: Object) -> list[Object]:
-        selector = selectors.from_object(objects.spec(replica_set).get("selector") or {})
-        return [pod for pod in self._pods.owned_by(objects.uid(replica_set)) if selector.matches(objects.labels(pod))]
-
-    async def _create(self, replica_set: Object, done: list[Announcement]) -> None:
-        pod = await self._client.create(PODS, make_pod(replica_set, self._ids.suffix(5)))
-        self._pods.observe(pod)
-        done.append(Announcement("Normal", "SuccessfulCreate", f"Created pod: {objects.name(pod)}"))
-
-    async def _delete(self, pod: Object, done: list[Announcement]) -> None:
-        await apply.delete_if_there(self._client, PODS, pod)
-        done.append(Announcement("Normal", "SuccessfulDelete", f"Deleted pod: {objects.name(pod)}"))
+    def _neighbours(self, replica_set: Object, owned: Sequence[Object]) -> dict[str, int]:
+        """How many Pods of the same Deployment are on each node; asked for only where some may have to go."""
+        if sum(1 for pod in owned if pods.active(pod)) <= int(objects.spec(replica_set).get("replicas", 1)):
+            return {}
+        parent = objects.controller_of(replica_set)
+        siblings = self._sets.owned_by(str(parent["uid"])) if parent else [replica_set]
+        found: dict[str, int] = {}
+        for pod in (pod for sibling in siblings for pod in self._pods.owned_by(objects.uid(sibling))):
+            if pods.active(pod):
+                node = str(objects.spec(pod).get("nodeName") or "")
+                found[node] = found.get(node, 0) + 1
+        return found
 
 
 def controller(deps: Deps) -> Controller:
-    return Controller(
-        name=NAME, reconciler=ReplicaSets(deps),
-        watches=(Watch(resource=REPLICA_SETS), Watch(resource=PODS, keys=owner_key("ReplicaSet"))),
-    )
+    sets = ReplicaSets(deps)
+    return Controller(name=NAME, reconciler=sets, watches=sets.children.watches())
