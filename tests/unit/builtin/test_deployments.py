@@ -48,7 +48,7 @@ async def test_a_new_deployment_makes_one_replica_set() -> None:
     available, progressing = conditions.find(after, "Available"), conditions.find(after, "Progressing")
     assert available is not None and available["status"] == "False"
     assert progressing is not None and progressing["reason"] == "ReplicaSetUpdated"
-    assert outcome.events == (f"Normal ScalingReplicaSet Scaled up replica set {name} to 3",)
+    assert outcome.events == (f"Normal ScalingReplicaSet Scaled up replica set {name} from 0 to 3",)
     assert outcome.result.requeue_after_seconds == 601
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightship import errors
 from lightship.cluster.builtin.deps import Deps
@@ -26,11 +26,20 @@ FIRST_BATCH = 1
 _ORPHANS = "children:orphans"
 
 
+class Words(NamedTuple):
+    """How events tell of a child made and deleted; ``{name}`` and ``{owner}`` are filled in."""
+
+    created: str
+    deleted: str
+
+
 class Children:
     """The objects of kind ``child`` that objects of kind ``owner`` have."""
 
-    def __init__(self, deps: Deps, name: str, *, owner: Resource, child: Resource) -> None:
+    def __init__(self, deps: Deps, name: str, *, owner: Resource, child: Resource, words: Words | None = None) -> None:
         self._owner, self._child = owner, child
+        kind = "pod" if child.kind == "Pod" else child.kind
+        self._words = words or Words(f"Created {kind}: {{name}}", f"Deleted {kind}: {{name}}")
         self._informer = deps.manager.informer(child)
         self._owners = deps.manager.informer(owner)
         self._client = deps.manager.client_for(name)
@@ -126,7 +135,7 @@ class Children:
                 done.append(Announcement("Warning", "FailedCreate", f"Error creating: {error}"))
             raise
         self._expectations.wrote(child)
-        done.append(Announcement("Normal", "SuccessfulCreate", f"Created {self._word}: {objects.name(child)}"))
+        done.append(Announcement("Normal", "SuccessfulCreate", self._said(self._words.created, child)))
 
     async def _delete(self, child: Object, done: list[Announcement]) -> None:
         try:
@@ -140,7 +149,7 @@ class Children:
             self._expectations.removed(child)  # another has its name now
             return
         self._expectations.deleted(child, answer)
-        done.append(Announcement("Normal", "SuccessfulDelete", f"Deleted {self._word}: {objects.name(child)}"))
+        done.append(Announcement("Normal", "SuccessfulDelete", self._said(self._words.deleted, child)))
 
     async def _is_there(self, child: Object) -> bool:
         try:
@@ -149,9 +158,8 @@ class Children:
             return False
         return objects.uid(there) == objects.uid(child)
 
-    @property
-    def _word(self) -> str:
-        return "pod" if self._child.kind == "Pod" else self._child.kind.lower()
+    def _said(self, words: str, child: Object) -> str:
+        return words.format(name=objects.name(child), owner=str((objects.controller_of(child) or {}).get("name", "")))
 
     def watches(self) -> tuple[Watch, ...]:
         """What wakes the owner: itself, its children, and orphans that it may adopt."""

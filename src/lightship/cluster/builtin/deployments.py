@@ -1,106 +1,24 @@
 """Rolls a Deployment's template out through ReplicaSets, and says in its status how far it is.
 
-``builtin`` builds me; ``rollout`` decides; I call ``client``. ``kubectl rollout status`` reads what I write.
+``builtin`` builds me; ``rollout`` decides, ``deployment_status`` tells; I call ``client``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lightship.cluster.builtin import names, rollout
+from lightship import errors
+from lightship.cluster.builtin import children, deployment_status, names, pods, rollout
 from lightship.cluster.builtin.deps import Deps
-from lightship.kube import conditions, objects, times
+from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import DEPLOYMENTS, REPLICA_SETS
+from lightship.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS
 from lightship.runtime import apply
-from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
+from lightship.runtime.controller import DONE, Controller, Result, Watch
 from lightship.runtime.events import Announcement, Recorder
 
 NAME = "deployment-controller"
-DEFAULT_PROGRESS_DEADLINE_SECONDS = 600
-
-
-def status(deployment: Object, sets: Sequence[Object], new: Object | None, now: datetime) -> dict[str, Any]:
-    """The whole status, given the ReplicaSets as they are after this pass's writes."""
-    counts = _counts(sets, new)
-    wanted = rollout.replicas(deployment)
-    counts["unavailableReplicas"] = max(0, sum(map(rollout.replicas, sets)) - counts["availableReplicas"])
-    result: dict[str, Any] = {name: count for name, count in counts.items() if count}
-    result["observedGeneration"] = objects.generation(deployment)
-    enough = counts["availableReplicas"] >= wanted - rollout.bounds(deployment).unavailable
-    available = (conditions.make("Available", True, "MinimumReplicasAvailable",
-                                 "Deployment has minimum availability.") if enough else
-                 conditions.make("Available", False, "MinimumReplicasUnavailable",
-                                 "Deployment does not have minimum availability."))
-    merged = _merge(objects.status(deployment).get("conditions"), available, now)
-    progressing = _progressing(deployment, new, counts, now)
-    if progressing is not None:
-        merged = _merge(merged, progressing, now)
-    result["conditions"] = merged
-    return result
-
-
-def _counts(sets: Sequence[Object], new: Object | None) -> dict[str, int]:
-    def total(field: str, chosen: Sequence[Object]) -> int:
-        return sum(int(objects.status(replica_set).get(field) or 0) for replica_set in chosen)
-
-    return {
-        "replicas": total("replicas", sets),
-        "updatedReplicas": total("replicas", [new] if new else []),
-        "readyReplicas": total("readyReplicas", sets),
-        "availableReplicas": total("availableReplicas", sets),
-    }
-
-
-def complete(deployment: Object, counts: dict[str, int]) -> bool:
-    """Whether the new template is all there is, and works."""
-    wanted = rollout.replicas(deployment)
-    return counts["updatedReplicas"] == counts["replicas"] == counts["availableReplicas"] == wanted
-
-
-def _progressing(deployment: Object, new: Object | None, counts: dict[str, int],
-                 now: datetime) -> conditions.Condition | None:
-    """The Progressing condition, or None to leave it as it is. ``lastUpdateTime`` marks the last progress."""
-    if new is None:
-        return None
-    name, before = objects.name(new), conditions.find(deployment, "Progressing")
-    if complete(deployment, counts):
-        return conditions.make("Progressing", True, "NewReplicaSetAvailable",
-                               f'ReplicaSet "{name}" has successfully progressed.')
-    if (before is not None and before.get("reason") == "NewReplicaSetAvailable"
-            and counts["replicas"] == counts["updatedReplicas"]):
-        return None  # a Pod that is replaced after the rollout is no rollout
-    old = objects.status(deployment)
-    further = (counts["updatedReplicas"] > int(old.get("updatedReplicas") or 0)
-               or counts["readyReplicas"] > int(old.get("readyReplicas") or 0)
-               or counts["availableReplicas"] > int(old.get("availableReplicas") or 0)
-               or objects.generation(deployment) != int(old.get("observedGeneration") or 0))
-    moving = conditions.make("Progressing", True, "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.')
-    if before is None or further or before.get("reason") == "NewReplicaSetAvailable":
-        return moving | {"lastUpdateTime": times.rfc3339(now)}
-    if overdue_seconds(deployment, before, now) <= 0:
-        return conditions.make("Progressing", False, "ProgressDeadlineExceeded",
-                               f'ReplicaSet "{name}" has timed out progressing.')
-    return None
-
-
-def overdue_seconds(deployment: Object, progressing: conditions.Condition, now: datetime) -> float:
-    """How long the rollout may yet stand still before it counts as failed."""
-    value = objects.spec(deployment).get("progressDeadlineSeconds")
-    deadline = DEFAULT_PROGRESS_DEADLINE_SECONDS if value is None else int(value)
-    since = progressing.get("lastUpdateTime") or progressing.get("lastTransitionTime")
-    return deadline - (now - times.parse(str(since))).total_seconds() if since else deadline
-
-
-def _merge(existing: list[conditions.Condition] | None, new: conditions.Condition,
-           now: datetime) -> list[conditions.Condition]:
-    """As ``conditions.merge``, with the ``lastUpdateTime`` that Deployments' conditions have besides."""
-    old = next((condition for condition in existing or () if condition.get("type") == new["type"]), {})
-    same = all(old.get(field) == new.get(field) for field in ("status", "reason", "message"))
-    stamp = new.get("lastUpdateTime") or (old.get("lastUpdateTime") if same else None) or times.rfc3339(now)
-    return conditions.merge(existing, new | {"lastUpdateTime": stamp}, now)
 
 
 class Deployments:
@@ -109,68 +27,94 @@ class Deployments:
     def __init__(self, deps: Deps) -> None:
         self._deployments = deps.manager.informer(DEPLOYMENTS)
         self._sets = deps.manager.informer(REPLICA_SETS)
+        self._pods = deps.manager.informer(PODS)
+        self.children = children.Children(deps, NAME, owner=DEPLOYMENTS, child=REPLICA_SETS)
         self._client = deps.manager.client_for(NAME)
         self._clock = deps.clock
         self._events = Recorder(self._client, NAME, deps.clock)
 
     async def reconcile(self, key: Key) -> Result:
         deployment = self._deployments.get(key)
-        if deployment is None or objects.deleting(deployment):
+        if deployment is None:
             return DONE
         done: list[Announcement] = []
-        sets = self._owned(deployment)
+        sets = _living(await self.children.claim(deployment, children.selector_of(deployment)))
         new = rollout.current(deployment, sets)
-        if new is None and not objects.spec(deployment).get("paused"):
-            new = await self._create(deployment, sets, done)
-        elif new is not None:
-            new = await self._renumber(new, sets)
-        for change in rollout.step(deployment, self._owned(deployment), new):
+        if objects.deleting(deployment):
+            return await self._write_status(deployment, sets, new)
+        if not objects.spec(deployment).get("paused") and not rollout.scaled(deployment, sets):
+            new = await self._present(deployment, new, sets, done)
+        sets = self._owned(deployment)
+        for change in rollout.step(deployment, sets, new, old_run=self._old_run(deployment, sets, new)):
             await self._scale(deployment, change, done)
         sets = self._owned(deployment)
-        for replica_set in rollout.spent(deployment, sets, new):
-            await apply.delete_if_there(self._client, REPLICA_SETS, replica_set)
+        await self.children.delete(rollout.spent(deployment, sets, new), [])
+        sets = self._owned(deployment)
         if new is not None:
-            new = self._sets.get(objects.key(new)) or new
+            new = self.children.get(objects.key(new)) or new
             deployment = await self._mark_revision(deployment, new)
         result = await self._write_status(deployment, sets, new)
         await self._events.announce(deployment, done)
         return result
 
     def _owned(self, deployment: Object) -> list[Object]:
-        return [replica_set for replica_set in self._sets.owned_by(objects.uid(deployment))
-                if not objects.deleting(replica_set)]
+        selector = children.selector_of(deployment)
+        return [found for found in _living(self.children.owned(deployment)) if selector.matches(objects.labels(found))]
+
+    async def _present(self, deployment: Object, new: Object | None, sets: Sequence[Object],
+                       done: list[Announcement]) -> Object:
+        """The ReplicaSet of the present template, made or brought up to date."""
+        if new is None:
+            return await self._create(deployment, sets, done)
+        patch = rollout.updates(deployment, new, sets)
+        return (await self.children.patch(new, patch) if patch else None) or new
 
     async def _create(self, deployment: Object, sets: Sequence[Object], done: list[Announcement]) -> Object:
         made = rollout.make_replica_set(deployment, sets, rollout.first_count(deployment, sets))
-        new = await apply.ensure(self._client, REPLICA_SETS, made, None)
+        try:
+            new = await self._client.create(REPLICA_SETS, made)
+        except errors.AlreadyExists as error:
+            new = await self._taken(deployment, made, error)
         self._sets.observe(new)
-        done.append(Announcement("Normal", "ScalingReplicaSet",
-                                 f"Scaled up replica set {objects.name(new)} to {rollout.replicas(new)}"))
+        if rollout.replicas(new):
+            done.append(Announcement("Normal", "ScalingReplicaSet", f"Scaled up replica set {objects.name(new)} "
+                                                                    f"from 0 to {rollout.replicas(new)}"))
         return new
 
-    async def _renumber(self, new: Object, sets: Sequence[Object]) -> Object:
-        """A template that is rolled back to becomes the latest revision."""
-        latest = max(rollout.revision(replica_set) for replica_set in sets)
-        if rollout.revision(new) == latest:
-            return new
-        wanted = {"metadata": {"annotations": {names.REVISION: str(latest + 1)}}}
-        new = await self._client.patch(REPLICA_SETS, objects.key(new), wanted)
-        self._sets.observe(new)
-        return new
+    async def _taken(self, deployment: Object, made: Object, error: errors.AlreadyExists) -> Object:
+        """A ReplicaSet has the name already: ours, which the cache has not shown; or else we take another name."""
+        there = await self._client.get(REPLICA_SETS, objects.name(made), objects.namespace(made))
+        if ((objects.controller_of(there) or {}).get("uid") == objects.uid(deployment)
+                and rollout.current(deployment, [there]) is not None):
+            return there
+        count = int(objects.status(deployment).get("collisionCount") or 0) + 1
+        self._deployments.observe(await self._client.patch(
+            DEPLOYMENTS, objects.key(deployment), {"status": {"collisionCount": count}}, subresource="status"))
+        raise errors.Conflict(f'could not create ReplicaSet "{objects.key(made)}": the name is taken') from error
+
+    def _old_run(self, deployment: Object, sets: Sequence[Object], new: Object | None) -> bool:
+        """Whether Pods of an old template are still there, which Recreate waits for."""
+        if (objects.spec(deployment).get("strategy") or {}).get("type") != "Recreate":
+            return False
+        return any(not pods.finished(pod) for replica_set in sets
+                   if new is None or objects.uid(replica_set) != objects.uid(new)
+                   for pod in self._pods.owned_by(objects.uid(replica_set)))
 
     async def _scale(self, deployment: Object, change: rollout.Scale, done: list[Announcement]) -> None:
-        key = rollout.key_of(deployment, change.name)
-        before = self._sets.get(key)
-        changed = await self._client.patch(REPLICA_SETS, key, {"spec": {"replicas": change.replicas}})
-        self._sets.observe(changed)
-        was = rollout.replicas(before) if before else 0
-        direction = "up" if change.replicas > was else "down"
-        done.append(Announcement("Normal", "ScalingReplicaSet",
-                                 f"Scaled {direction} replica set {change.name} from {was} to {change.replicas}"))
+        before = self._sets.get(rollout.key_of(deployment, change.name))
+        if before is None:
+            return
+        changed = await self.children.patch(before, {
+            "metadata": {"annotations": rollout.scale_annotations(deployment)}, "spec": {"replicas": change.replicas}})
+        was = rollout.replicas(before)
+        if changed is not None and was != change.replicas:
+            direction = "up" if change.replicas > was else "down"
+            done.append(Announcement("Normal", "ScalingReplicaSet",
+                                     f"Scaled {direction} replica set {change.name} from {was} to {change.replicas}"))
 
     async def _mark_revision(self, deployment: Object, new: Object) -> Object:
         number = names.annotation(new, names.REVISION)
-        if names.annotation(deployment, names.REVISION) == number:
+        if not number or names.annotation(deployment, names.REVISION) == number:
             return deployment
         changed = await self._client.patch(DEPLOYMENTS, objects.key(deployment),
                                            {"metadata": {"annotations": {names.REVISION: number}}})
@@ -179,17 +123,35 @@ class Deployments:
 
     async def _write_status(self, deployment: Object, sets: Sequence[Object], new: Object | None) -> Result:
         now = self._clock.now()
-        wanted = status(deployment, sets, new, now)
+        wanted: dict[str, Any] = deployment_status.status(deployment, sets, new, now)
         deployment = await apply.patch_status(self._client, DEPLOYMENTS, deployment, wanted)
         self._deployments.observe(deployment)
         progressing = conditions.find(deployment, "Progressing")
-        if progressing is None or progressing.get("reason") in ("NewReplicaSetAvailable", "ProgressDeadlineExceeded"):
+        if progressing is None or progressing.get("reason") not in ("ReplicaSetUpdated", "DeploymentResumed"):
             return DONE
-        return Result(requeue_after_seconds=max(0.0, overdue_seconds(deployment, progressing, now)) + 1)
+        left = deployment_status.overdue_seconds(deployment, progressing, now)
+        return Result(requeue_after_seconds=max(0.0, left) + 1)
+
+    def of_pod(self, pod: Object) -> Iterable[Key]:
+        """The Deployment that waits for the end of a Pod, in order to recreate it."""
+        owner = objects.controller_of(pod)
+        if owner is None or owner.get("kind") != "ReplicaSet":
+            return ()
+        replica_set = self._sets.get(Key(objects.namespace(pod), str(owner["name"])))
+        parent = objects.controller_of(replica_set) if replica_set is not None else None
+        key = Key(objects.namespace(pod), str(parent["name"])) if parent is not None else None
+        deployment = self._deployments.get(key) if key is not None else None
+        if key is None or deployment is None or (
+                objects.spec(deployment).get("strategy") or {}).get("type") != "Recreate":
+            return ()
+        return (key,)
+
+
+def _living(sets: Sequence[Object]) -> list[Object]:
+    return [replica_set for replica_set in sets if not objects.deleting(replica_set)]
 
 
 def controller(deps: Deps) -> Controller:
-    return Controller(
-        name=NAME, reconciler=Deployments(deps),
-        watches=(Watch(resource=DEPLOYMENTS), Watch(resource=REPLICA_SETS, keys=owner_key("Deployment"))),
-    )
+    deployments = Deployments(deps)
+    return Controller(name=NAME, reconciler=deployments,
+                      watches=(*deployments.children.watches(), Watch(resource=PODS, keys=deployments.of_pod)))

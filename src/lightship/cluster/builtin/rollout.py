@@ -17,6 +17,9 @@ from lightship.runtime import apply
 
 DEFAULT_SHARE = "25%"
 DEFAULT_HISTORY = 10
+_NOT_INHERITED = frozenset({
+    names.LAST_APPLIED, names.REVISION, names.REVISION_HISTORY, names.DESIRED_REPLICAS, names.MAX_REPLICAS,
+    "deprecated.deployment.rollback.to"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ def bounds(deployment: Object) -> Bounds:
     wanted = replicas(deployment)
     surge = _share(rolling.get("maxSurge", DEFAULT_SHARE), wanted, math.ceil)
     unavailable = min(_share(rolling.get("maxUnavailable", DEFAULT_SHARE), wanted, math.floor), wanted)
+    if _recreates(deployment):
+        return Bounds(surge=0, unavailable=0)
     return Bounds(surge=surge, unavailable=unavailable if surge or unavailable else 1)
 
 
@@ -61,7 +66,7 @@ def make_replica_set(deployment: Object, sets: Sequence[Object], count: int) -> 
     """The ReplicaSet of the present template. Its name holds the template's hash: always the same."""
     spec = objects.spec(deployment)
     template = spec.get("template") or {}
-    template_hash = apply.digest(_template(deployment))
+    template_hash = _hash(deployment)
     labels = objects.labels(template) | {names.TEMPLATE_HASH: template_hash}
     selector = dict(spec.get("selector") or {})
     selector["matchLabels"] = dict(selector.get("matchLabels") or {}) | {names.TEMPLATE_HASH: template_hash}
@@ -71,7 +76,8 @@ def make_replica_set(deployment: Object, sets: Sequence[Object], count: int) -> 
             "name": apply.child_name(objects.name(deployment), template_hash),
             "namespace": objects.namespace(deployment),
             "labels": labels,
-            "annotations": {names.REVISION: str(next_revision(sets))},
+            "annotations": inherited(deployment) | scale_annotations(deployment) | {
+                names.REVISION: str(next_revision(sets))},
             "ownerReferences": [objects.owner_reference(deployment)],
         },
         "spec": {
@@ -85,6 +91,96 @@ def make_replica_set(deployment: Object, sets: Sequence[Object], count: int) -> 
     return made
 
 
+def _hash(deployment: Object) -> str:
+    """Of the template; another one where a ReplicaSet of somebody else has the name that it led to."""
+    collisions = objects.status(deployment).get("collisionCount")
+    template = _template(deployment)
+    return apply.digest([template, collisions] if collisions else template)
+
+
+def inherited(deployment: Object) -> dict[str, str]:
+    """The annotations that a ReplicaSet has from its Deployment, such as the cause of a change."""
+    return {name: value for name, value in objects.annotations(deployment).items() if name not in _NOT_INHERITED}
+
+
+def scale_annotations(deployment: Object) -> dict[str, str]:
+    """By which the next pass knows that the Deployment was scaled, and from what."""
+    wanted = replicas(deployment)
+    return {names.DESIRED_REPLICAS: str(wanted), names.MAX_REPLICAS: str(wanted + _surge(deployment))}
+
+
+def updates(deployment: Object, new: Object, sets: Sequence[Object]) -> dict[str, Any]:
+    """The patch that brings the present ReplicaSet's metadata up to date: a template that is rolled back to becomes
+    the latest revision. Empty where all is well."""
+    annotations = {name: value for name, value in inherited(deployment).items()
+                   if names.annotation(new, name) != value}
+    latest = max((revision(other) for other in sets if objects.uid(other) != objects.uid(new)), default=0)
+    if revision(new) <= latest:
+        annotations[names.REVISION] = str(latest + 1)
+        if former := names.annotation(new, names.REVISION):
+            history = names.annotation(new, names.REVISION_HISTORY)
+            annotations[names.REVISION_HISTORY] = f"{history},{former}" if history else former
+    patch: dict[str, Any] = {"metadata": {"annotations": annotations}} if annotations else {}
+    seconds = int(objects.spec(deployment).get("minReadySeconds") or 0)
+    if int(objects.spec(new).get("minReadySeconds") or 0) != seconds:
+        patch["spec"] = {"minReadySeconds": seconds}
+    return patch
+
+
+def scaled(deployment: Object, sets: Sequence[Object]) -> bool:
+    """Whether the Deployment was given another number of replicas since its sets were last scaled."""
+    known = (names.annotation(replica_set, names.DESIRED_REPLICAS) for replica_set in sets if replicas(replica_set))
+    return any(text.isdigit() and int(text) != replicas(deployment) for text in known)
+
+
+def proportional(deployment: Object, sets: Sequence[Object], new: Object | None) -> list[Scale]:
+    """Spread a change of scale over the sets as they are, without rolling on: for one that is paused or was scaled."""
+    filled = [replica_set for replica_set in sets if replicas(replica_set)]
+    if len(filled) <= 1:
+        only = filled[0] if filled else new or max(sets, key=pods.created, default=None)
+        return [] if only is None else _rescaled(deployment, {objects.name(only): replicas(deployment)}, sets)
+    if new is not None and replicas(new) == _available(new) == replicas(deployment):
+        old = {objects.name(replica_set): 0 for replica_set in filled if replica_set is not new}
+        return _rescaled(deployment, old, sets)
+    if _recreates(deployment):
+        return []
+    allowed = replicas(deployment) + _surge(deployment) if replicas(deployment) else 0
+    change = allowed - sum(map(replicas, filled))
+    # The largest first; of those of one size the newest when it grows, the oldest when it shrinks.
+    order = sorted(sorted(filled, key=pods.created, reverse=change > 0), key=replicas, reverse=True)
+    sizes, given = {}, 0
+    for replica_set in order:
+        share = _fraction(deployment, replica_set) if change else 0
+        left = change - given
+        share = min(share, left) if change > 0 else max(share, left)
+        sizes[objects.name(replica_set)] = replicas(replica_set) + share
+        given += share
+    first = objects.name(order[0])
+    sizes[first] = max(0, sizes[first] + change - given)
+    return _rescaled(deployment, sizes, sets)
+
+
+def _fraction(deployment: Object, replica_set: Object) -> int:
+    """By how much a set's size changes when the whole is scaled."""
+    if not replicas(deployment):
+        return -replicas(replica_set)
+    before = names.annotation(replica_set, names.MAX_REPLICAS)
+    whole = int(before) if before.isdigit() else int(objects.status(deployment).get("replicas") or 0)
+    if not whole:
+        return 0
+    size = replicas(replica_set) * (replicas(deployment) + _surge(deployment)) / whole
+    return math.floor(size + 0.5) - replicas(replica_set)
+
+
+def _rescaled(deployment: Object, sizes: dict[str, int], sets: Sequence[Object]) -> list[Scale]:
+    """The changes to these sizes, and to the annotations that tell of them."""
+    marks = scale_annotations(deployment)
+    return [Scale(name=objects.name(replica_set), replicas=sizes[objects.name(replica_set)]) for replica_set in sets
+            if objects.name(replica_set) in sizes and (
+                replicas(replica_set) != sizes[objects.name(replica_set)]
+                or (replicas(replica_set) and not marks.items() <= objects.annotations(replica_set).items()))]
+
+
 def revision(replica_set: Object) -> int:
     text = str(names.annotation(replica_set, names.REVISION))
     return int(text) if text.isdigit() else 0
@@ -96,23 +192,24 @@ def next_revision(sets: Sequence[Object]) -> int:
 
 def first_count(deployment: Object, sets: Sequence[Object]) -> int:
     """How many replicas a new ReplicaSet begins with."""
-    if objects.spec(deployment).get("paused"):
-        return 0
     if _recreates(deployment):
-        return 0 if any(_occupied(old) for old in sets) else replicas(deployment)
+        return 0 if any(_occupied(old) or replicas(old) for old in sets) else replicas(deployment)
     return _room(deployment, sets, 0)
 
 
-def step(deployment: Object, sets: Sequence[Object], new: Object | None) -> list[Scale]:
-    """The next changes of scale; none when the rollout has arrived or must wait."""
+def step(deployment: Object, sets: Sequence[Object], new: Object | None, *, old_run: bool = False) -> list[Scale]:
+    """The next changes of scale; none when the rollout has arrived or must wait.
+
+    ``old_run`` says that Pods of old templates are still there, be it that they are ending.
+    """
     old = [replica_set for replica_set in sets if new is None or objects.key(replica_set) != objects.key(new)]
-    if objects.spec(deployment).get("paused"):
-        return _scale_paused(deployment, sets)
+    if objects.spec(deployment).get("paused") or scaled(deployment, sets):
+        return proportional(deployment, sets, new)
     if new is None:
         return []
     if _recreates(deployment):
         down = [Scale(name=objects.name(replica_set), replicas=0) for replica_set in old if replicas(replica_set)]
-        if down or any(_occupied(replica_set) for replica_set in old):
+        if down or old_run or any(_occupied(replica_set) for replica_set in old):
             return down
         return _to(new, replicas(deployment))
     wanted = replicas(deployment)
@@ -187,28 +284,18 @@ def _shrink_old(deployment: Object, old: Sequence[Object], new: Object) -> list[
             for replica_set in ordered if counts[objects.name(replica_set)] != replicas(replica_set)]
 
 
-def _scale_paused(deployment: Object, sets: Sequence[Object]) -> list[Scale]:
-    """A paused Deployment keeps its templates, but the youngest set with Pods follows a change of scale."""
-    filled = [replica_set for replica_set in sets if replicas(replica_set)]
-    if len(filled) != 1:
-        return []
-    return _to(filled[0], replicas(deployment))
-
-
 def _to(replica_set: Object, count: int) -> list[Scale]:
     return [] if replicas(replica_set) == count else [Scale(name=objects.name(replica_set), replicas=count)]
+
+
+def _surge(deployment: Object) -> int:
+    return 0 if _recreates(deployment) else bounds(deployment).surge
 
 
 def _share(value: Any, whole: int, rounded: Any) -> int:
     if isinstance(value, str) and value.endswith("%"):
         return int(rounded(whole * int(value[:-1]) / 100))
     return int(value)
-
-
-def owner_of(deployment: Object, replica_set: Object) -> bool:
-    """Whether the ReplicaSet is this Deployment's."""
-    reference = objects.controller_of(replica_set)
-    return reference is not None and reference.get("uid") == objects.uid(deployment)
 
 
 def key_of(deployment: Object, name: str) -> Key:
