@@ -1,6 +1,6 @@
-"""An address of its own for each Pod, out of 127.0.0.0/8: the declared fallback until Pods have network namespaces.
+"""An address of its own for each Pod: of the Pods' network, or where there is none, of 127.0.0.0/8.
 
-Pure but for what is taken. ``supervisor`` takes and gives back.
+Pure but for what is taken. ``pod_network`` takes and gives back.
 """
 
 from __future__ import annotations
@@ -11,6 +11,31 @@ from lightship import errors
 
 _BLOCK = 250 * 254
 """Addresses in a node's block: 127.B.1.1 to 127.B.250.254."""
+
+
+_POD_ADDRESSES = 255 * 256 + 250
+
+
+class PodAddresses:
+    """10.244.0.2 to 10.244.255.250, each one again only when all others have had their turn."""
+
+    def __init__(self) -> None:
+        self._used: set[int] = set()
+        self._next = 2
+
+    def take(self) -> str:
+        """Raises ``errors.Unavailable`` when there is none."""
+        for _ in range(_POD_ADDRESSES):
+            number = self._next
+            self._next = number + 1 if number < _POD_ADDRESSES else 2
+            if number % 256 not in (0, 255) and number not in self._used:
+                self._used.add(number)
+                return f"10.244.{number // 256}.{number % 256}"
+        raise errors.Unavailable("all Pod addresses of this node are taken")
+
+    def give_back(self, address: str) -> None:
+        third, fourth = address.split(".")[2:]
+        self._used.discard(int(third) * 256 + int(fourth))
 
 
 class Addresses:

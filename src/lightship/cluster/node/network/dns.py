@@ -68,7 +68,8 @@ def parse(query: bytes) -> Question:
     """Raises ``ValueError`` for what is not a query with one question."""
     if len(query) < 17 or query[2] & 0xF8 or struct.unpack_from("!H", query, 4)[0] != 1:
         raise ValueError("not a query with one question")
-    labels, position = [], 12
+    labels: list[str] = []
+    position = 12
     while True:
         if position >= len(query):
             raise ValueError("the name does not end")
@@ -94,8 +95,8 @@ def answer(query: bytes, zone: Zone, limit_bytes: int = LIMIT_UDP_BYTES) -> byte
         target = zone.pointers.get(".".join(reversed(name.split(".")[:-2])))
         if target is None:
             return None
-        return _message(query, question, [_record(name, _PTR, _encode(target))] if question.kind in (_PTR, _ANY) else [],
-                        limit_bytes)
+        records = [_record(name, _PTR, _encode(target))] if question.kind in (_PTR, _ANY) else []
+        return _message(query, question, records, limit_bytes)
     if name != DOMAIN and not name.endswith("." + DOMAIN):
         return None
     found = zone.find(name)

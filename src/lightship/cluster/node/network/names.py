@@ -90,17 +90,20 @@ class Names(asyncio.DatagramProtocol):
 
 async def _ask_upstream(query: bytes, *, tcp: bool = False) -> bytes:
     """The first answer that one of the host's resolvers gives, or a failure."""
-    try:
-        servers = resolvers(_RESOLV_CONF.read_text(encoding="latin-1"))
-    except OSError:
-        servers = []
-    for server in servers:
+    for server in _host_resolvers():
         try:
             async with asyncio.timeout(UPSTREAM_SECONDS):
                 return await (_ask_tcp if tcp else _ask_udp)(query, server)
         except (OSError, asyncio.IncompleteReadError) as error:
             _log.debug("a resolver did not answer", extra={"server": server, "cause": str(error)})
     return dns.failure(query)
+
+
+def _host_resolvers() -> list[str]:
+    try:
+        return resolvers(_RESOLV_CONF.read_text(encoding="latin-1"))
+    except OSError:
+        return []
 
 
 async def _ask_udp(query: bytes, server: str) -> bytes:

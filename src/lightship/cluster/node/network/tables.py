@@ -1,0 +1,121 @@
+"""From Services and EndpointSlices to what the hub serves: ports with their endpoints, and names. Pure.
+
+``pod_network`` calls me for each change; ``services`` and ``dns`` take the two halves.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lightship.cluster.node.network.dns import DOMAIN
+from lightship.kube import objects
+from lightship.kube.objects import Key, Object
+
+API_ADDRESS, API_PORT = "10.96.0.1", 443
+_SERVICE_LABEL = "kubernetes.io/service-name"
+_API_NAME = f"kubernetes.default.svc.{DOMAIN}"
+
+
+def make(services: Iterable[Object], slices: Iterable[Object], api: tuple[str, int]) -> dict[str, Any]:
+    """The whole table. ``api`` is where the API server listens on the host."""
+    by_service: defaultdict[Key, list[Object]] = defaultdict(list)
+    for piece in slices:
+        name = objects.labels(piece).get(_SERVICE_LABEL)
+        if name and piece.get("addressType", "IPv4") == "IPv4":
+            by_service[Key(objects.namespace(piece), name)].append(piece)
+    ports = [_port(API_ADDRESS, API_PORT, "TCP", [list(api)])]
+    records: dict[str, dict[str, Any]] = {
+        _API_NAME: {"a": [API_ADDRESS]}, f"_https._tcp.{_API_NAME}": {"srv": [[API_PORT, _API_NAME]]}}
+    pointers = {API_ADDRESS: _API_NAME}
+    for service in services:
+        if objects.key(service) == Key("default", "kubernetes"):
+            continue
+        own = by_service[objects.key(service)]
+        ip = _cluster_ip(service)
+        if ip:
+            ports += _ports(service, ip, own)
+            pointers[ip] = _name(service)
+        records |= _records(service, own, pointers)
+    return {"services": ports, "records": records, "pointers": pointers}
+
+
+def _port(ip: str, number: int, protocol: str, endpoints: list[list[Any]], affinity: float = 0.0,
+          node_port: int = 0) -> dict[str, Any]:
+    return {"ip": ip, "port": number, "protocol": protocol, "endpoints": endpoints, "affinity": affinity,
+            "node_port": node_port}
+
+
+def _name(service: Object) -> str:
+    return f"{objects.name(service)}.{objects.namespace(service)}.svc.{DOMAIN}".lower()
+
+
+def _cluster_ip(service: Object) -> str:
+    ip = objects.spec(service).get("clusterIP") or ""
+    return "" if ip == "None" or ":" in ip else str(ip)
+
+
+def _usable(endpoint: Mapping[str, Any]) -> bool:
+    conditions = endpoint.get("conditions") or {}
+    return conditions.get("ready") is not False and bool(endpoint.get("addresses"))
+
+
+def _ports(service: Object, ip: str, slices: list[Object]) -> list[dict[str, Any]]:
+    spec = objects.spec(service)
+    affinity = 0.0
+    if spec.get("sessionAffinity") == "ClientIP":
+        client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+        affinity = float(client.get("timeoutSeconds") or 10800)
+    made = []
+    for port in spec.get("ports") or ():
+        protocol, name = port.get("protocol") or "TCP", port.get("name") or ""
+        endpoints = [[address, target["port"]] for piece in slices for target in piece.get("ports") or ()
+                     if (target.get("name") or "") == name and (target.get("protocol") or "TCP") == protocol
+                     and target.get("port")
+                     for endpoint in piece.get("endpoints") or () if _usable(endpoint)
+                     for address in endpoint["addresses"]]
+        made.append(_port(ip, int(port["port"]), protocol, sorted(endpoints), affinity, int(port.get("nodePort") or 0)))
+    return made
+
+
+def _records(service: Object, slices: list[Object], pointers: dict[str, str]) -> dict[str, dict[str, Any]]:
+    name, spec = _name(service), objects.spec(service)
+    if spec.get("type") == "ExternalName":
+        return {name: {"cname": str(spec.get("externalName") or "").rstrip(".").lower()}}
+    ip = _cluster_ip(service)
+    if ip:
+        records: dict[str, dict[str, Any]] = {name: {"a": [ip]}}
+        for port in spec.get("ports") or ():
+            if port.get("name"):
+                records[_srv_name(port, name)] = {"srv": [[int(port["port"]), name]]}
+        return records
+    return _headless_records(name, slices, pointers) if spec.get("clusterIP") == "None" else {}
+
+
+def _headless_records(name: str, slices: list[Object], pointers: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """One address record a Pod, under the Service's name and under its own."""
+    addresses: list[str] = []
+    records: dict[str, dict[str, Any]] = {}
+    for piece in slices:
+        for endpoint in filter(_usable, piece.get("endpoints") or ()):
+            for address in endpoint["addresses"]:
+                own = f"{endpoint.get('hostname') or address.replace('.', '-')}.{name}".lower()
+                if address not in addresses:
+                    addresses.append(address)
+                listed = records.setdefault(own, {"a": []})["a"]
+                if address not in listed:
+                    listed.append(address)
+                pointers[address] = own
+                for port in piece.get("ports") or ():
+                    if port.get("name") and port.get("port"):
+                        targets = records.setdefault(_srv_name(port, name), {"srv": []})["srv"]
+                        if [port["port"], own] not in targets:
+                            targets.append([port["port"], own])
+    if addresses:
+        records[name] = {"a": addresses}
+    return records
+
+
+def _srv_name(port: Mapping[str, Any], name: str) -> str:
+    return f"_{port['name']}._{(port.get('protocol') or 'TCP').lower()}.{name}".lower()
