@@ -23,7 +23,8 @@ _POSIX = {"alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\\x00-\\x7f", "blan
           "space": "\\t\\n\\v\\f\\r ", "upper": "A-Z", "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f"}
 _WORD = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
 _TOKEN = re.compile(r"\\Q(?P<quoted>.*?)(?:\\E|\Z)|\\(?P<escaped>.)|(?P<posix>\[:\^?[a-z]+:\])"
-                    r"|(?P<flags>\(\?[a-zA-Z]+\))|(?P<name>\(\?<(?![=!]))|(?P<end>\$)|(?P<open>\[\^?\]?)|(?P<close>\])", re.DOTALL)
+                    r"|(?P<flags>\(\?[a-zA-Z]+\))|(?P<name>\(\?<(?![=!]))|(?P<end>\$)|(?P<open>\[\^?\]?)"
+                    r"|(?P<close>\])", re.DOTALL)
 
 Accepts = Callable[[str], bool]
 

@@ -18,8 +18,8 @@ _UUID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?([0-9a-f])[0-9a-f]{3}-?([0-9a-f])
                    re.ASCII | re.IGNORECASE)
 _MAC = re.compile(r"[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}(?:(?:\1[0-9a-f]{2}){2})?\Z|"
                   r"(?:[0-9a-f]{4}\.){2,3}[0-9a-f]{4}\Z", re.ASCII | re.IGNORECASE)
-_DURATION = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*(?:ns|us|µs|μs|ms|s|m|h|d|w|hours?|minutes?|seconds?|days?|weeks?|"
-                       r"milliseconds?|microseconds?|nanoseconds?)"
+_DURATION = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)\s*(?:ns|us|µs|μs|ms|s|m|h|d|w|hours?|minutes?|seconds?|days?|"
+                       r"weeks?|milliseconds?|microseconds?|nanoseconds?)"
                        r"(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h|d|w))*\Z|[-+]?0\Z", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[-+]\d\d:?\d\d)\Z", re.ASCII)
 _SHORT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z", re.ASCII)

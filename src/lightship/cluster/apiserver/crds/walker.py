@@ -329,7 +329,7 @@ def _one_of(walks: Sequence[Walk]) -> checks.Test:
         found = f"Found {valid} valid alternatives" if valid else "Found none valid"
         findings.nowhere(place, f'"{{}}" must validate one and only one schema (oneOf). {found}')
         if not valid:
-            findings.faults.extend(min(verdicts, key=lambda faults: len(faults)))
+            findings.faults.extend(sorted(verdicts, key=len)[0])
 
     return test
 
