@@ -6,22 +6,37 @@ cluster none of them runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lightship.cluster.builtin import (
+    cronjobs,
+    daemonsets,
     deployments,
+    disruption,
     endpoints,
     garbage,
     jobs,
+    jobsets,
     namespace_deletion,
     namespaces,
+    nodes,
     pod_collection,
     replicasets,
     scheduler,
+    statefulsets,
 )
 from lightship.cluster.builtin.deps import Deps
 from lightship.cluster.builtin.graph import Graph
+from lightship.kube.resources import CRON_JOBS, DAEMON_SETS, JOB_SETS, POD_DISRUPTION_BUDGETS, STATEFUL_SETS, Resource
 from lightship.runtime.controller import Controller
 
 __all__ = ["controllers", "Deps"]
+
+
+_WHERE_SERVED: tuple[tuple[Resource, Callable[[Deps], Controller]], ...] = (
+    (STATEFUL_SETS, statefulsets.controller), (DAEMON_SETS, daemonsets.controller), (CRON_JOBS, cronjobs.controller),
+    (JOB_SETS, jobsets.controller),
+)
 
 
 def controllers(deps: Deps) -> list[Controller]:
@@ -34,6 +49,12 @@ def controllers(deps: Deps) -> list[Controller]:
         endpoints.controller(deps),
         namespaces.controller(deps),
         pod_collection.controller(deps),
+        nodes.controller(deps),
     ]
+    if deps.serves(POD_DISRUPTION_BUDGETS):
+        made.append(disruption.controller(deps))
+    for resource, make in _WHERE_SERVED:
+        if deps.serves(resource):
+            made.append(make(deps))
     graph = Graph(deps)  # last: it takes the whole objects that the others keep, and trimmed ones of other kinds
     return [*made, garbage.controller(deps, graph), namespace_deletion.controller(deps, graph)]

@@ -94,6 +94,10 @@ class Children:
         """Ask for the deletion of exactly these; gone already is well."""
         await tasks.each([partial(self._delete, child, done) for child in doomed], at_once=LIMIT_WRITES_AT_ONCE)
 
+    async def delete_whole(self, child: Object) -> None:
+        """Ask for the deletion of a child that goes once all that it owns has gone."""
+        await self._delete(child, [], propagation="Foreground")
+
     async def patch(self, child: Object, patch: Mapping[str, Any]) -> Object | None:
         """Change a child; None when it has gone. The patch may name the revision that it was computed from."""
         try:
@@ -137,9 +141,10 @@ class Children:
         self._expectations.wrote(child)
         done.append(Announcement("Normal", "SuccessfulCreate", self._said(self._words.created, child)))
 
-    async def _delete(self, child: Object, done: list[Announcement]) -> None:
+    async def _delete(self, child: Object, done: list[Announcement], propagation: str = "Background") -> None:
         try:
-            answer = await self._client.delete(self._child, objects.key(child), uid=objects.uid(child))
+            answer = await self._client.delete(self._child, objects.key(child), uid=objects.uid(child),
+                                               propagation=propagation)
         except errors.NotFound:
             self._expectations.removed(child)
             return

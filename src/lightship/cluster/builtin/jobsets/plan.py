@@ -1,0 +1,256 @@
+"""What a JobSet does next, given its Jobs. Pure; ``jobsets`` calls me once a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from lightship.cluster.builtin import job_ends
+from lightship.cluster.builtin.jobsets import make, names
+from lightship.kube import conditions, objects, times
+from lightship.kube.conditions import Condition
+from lightship.kube.objects import Object
+from lightship.runtime.events import Announcement
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A JobSet with its Jobs, sorted out: those of earlier attempts apart."""
+
+    job_set: Object
+    jobs: Sequence[Object]
+    previous: list[Object] = field(init=False, default_factory=list)
+    active: list[Object] = field(init=False, default_factory=list)
+    successful: list[Object] = field(init=False, default_factory=list)
+    failed: list[Object] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        attempt = make.restarts(self.job_set)
+        for job in self.jobs:
+            text = objects.labels(job).get(names.RESTARTS, "")
+            if not text.isdigit() or int(text) < attempt:
+                self.previous.append(job)
+            elif conditions.is_true(job, "Failed"):
+                self.failed.append(job)
+            elif conditions.is_true(job, "Complete"):
+                self.successful.append(job)
+            else:
+                self.active.append(job)
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """Jobs to make, to change and to delete, and what the status becomes."""
+
+    service: bool = False
+    create: list[Object] = field(default_factory=list)
+    delete: list[Object] = field(default_factory=list)
+    suspend: list[Object] = field(default_factory=list)
+    resume: list[Object] = field(default_factory=list)
+    conditions: list[tuple[str, Condition]] = field(default_factory=list)
+    """What is set, each with the type of the event that tells of it."""
+    status: dict[str, Any] = field(default_factory=dict)
+    says: list[Announcement] = field(default_factory=list)
+    remove: bool = False
+    requeue_after_seconds: float | None = None
+
+
+def decide(seen: Seen, now: datetime) -> Plan:
+    """The next step."""
+    job_set, plan = seen.job_set, Plan()
+    plan.status["replicatedJobsStatus"] = job_statuses(seen)
+    if objects.deleting(job_set):
+        return plan
+    ended = finished_at(job_set)
+    if ended is not None:
+        plan.delete = [job for job in seen.active if not objects.deleting(job)]
+        keep = objects.spec(job_set).get("ttlSecondsAfterFinished")
+        if keep is not None:
+            left = float(keep) - (now - ended).total_seconds()
+            plan.remove = left <= 0
+            plan.requeue_after_seconds = left if left > 0 else None
+        return plan
+    plan.delete = [job for job in seen.previous if not objects.deleting(job)]
+    if seen.failed:
+        _fail(seen, plan)
+    elif seen.successful and _succeeded(seen):
+        plan.conditions.append(("Normal", conditions.make(
+            names.COMPLETED, True, "AllJobsCompleted", "jobset completed successfully")))
+        plan.status["terminalState"] = names.COMPLETED
+    else:
+        _go_on(seen, plan)
+    return plan
+
+
+def finished_at(job_set: Object) -> datetime | None:
+    for kind in (names.COMPLETED, names.FAILED):
+        condition = conditions.find(job_set, kind)
+        if condition is not None and condition.get("status") == "True":
+            return times.parse(str(condition["lastTransitionTime"]))
+    return None
+
+
+def job_statuses(seen: Seen) -> list[dict[str, Any]]:
+    """How far each replicated Job is."""
+    result = []
+    for replicated in make.replicated_jobs(seen.job_set):
+        def mine(jobs: Sequence[Object], name: str = replicated["name"]) -> list[Object]:
+            return [job for job in jobs if objects.labels(job).get(names.REPLICATED_JOB) == name]
+
+        active = mine(seen.active)
+        result.append({
+            "name": replicated["name"], "ready": sum(map(_ready, active)), "succeeded": len(mine(seen.successful)),
+            "failed": len(mine(seen.failed)),
+            "active": sum(1 for job in active if objects.status(job).get("active")),
+            "suspended": sum(1 for job in active if objects.spec(job).get("suspend")),
+        })
+    return result
+
+
+def _ready(job: Object) -> bool:
+    spec, status = objects.spec(job), objects.status(job)
+    wanted = int(spec.get("parallelism") or 1)
+    if spec.get("completions") is not None:
+        wanted = min(wanted, int(spec["completions"]))
+    return int(status.get("succeeded") or 0) + int(status.get("ready") or 0) >= wanted
+
+
+def _succeeded(seen: Seen) -> bool:
+    policy = objects.spec(seen.job_set).get("successPolicy") or {}
+    targets = policy.get("targetReplicatedJobs") or ()
+    done = sum(1 for job in seen.successful if not targets or objects.labels(job).get(names.REPLICATED_JOB) in targets)
+    if policy.get("operator") == "Any":
+        return done >= 1
+    return done >= sum(make.replicas(replicated) for replicated in make.replicated_jobs(seen.job_set)
+                       if not targets or replicated["name"] in targets)
+
+
+def _fail(seen: Seen, plan: Plan) -> None:
+    """Apply the failure policy to Jobs that have failed."""
+    policy = objects.spec(seen.job_set).get("failurePolicy")
+    first = min(seen.failed, key=lambda job: (_failed_at(job), objects.name(job)))
+    if policy is None:
+        _end(plan, first, "FailedJobs", "jobset failed due to one or more job failures")
+        return
+    action, job = "RestartJobSet", first
+    for rule in policy.get("rules") or ():
+        matching = [failed for failed in seen.failed if _applies(rule, failed)]
+        if matching:
+            action = str(rule.get("action"))
+            job = min(matching, key=lambda failed: (_failed_at(failed), objects.name(failed)))
+            break
+    counted = int(objects.status(seen.job_set).get("restartsCountTowardsMax") or 0)
+    if action == "FailJobSet":
+        _end(plan, job, "FailJobSetFailurePolicyAction", "applying FailJobSet failure policy action")
+    elif action == "RestartJobSet" and counted >= int(policy.get("maxRestarts") or 0):
+        _end(plan, job, "ReachedMaxRestarts", "jobset failed due to reaching max number of restarts")
+    else:
+        plan.status["restarts"] = make.restarts(seen.job_set) + 1
+        if action == "RestartJobSet":
+            plan.status["restartsCountTowardsMax"] = counted + 1
+        plan.says.append(Announcement("Warning", f"{action}FailurePolicyAction",
+                                      _naming(f"applying {action} failure policy action", job)))
+
+
+def _end(plan: Plan, job: Object, reason: str, message: str) -> None:
+    plan.conditions.append(("Warning", conditions.make(names.FAILED, True, reason, _naming(message, job))))
+    plan.status["terminalState"] = names.FAILED
+
+
+def _naming(message: str, job: Object) -> str:
+    return f"{message} (first failed job: {objects.name(job)})"
+
+
+def _failed_at(job: Object) -> datetime:
+    found = job_ends.finished_at(job)
+    assert found is not None, "only failed Jobs are asked"
+    return found
+
+
+def _applies(rule: dict[str, Any], job: Object) -> bool:
+    reason = (conditions.find(job, "Failed") or {}).get("reason")
+    reasons, targets = rule.get("onJobFailureReasons") or (), rule.get("targetReplicatedJobs") or ()
+    return ((not reasons or reason in reasons)
+            and (not targets or objects.labels(job).get(names.REPLICATED_JOB) in targets))
+
+
+def _go_on(seen: Seen, plan: Plan) -> None:
+    """Make the Jobs whose turn it is, and suspend or resume those that are there."""
+    job_set = seen.job_set
+    plan.service = make.has_host_names(job_set)
+    suspended = make.suspended(job_set)
+    in_order = (objects.spec(job_set).get("startupPolicy") or {}).get("startupPolicyOrder") == "InOrder"
+    states = {state["name"]: state for state in plan.status["replicatedJobsStatus"]}
+    everyone = make.replicated_jobs(job_set)
+    sizes = {replicated["name"]: make.replicas(replicated) for replicated in everyone}
+    blocked = bool(seen.previous) and (
+        objects.spec(job_set).get("failurePolicy") or {}).get("restartStrategy") == "BlockingRecreate"
+    there = {objects.name(job) for job in seen.jobs}
+    all_begun = True
+    for replicated in everyone:
+        name = replicated["name"]
+        if not all(_reached(depends, states, sizes) for depends in replicated.get("dependsOn") or ()):
+            all_begun = False
+            continue
+        if in_order and not suspended and _started(states[name], sizes[name]):
+            continue
+        if not blocked:
+            plan.create += [make.make_job(job_set, replicated, index) for index in range(sizes[name])
+                            if make.job_name(job_set, replicated, index) not in there]
+        if not suspended:
+            plan.resume += [job for job in seen.active if objects.spec(job).get("suspend")
+                            and objects.labels(job).get(names.REPLICATED_JOB) == name]
+        if in_order and not suspended:
+            plan.conditions.append(("Normal", conditions.make(
+                names.IN_PROGRESS, True, "InOrderStartupPolicyInProgress", "in order startup policy is in progress")))
+            return
+    if suspended:
+        plan.suspend = [job for job in seen.active if not objects.spec(job).get("suspend")]
+        plan.conditions.append(("Normal", conditions.make(
+            names.SUSPENDED, True, "SuspendedJobs", "jobset is suspended")))
+        return
+    if in_order and all_begun:
+        plan.conditions.append(("Normal", conditions.make(
+            names.STARTED, True, "InOrderStartupPolicyCompleted", "in order startup policy has completed")))
+    if conditions.is_true(job_set, names.SUSPENDED):
+        plan.conditions.append(("Normal", conditions.make(
+            names.SUSPENDED, False, "ResumeJobs", "jobset is resumed")))
+
+
+def _started(state: dict[str, Any], size: int) -> bool:
+    return int(state["ready"] + state["succeeded"] + state["failed"]) >= size
+
+
+def _reached(depends: dict[str, Any], states: dict[str, dict[str, Any]], sizes: dict[str, int]) -> bool:
+    """Whether a replicated Job that another waits for is as far as that one wants."""
+    name = str(depends.get("name"))
+    state = states.get(name)
+    if state is None:
+        return False
+    return bool(state["succeeded"] >= sizes[name]) if depends.get("status") == "Complete" else _started(
+        state, sizes[name])
+
+
+def status(job_set: Object, plan: Plan, now: datetime) -> tuple[dict[str, Any], list[Announcement]]:
+    """The whole status, and what is said of it."""
+    old = objects.status(job_set)
+    result = dict(old) | plan.status
+    result.setdefault("restarts", 0)
+    merged, says = list(old.get("conditions") or ()), list(plan.says)
+    for event, condition in plan.conditions:
+        known = next((found for found in merged if found["type"] == condition["type"]), None)
+        if known is not None and known.get("status") == condition["status"]:
+            continue
+        if known is None and condition["status"] != "True":
+            continue
+        other = {names.IN_PROGRESS: names.STARTED, names.STARTED: names.IN_PROGRESS}.get(condition["type"])
+        merged = [found | {"status": "False", "lastTransitionTime": times.rfc3339(now)}
+                  if found["type"] == other and found.get("status") == "True" else found for found in merged]
+        merged = conditions.merge(merged, condition, now)
+        says.append(Announcement("Warning" if event == "Warning" else "Normal", condition["reason"],
+                                 condition["message"]))
+    if merged:
+        result["conditions"] = merged
+    return result, says
