@@ -12,7 +12,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.transport import Response
-from lightship.cluster.apiserver import bodies, lifecycle, reads, shapes, statuses
+from lightship.cluster.apiserver import bodies, lifecycle, reads, statuses
 from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode
 from lightship.cluster.apiserver.writes import LIMIT_ATTEMPTS, render
 from lightship.cluster.store.broadcast import Key
@@ -76,7 +76,7 @@ async def delete(backend: Backend, call: Call) -> Response:
 
 
 async def delete_with(backend: Backend, call: Call, how: Options) -> Response:
-    entry, gone = await _delete(backend, call, how)
+    entry, gone = await delete_entry(backend, call, how)
     if gone and not call.served.returns_deleted:
         obj, resource = decode(entry.value), call.served.resource
         status = statuses.success(name=objects.name(obj), group=resource.group, kind=resource.plural,
@@ -85,7 +85,7 @@ async def delete_with(backend: Backend, call: Call, how: Options) -> Response:
     return reads.answer(backend, call, entry.value)
 
 
-async def _delete(backend: Backend, call: Call, how: Options) -> tuple[Entry, bool]:
+async def delete_entry(backend: Backend, call: Call, how: Options) -> tuple[Entry, bool]:
     """The object as it now is or last was, and whether it is gone."""
     for _ in range(LIMIT_ATTEMPTS):
         entry = backend.entry(call)
@@ -144,7 +144,7 @@ async def delete_collection(backend: Backend, call: Call) -> Response:
         target = replace(call.target, namespace=key.namespace, name=key.name)
         async with turn:
             try:
-                await _delete(backend, replace(call, target=target), how)
+                await delete_entry(backend, replace(call, target=target), how)
             except errors.NotFound:
                 return
 
@@ -156,13 +156,3 @@ async def delete_collection(backend: Backend, call: Call) -> Response:
                    "metadata": {"resourceVersion": str(backend.store.revision)}})
     body = b",".join(item.entry.value for item in items)
     return Response(status=200, headers=reads.HEADERS, body=b"".join((head[:-1], b',"items":[', body, b"]}")))
-
-
-async def evict(backend: Backend, call: Call) -> Response:
-    """POST to a Pod's ``eviction``: a deletion with the options that the body holds."""
-    body = bodies.read(call.request)
-    if not isinstance(body, dict):
-        raise errors.BadRequest("the body must be an Eviction")
-    shapes.convert(body.get("deleteOptions") or {}, dict, "deleteOptions")
-    await _delete(backend, call, options(call, body.get("deleteOptions")))
-    return Response(status=201, headers=reads.HEADERS, body=encode(statuses.success(201)))

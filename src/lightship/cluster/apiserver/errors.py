@@ -2,6 +2,7 @@
 
     LightshipError
     ├── MethodNotAllowed             this path is there, this verb is not             405
+    ├── DisruptionRefused            an eviction would break a disruption budget      429
     └── errors.InvalidInput
         ├── Invalid                  admission found faults, each with its field      422
         ├── NotAcceptable            none of the formats asked for                    406
@@ -27,6 +28,17 @@ class MethodNotAllowed(errors.LightshipError):
     """This path is there, this verb is not."""
 
     reason = "MethodNotAllowed"
+
+
+class DisruptionRefused(errors.LightshipError):
+    """An eviction would break a disruption budget; ``cause`` says which, and how far it is."""
+
+    reason = "TooManyRequests"
+
+    def __init__(self, message: str, cause: str, *, retry_after_seconds: int = 0) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotAcceptable(errors.InvalidInput):

@@ -14,6 +14,7 @@ JSON = "application/json"
 """Exactly this, with no charset: some clients read errors only from it."""
 
 _CODES: tuple[tuple[type[errors.LightshipError], int], ...] = (
+    (api_errors.DisruptionRefused, 429),
     (api_errors.MethodNotAllowed, 405), (api_errors.NotAcceptable, 406), (api_errors.UnsupportedMediaType, 415),
     (errors.TooLarge, 413), (errors.BadRequest, 400), (errors.InvalidInput, 422), (errors.Unauthenticated, 401),
     (errors.Forbidden, 403), (errors.NotFound, 404), (errors.Conflict, 409), (errors.Gone, 410),
@@ -37,7 +38,11 @@ def status_of(error: errors.LightshipError, **details: str) -> dict[str, Any]:
                             for cause in error.causes]
     elif isinstance(error, errors.DeadlineExceeded) and "resource version" in error.message:
         filled["causes"] = [{"reason": "ResourceVersionTooLarge", "message": error.message}]
-    if code in (429, 503):
+    if isinstance(error, api_errors.DisruptionRefused):
+        filled["causes"] = [{"reason": "DisruptionBudget", "message": error.cause}]
+        if error.retry_after_seconds:
+            filled["retryAfterSeconds"] = error.retry_after_seconds
+    elif code in (429, 503):
         filled["retryAfterSeconds"] = 1
     if filled:
         status["details"] = filled
