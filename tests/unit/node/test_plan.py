@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightship.cluster.node import catalogue, components, plan, variables
+from lightship.cluster.node import catalogue, components, plan, security, variables
 from lightship.cluster.node.catalogue import Environment, Image, Install
 from lightship.cluster.node.errors import ConfigError, ImageError
 from lightship.cluster.node.layout import Identity, Mount, Root, Survey, sandbox_of
@@ -112,7 +112,7 @@ def test_pods_are_told_where_the_api_is() -> None:
 def test_users_and_groups() -> None:
     context = {"runAsNonRoot": True, "fsGroup": 7, "supplementalGroups": [8]}
     made = make({"image": "alpine", "command": ["true"], "securityContext": {"runAsGroup": 6}}, securityContext=context)
-    assert made.run_as == plan.RunAs(uid=plan.IMAGE_USER, gid=6, groups=(8, 7))
+    assert made.security.run_as == security.RunAs(uid=security.IMAGE_USER, gid=6, groups=(8, 7))
     with pytest.raises(ConfigError, match="non-root"):
         make({"image": "alpine", "command": ["true"], "securityContext": {"runAsUser": 0, "runAsNonRoot": True}})
 

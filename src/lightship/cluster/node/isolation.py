@@ -44,7 +44,8 @@ async def probe(zygote: Zygote, survey: layout.Survey, prefix: str) -> Isolation
         problem = await _try(zygote, Request(sandbox=sandbox, env={}, workdir="/", argv=("/bin/true",)))
     if problem:
         return Isolation(available=False, reason=f"namespaces cannot be made here: {problem}")
-    with_what = "a user namespace each; runAsUser and fsGroup cannot be honoured" if user_namespace else "as root"
+    with_what = "a user namespace each, with one user in it, so all files are that user's: fsGroup and " \
+        "supplementalGroups mean nothing" if user_namespace else "as root"
     return Isolation(available=True, user_namespace=user_namespace,
                      reason=f"containers have their own mount, PID, IPC and host name namespaces ({with_what})")
 

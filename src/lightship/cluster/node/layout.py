@@ -82,6 +82,8 @@ class Root:
     user_namespace: bool
     tmpfs: Mapping[str, int]
     """Volumes that are memory: container path to size in bytes, 0 for no limit of their own."""
+    read_only: bool = False
+    """Whether only volumes may be written to."""
 
 
 HOME = "/root"
@@ -99,8 +101,8 @@ def sandbox_of(root: Root) -> dict[str, Any]:
             mounts.append(_bind(path, path, read_only=True))
     covered = [path for path, link in root.survey.entries if not link]
     mounts += _own_files(root.identity)
-    mounts.append(_bind(f"{root.scratch}/home", HOME, read_only=False))
-    mounts.append(_bind(f"{root.scratch}/tmp", "/tmp", read_only=False))
+    mounts.append(_bind(f"{root.scratch}/home", HOME, read_only=root.read_only))
+    mounts.append(_bind(f"{root.scratch}/tmp", "/tmp", read_only=root.read_only))
     mounts += [{"kind": "directory", "target": "/var/tmp", "mode": 0o1777},
                {"kind": "directory", "target": "/run", "mode": 0o755}]
     covered = [path for path, link in root.survey.entries if not link]
@@ -112,7 +114,7 @@ def sandbox_of(root: Root) -> dict[str, Any]:
               for target, size in root.tmpfs.items()]
     mounts += sorted(inner, key=lambda entry: str(entry["target"]))
     return {"root": root.mountpoint, "user_namespace": root.user_namespace, "hostname": root.identity.hostname,
-            "mounts": mounts}
+            "read_only": root.read_only, "mounts": mounts}
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """From a Pod's container to what the node will do for it. Pure; ``supervisor`` calls me.
 
-I know images (``catalogue``), lightweight components (``components``) and variables (``variables``); I know no paths
-of this machine and start nothing.
+I know images (``catalogue``), lightweight components (``components``), variables (``variables``) and rights
+(``security``); I know no paths of this machine and start nothing.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightship.cluster.node import catalogue, components, variables
+from lightship.cluster.node import catalogue, components, security, variables
 from lightship.cluster.node.catalogue import Environment, Image
 from lightship.cluster.node.components import Component
 from lightship.cluster.node.errors import ConfigError
+from lightship.cluster.node.security import Security
 from lightship.kube import objects, quantities
 from lightship.kube.objects import Object
 
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
-IMAGE_USER = 1000
-"""Who a container with ``runAsNonRoot`` and no ``runAsUser`` is: environments, unlike images, name no user."""
 
 _INTERPRETER_SETTINGS = re.compile(r"(PYTHON|LD_|MALLOC_|GLIBC_|LC_|LANG\Z|LANGUAGE\Z|ASAN_)")
 _BASE_LANG = "C.UTF-8"
@@ -37,15 +36,6 @@ class VolumeMount:
     path: str
     sub_path: str = ""
     read_only: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunAs:
-    """Who the container runs as, where the node can choose."""
-
-    uid: int = 0
-    gid: int = 0
-    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +57,7 @@ class ContainerPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str = "/"
     mounts: tuple[VolumeMount, ...] = ()
-    run_as: RunAs | None = None
-    no_new_privileges: bool = False
+    security: Security = field(default_factory=Security)
     memory_limit_bytes: int = 0
     termination_message_path: str = TERMINATION_MESSAGE_PATH
     with_lightship: bool = False
@@ -107,7 +96,6 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
     if not argv and not image.entrypoint:
         raise ConfigError(f'no command is given for container "{container["name"]}", and the image '
                           f'"{container.get("image")}" has none here', remedy="Set the container's command")
-    security = _security(pod, container)
     limits = (container.get("resources") or {}).get("limits") or {}
     return ContainerPlan(
         name=container["name"], image=str(container.get("image") or ""), environment=environment,
@@ -116,8 +104,7 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
         installs_own=component is not None,
         workdir=container.get("workingDir") or "/",
         mounts=tuple(_mounts(container)),
-        run_as=_run_as(security),
-        no_new_privileges=security.get("allowPrivilegeEscalation") is False,
+        security=security.of(pod, container),
         memory_limit_bytes=quantities.whole(limits["memory"]) if "memory" in limits else 0,
         termination_message_path=container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH,
         with_lightship=image.with_lightship,
@@ -150,20 +137,3 @@ def _mounts(container: Mapping[str, Any]) -> list[VolumeMount]:
                     sub_path=mount.get("subPath") or "", read_only=bool(mount.get("readOnly")))
         for mount in container.get("volumeMounts") or ()
     ]
-
-
-def _security(pod: Object, container: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(objects.spec(pod).get("securityContext") or {}) | (container.get("securityContext") or {})
-
-
-def _run_as(security: Mapping[str, Any]) -> RunAs | None:
-    uid = security.get("runAsUser")
-    if uid is None and security.get("runAsNonRoot"):
-        uid = IMAGE_USER
-    group, fs_group = security.get("runAsGroup"), security.get("fsGroup")
-    if uid is None and group is None and fs_group is None:
-        return None
-    if uid == 0 and security.get("runAsNonRoot"):
-        raise ConfigError("container's runAsUser breaks non-root policy")
-    groups = [*(security.get("supplementalGroups") or ()), *([fs_group] if fs_group is not None else [])]
-    return RunAs(uid=uid or 0, gid=group if group is not None else 0, groups=tuple(groups))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,27 @@ class Request:
     workdir: str
     argv: tuple[str, ...] = ()
     component: Mapping[str, Any] | None = None
-    user: Mapping[str, Any] | None = None
-    no_new_privileges: bool = False
+    security: Mapping[str, Any] = field(default_factory=dict)
+    """Who its program is and what it may do; see ``inside/identity.py``."""
     cgroup_procs: tuple[str, ...] = ()
+    tty: bool = False
+    """The program gets a terminal of the container's own; the node gets its other side as ``Process.terminal``."""
 
     def encode(self) -> bytes:
         return json.dumps({
             "sandbox": self.sandbox, "env": dict(self.env), "workdir": self.workdir, "argv": list(self.argv),
-            "component": self.component, "user": self.user, "no_new_privileges": self.no_new_privileges,
-            "cgroup_procs": list(self.cgroup_procs),
+            "component": self.component, "security": dict(self.security), "cgroup_procs": list(self.cgroup_procs),
+            "tty": self.tty,
         }).encode()
+
+
+@dataclass(eq=False)
+class Execution:
+    """One command beside a container's main process. ``started`` gives its terminal's descriptor, or -1."""
+
+    name: str
+    started: asyncio.Future[int]
+    exited: asyncio.Future[Exit]
 
 
 @dataclass(eq=False)
@@ -85,7 +97,10 @@ class Process:
     exited: asyncio.Future[Exit]
     error: str = ""
     told: Exit | None = None
-    execs: dict[str, asyncio.Future[Exit]] = field(default_factory=dict)
+    terminal: int = -1
+    """The descriptor of its terminal, once started, where it has one: whoever takes it closes it."""
+    execs: dict[str, Execution] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self.exited)
@@ -98,17 +113,36 @@ class Process:
         """Ends the container with all its processes, at once."""
         self.zygote.kill(self.name)
 
-    async def execute(self, argv: tuple[str, ...], output: int) -> Exit:
-        """Runs a command inside the container; ``output`` gets its stdout and stderr. Closes nothing."""
-        name = f"exec-{len(self.execs)}-{id(object())}"
-        future: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self.execs[name] = future
-        try:
-            if not self._say({"exec": name, "argv": list(argv)}, (output,)):
-                return Exit(code=126, error="the container has ended")
-            return await future
-        finally:
-            self.execs.pop(name, None)
+    def execute(self, argv: tuple[str, ...], streams: tuple[int, int, int] | None,
+                env: Mapping[str, str] | None = None) -> Execution:
+        """Starts a command inside the container, on descriptors that the caller keeps, or on a terminal of its own.
+
+        ``execution`` calls me: it knows what to do with both.
+        """
+        loop = asyncio.get_running_loop()
+        execution = Execution(f"exec-{next(self.numbers)}", loop.create_future(), loop.create_future())
+        self.execs[execution.name] = execution
+        message = {"exec": execution.name, "argv": list(argv), "tty": streams is None, "env": dict(env or {})}
+        if not self._say(message, streams or ()):
+            self._exec_ended(execution.name, Exit(code=137, error="the container has ended"))
+        return execution
+
+    def signal_execution(self, execution: Execution, number: int) -> None:
+        """Signals every process of a command's session; nothing happens if it has ended."""
+        self._say({"exec_end": execution.name, "number": number}, ())
+
+    def _exec_started(self, name: str, terminal: int) -> None:
+        execution = self.execs.get(name)
+        if execution is not None and not execution.started.done():
+            execution.started.set_result(terminal)
+        elif terminal >= 0:
+            os.close(terminal)  # whoever started it is gone
+
+    def _exec_ended(self, name: str, result: Exit) -> None:
+        execution = self.execs.pop(name, None)
+        if execution is not None:
+            _resolve(execution.started, -1)
+            _resolve(execution.exited, result)
 
     def _say(self, message: Mapping[str, Any], descriptors: tuple[int, ...]) -> bool:
         if self.exited.done():
@@ -122,8 +156,9 @@ class Process:
 
     def hear(self) -> None:
         """A packet of the init, or its end."""
+        descriptors: list[int] = []
         try:
-            data = self.control.recv(_PACKET_LIMIT_BYTES)
+            data, descriptors, _, _ = socket.recv_fds(self.control, _PACKET_LIMIT_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         except OSError:
@@ -131,18 +166,20 @@ class Process:
         if not data:
             asyncio.get_running_loop().remove_reader(self.control.fileno())
             return
+        terminal = descriptors[0] if descriptors else -1
         message = json.loads(data)
         if "started" in message:
+            self.terminal = terminal
             _resolve(self.started, True)
         elif "failed" in message:
             self.error = message["failed"]
             _resolve(self.started, False)
         elif "exit" in message:
             self.told = Exit(code=message["exit"], signal=message["signal"])
+        elif "exec_started" in message:
+            self._exec_started(message["exec_started"], terminal)
         elif "exec_exit" in message:
-            future = self.execs.get(message["exec_exit"])
-            if future is not None:
-                _resolve(future, Exit(code=message["code"], error=message.get("error", "")))
+            self._exec_ended(message["exec_exit"], Exit(code=message["code"], error=message.get("error", "")))
 
     def ended(self, reported: Exit) -> None:
         """The zygote has reaped the init: nothing of the container runs any more."""
@@ -164,8 +201,8 @@ class Process:
             self.error = reported.error
         _resolve(self.started, False)
         _resolve(self.exited, result)
-        for future in self.execs.values():
-            _resolve(future, Exit(code=137, error="the container has ended"))
+        for name in list(self.execs):
+            self._exec_ended(name, Exit(code=137, error="the container has ended"))
 
 
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:
@@ -221,8 +258,9 @@ class Zygote:
         assert self._child is not None
         return self._child.pid
 
-    def spawn(self, name: str, request: Request, output: int) -> Process:
-        """Starts a container whose stdout and stderr go to ``output``, which the caller keeps and closes."""
+    def spawn(self, name: str, request: Request, output: int, given: int = -1) -> Process:
+        """Starts a container whose stdout and stderr go to ``output``, and which reads ``given``; the caller keeps and
+        closes both."""
         if self.dead:
             raise ZygoteError(f"the fork server of {self.key.python} has died")
         loop = asyncio.get_running_loop()
@@ -233,7 +271,7 @@ class Zygote:
         try:
             os.write(body, request.encode())
             message = json.dumps({"spawn": name}).encode()
-            socket.send_fds(self._channel, [message], [body, theirs.fileno(), output])
+            socket.send_fds(self._channel, [message], [body, theirs.fileno(), output, *([given] if given >= 0 else [])])
         except OSError as error:
             ours.close()
             raise ZygoteError(f"the fork server of {self.key.python} does not take requests: {error}") from error

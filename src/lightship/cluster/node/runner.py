@@ -14,21 +14,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from lightship.cluster.node import components, entrypoints, layout, plan, processes
+from lightship.cluster.node import components, entrypoints, execution, layout, plan, processes
 from lightship.cluster.node import volumes as pod_volumes
 from lightship.cluster.node.cgroups import MemoryGroup, MemoryGroups
+from lightship.cluster.node.descriptors import Descriptor, close_all, pipe
 from lightship.cluster.node.environments import BuildError, Built, Environments
 from lightship.cluster.node.errors import ConfigError, ImageError, StartError, ZygoteError
 from lightship.cluster.node.isolation import Isolation
 from lightship.cluster.node.logs import ContainerLog
+from lightship.cluster.node.output import Output
 from lightship.cluster.node.plan import ContainerPlan
 from lightship.cluster.node.processes import Exit, Process, Request, ZygoteKey, Zygotes
+from lightship.cluster.node.security import RunAs
 from lightship.kube import objects
 from lightship.kube.objects import Object
 from lightship.lib.clock import Clock
 
 TERMINATION_MESSAGE_LIMIT_BYTES = 4096
-_READ_BYTES = 64 * 1024
+LIMIT_COMMAND_OUTPUT_BYTES = 16 * 1024
+"""How much of a probe's or a hook's output is kept."""
 _LIGHTSHIP_PATH = "/opt/lightship"
 
 
@@ -72,18 +76,24 @@ class Started:
     termination_file: Path | None = None
     group: MemoryGroup | None = None
     process: Process | None = field(default=None)
+    output: Output | None = None
+    given: Descriptor | None = None
+    """The other end of its standard input, or of its terminal, where it has either."""
+    owner: int = 0
+    """The user that it runs as."""
 
     async def execute(self, argv: tuple[str, ...], sink: Callable[[bytes], None]) -> Exit:
-        """Runs a command in the container and gives ``sink`` its output."""
+        """Runs a command in the container and gives ``sink`` the beginning of its output."""
         if self.process is None:
             return Exit(code=126, error="commands cannot be run in a built-in container")
-        reader = _Output(sink)
-        try:
-            result = await self.process.execute(argv, reader.write_end)
-        finally:
-            reader.close_write_end()
-            await reader.done
+        result, written = await execution.run(self.process, argv, LIMIT_COMMAND_OUTPUT_BYTES)
+        sink(written)
         return result
+
+    def let_go(self) -> None:
+        """It has ended: nobody can write to it any more."""
+        if self.given is not None:
+            self.given.close()
 
     def termination_message(self) -> str:
         if self.termination_file is None:
@@ -173,7 +183,7 @@ class Runner:
     async def _spawn(self, made: ContainerPlan, occasion: Occasion, place: _Place) -> Started:
         built, zygote, log = place.built, place.zygote, place.log
         directory = self._machinery.pods_directory / objects.uid(occasion.pod) / "containers" / made.name
-        prepare_scratch(directory, made.run_as)
+        prepare_scratch(directory, made.security.run_as)
         group = self._memory_group(made, occasion)
         env = {"PATH": built.path, **made.env}
         if not self._machinery.isolation.available:
@@ -183,29 +193,40 @@ class Runner:
         request = Request(
             sandbox=self._sandbox(made, occasion, built, directory), env=env, workdir=made.workdir,
             argv=() if made.component else made.argv, component=_component_call(made) if made.component else None,
-            user=self._user(made), no_new_privileges=made.no_new_privileges,
-            cgroup_procs=(group.procs,) if group else ())
-        output = _Output(log.write, owner=made.run_as.uid if made.run_as and request.user else None)
+            security=self._security(made), cgroup_procs=(group.procs,) if group else (),
+            tty=bool(occasion.container.get("tty")))
+        owner = made.security.run_as.uid if made.security.run_as and self._machinery.isolation.users else None
+        output = Output(log.write, owner=owner)
+        container = occasion.container
+        given_read, given_write = pipe() if container.get("stdin") and not container.get("tty") else (-1, -1)
         name = f"{objects.uid(occasion.pod)}/{made.name}/{occasion.restarts}"
         try:
-            process = zygote.spawn(name, request, output.write_end)
+            process = zygote.spawn(name, request, output.write_end, given_read)
         except ZygoteError as error:
+            close_all(given_write)
             raise StartError("CreateContainerError", str(error)) from error
         finally:
             output.close_write_end()
+            close_all(given_read)
         try:
             started = await process.started
         except asyncio.CancelledError:
             process.kill()
+            close_all(given_write)
             raise
         if not started:
             await process.wait()
+            close_all(given_write)
             if group is not None:
                 group.remove()
             raise StartError("RunContainerError" if process.error else "StartError",
                              f"failed to start container: {process.error or 'its fork server ended'}")
+        given = Descriptor(given_write) if given_write >= 0 else None
+        if process.terminal >= 0:
+            given = Descriptor(os.dup(process.terminal))
+            output.read_terminal(process.terminal)
         return Started(handle=process, log=log, env=env, drained=output.done, process=process, group=group,
-                       image_id=built.id,
+                       image_id=built.id, output=output, given=given, owner=owner or 0,
                        termination_file=directory / "termination-log")
 
     async def _environment(self, made: ContainerPlan, log: ContainerLog) -> Built:
@@ -218,7 +239,7 @@ class Runner:
             raise
 
     async def _zygote_key(self, made: ContainerPlan, built: Built) -> tuple[ZygoteKey, bool]:
-        if made.component is None or (made.run_as is not None and made.run_as.uid):
+        if made.component is None or (made.security.run_as is not None and made.security.run_as.uid):
             return bare_key(self._machinery.environments.host), False
         environment = (("LANG", "C.UTF-8"), ("PATH", built.path), ("_KFP_RUNTIME", "true"))
         return ZygoteKey(python=built.python, preload=components.PRELOAD, environment=environment), True
@@ -235,10 +256,13 @@ class Runner:
         name = f"{objects.uid(occasion.pod)}-{made.name}-{occasion.restarts}"
         return self._machinery.memory.make(name, made.memory_limit_bytes)
 
-    def _user(self, made: ContainerPlan) -> Mapping[str, Any] | None:
-        if made.run_as is None or not self._machinery.isolation.users:
-            return None
-        return {"uid": made.run_as.uid, "gid": made.run_as.gid, "groups": list(made.run_as.groups)}
+    def _security(self, made: ContainerPlan) -> Mapping[str, Any]:
+        """The part of a request that ``inside/identity.py`` applies."""
+        security = made.security
+        user = None if security.run_as is None else {
+            "uid": security.run_as.uid, "gid": security.run_as.gid, "groups": list(security.run_as.groups)}
+        return {"user": user, "capabilities": list(security.capabilities), "confined": security.confined,
+                "no_new_privileges": security.no_new_privileges}
 
     def _sandbox(self, made: ContainerPlan, occasion: Occasion, built: Built,
                  directory: Path) -> Mapping[str, Any] | None:
@@ -253,13 +277,13 @@ class Runner:
         if made.with_lightship:
             package = Path(__file__).parents[2]
             mounts.append(layout.Mount(source=str(package), target=f"{_LIGHTSHIP_PATH}/lightship", read_only=True))
-        run_as = made.run_as or plan.RunAs()
+        run_as = made.security.run_as or RunAs()
         return layout.sandbox_of(layout.Root(
             survey=self._machinery.survey, mountpoint=str(self._machinery.root_mountpoint),
             environment=built.directories, scratch=str(directory), volumes=tuple(mounts), tmpfs=memory,
             identity=layout.Identity(hostname=plan.hostname(occasion.pod), pod_ip=occasion.pod_ip, uid=run_as.uid,
                                      gid=run_as.gid, hosts=_host_aliases(occasion.pod)),
-            user_namespace=isolation.user_namespace))
+            user_namespace=isolation.user_namespace, read_only=made.security.read_only_root))
 
 
 def log_path(pods_directory: Path, uid: str, container: str, restarts: int) -> Path:
@@ -292,7 +316,7 @@ def bind_mounts(made: ContainerPlan, occasion: Occasion) -> tuple[list[layout.Mo
     return binds, memory
 
 
-def prepare_scratch(directory: Path, run_as: plan.RunAs | None) -> None:
+def prepare_scratch(directory: Path, run_as: RunAs | None) -> None:
     """The container's own directories on disk, fresh in each life but for what /tmp and the home already held."""
     for name, mode in (("home", 0o755), ("tmp", 0o1777)):
         path = directory / name
@@ -318,35 +342,3 @@ def _component_call(made: ContainerPlan) -> Mapping[str, Any]:
 def _host_aliases(pod: Object) -> tuple[tuple[str, tuple[str, ...]], ...]:
     aliases = objects.spec(pod).get("hostAliases") or ()
     return tuple((alias["ip"], tuple(alias.get("hostnames") or ())) for alias in aliases)
-
-
-class _Output:
-    """A pipe whose other end a container holds; what comes goes to ``sink``, on the event loop."""
-
-    def __init__(self, sink: Callable[[bytes], None], owner: int | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._sink = sink
-        self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._read_end, False)
-        if owner:
-            os.fchown(self.write_end, owner, -1)  # so that the program may open /dev/stdout by its name
-        self.done: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(self._read_end, self._ready)
-
-    def close_write_end(self) -> None:
-        if self.write_end >= 0:
-            os.close(self.write_end)
-            self.write_end = -1
-
-    def _ready(self) -> None:
-        try:
-            data = os.read(self._read_end, _READ_BYTES)
-        except BlockingIOError:
-            return
-        if data:
-            self._sink(data)
-            return
-        self._loop.remove_reader(self._read_end)
-        os.close(self._read_end)
-        if not self.done.done():
-            self.done.set_result(None)

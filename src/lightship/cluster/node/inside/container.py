@@ -1,8 +1,10 @@
 """A container's init: makes the sandbox, starts the main process, forwards signals, reaps, and tells its exit code.
 
-``forkserver`` calls ``run_init`` in a fresh child, the first process of its namespaces; I call ``sandbox`` and, for
-lightweight components, ``component``. The control socket is the node's: it hears ``started``, ``failed`` and
-``exit``, and says ``signal`` and ``exec``. Its end means that the node is gone, and I go too, with all below me.
+``forkserver`` calls ``run_init`` in a fresh child, the first process of its namespaces; I call ``sandbox``,
+``identity`` and, for lightweight components, ``component``. The control socket is the node's: it hears ``started``,
+``failed``, ``exit``, ``exec_started`` and ``exec_exit``, and says ``signal``, ``exec`` and ``exec_end``. Its end means
+that the node is gone, and I go too, with all below me. A terminal is made here, by the container's own devpts, and its
+master goes to the node with ``started`` or ``exec_started``.
 """
 
 from __future__ import annotations
@@ -10,14 +12,17 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import select
 import signal
 import socket
-from typing import Any
+import termios
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from . import component, linux, sandbox
+from . import component, identity, linux, sandbox
 
 CANNOT_START = 128
 """The exit code of a container whose program never ran, as container runtimes give."""
@@ -28,32 +33,42 @@ _MESSAGE_LIMIT_BYTES = 1024 * 1024
 _SWEEP_LIMIT = 100
 
 
-def run_init(spec: dict[str, Any], control: socket.socket, output: int) -> None:
-    """Runs the container to its end and leaves the process; never returns."""
+def run_init(spec: dict[str, Any], control: socket.socket, output: int, given: int = -1) -> None:
+    """Runs the container to its end and leaves the process; never returns. ``given`` is its standard input, if any."""
     code = CANNOT_START
     try:
         linux.die_with_parent()
         if spec.get("outer_ids"):
-            sandbox.map_user(*spec["outer_ids"])
-        code = _Init(spec, control, output).run()
+            sandbox.map_user(*spec["outer_ids"], 0, 0)
+        code = _Init(spec, control, _Streams(given, output, output)).run()
     except BaseException as error:
         _tell(control, {"failed": f"{type(error).__name__}: {error}"})
     finally:
         os._exit(code)
 
 
-def _tell(control: socket.socket, message: dict[str, Any]) -> None:
+def _tell(control: socket.socket, message: dict[str, Any], terminal: int = -1) -> None:
+    descriptors = array.array("i", [terminal] if terminal >= 0 else [])
     try:
-        control.send(json.dumps(message).encode())
+        control.sendmsg([json.dumps(message).encode()],
+                        [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)] if descriptors else [])
     except OSError:
         os._exit(CANNOT_START)  # the node is gone
 
 
+class _Streams(NamedTuple):
+    """Descriptors for 0, 1 and 2; -1 for none."""
+
+    given: int
+    output: int
+    error: int
+
+
 class _Init:
-    def __init__(self, spec: dict[str, Any], control: socket.socket, output: int) -> None:
+    def __init__(self, spec: dict[str, Any], control: socket.socket, streams: _Streams) -> None:
         self._spec = spec
         self._control = control
-        self._output = output
+        self._streams = streams
         self._main = 0
         self._execs: dict[int, str] = {}
         self._isolated = spec.get("sandbox") is not None
@@ -67,17 +82,20 @@ class _Init:
             with open(path, "w") as stream:
                 stream.write("0")
         if self._isolated:
-            sandbox.enter(self._spec["sandbox"])
+            sandbox.enter(self._spec["sandbox"], self._spec["workdir"])
         else:
             linux.become_subreaper()
-        self._main, problem = _start(self._spec, self._output)
-        os.close(self._output)
+        self._main, problem, terminal = _start(self._spec, self._streams)
+        for descriptor in {each for each in self._streams if each >= 0}:
+            os.close(descriptor)
         if problem:
             _tell(self._control, {"failed": problem})
             return CANNOT_START
         for number in _FORWARDED:
             signal.signal(number, self._forward)
-        _tell(self._control, {"started": True})
+        _tell(self._control, {"started": True}, terminal)
+        if terminal >= 0:
+            os.close(terminal)
         code = self._loop()
         if not self._isolated:
             kill_descendants()
@@ -122,7 +140,7 @@ class _Init:
                 _tell(self._control, {"exec_exit": name, "code": code})
 
     def _command(self) -> None:
-        space = socket.CMSG_SPACE(array.array("i").itemsize)
+        space = socket.CMSG_SPACE(3 * array.array("i").itemsize)
         try:
             data, ancillary, _, _ = self._control.recvmsg(_MESSAGE_LIMIT_BYTES, space, socket.MSG_CMSG_CLOEXEC)
         except OSError:
@@ -135,32 +153,74 @@ class _Init:
         if "signal" in message:
             self._forward(message["signal"], None)
         elif "exec" in message:
-            output = array.array("i", ancillary[0][2])[0]
-            spec = dict(self._spec, argv=message["argv"], component=None)
-            pid, problem = _start(spec, output)
-            os.close(output)
-            if problem:
-                _tell(self._control, {"exec_exit": message["exec"], "code": 126, "error": problem})
-            else:
-                self._execs[pid] = message["exec"]
+            self._execute(message, _descriptors(ancillary))
+        elif "exec_end" in message:
+            for pid, name in self._execs.items():
+                if name == message["exec_end"]:
+                    _signal_session(pid, message["number"])
+
+    def _execute(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Starts a command beside the main process; without a terminal, on the three descriptors that came along."""
+        name, tty = message["exec"], bool(message.get("tty"))
+        environment = dict(self._spec["env"], **message.get("env", {}))
+        spec = dict(self._spec, argv=message["argv"], component=None, env=environment, tty=tty)
+        try:
+            pid, problem, terminal = _start(spec, _Streams(*descriptors) if descriptors else _Streams(-1, -1, -1))
+        except OSError as cause:
+            pid, problem, terminal = -1, str(cause), -1
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if problem:
+            _tell(self._control, {"exec_exit": name, "code": _code_of(problem), "error": problem})
+            return
+        self._execs[pid] = name
+        _tell(self._control, {"exec_started": name}, terminal)
+        if terminal >= 0:
+            os.close(terminal)
 
 
-def _start(spec: dict[str, Any], output: int) -> tuple[int, str]:
-    """Forks the program; returns its pid, and why it could not be executed (empty if it was)."""
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(payload[: len(payload) - len(payload) % found.itemsize])
+    return list(found)
+
+
+def _code_of(problem: str) -> int:
+    """As a shell tells it: 127 for what is not there, 126 for what cannot be run."""
+    return 127 if "not found" in problem or "no such file" in problem.lower() else 126
+
+
+def _signal_session(leader: int, number: int) -> None:
+    """Signals every process of a session, whose id is that of its first process."""
+    for pid, _, session in _processes():
+        if session == leader:
+            with contextlib.suppress(ProcessLookupError):  # it ended while we looked
+                os.kill(pid, number)
+
+
+def _start(spec: dict[str, Any], streams: _Streams) -> tuple[int, str, int]:
+    """Forks the program; returns its pid, why it could not be executed (empty if it was), and its terminal's master."""
+    terminal, slave = os.openpty() if spec.get("tty") else (-1, -1)
     error_read, error_write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(error_read)
-        _become(spec, output, error_write)
+        _become(spec, _Streams(slave, slave, slave) if slave >= 0 else streams, error_write)
     os.close(error_write)
+    if slave >= 0:
+        os.close(slave)
     with os.fdopen(error_read, "rb") as stream:
         problem = stream.read().decode(errors="replace")
     if problem:
         os.waitpid(pid, 0)
-    return pid, problem
+        if terminal >= 0:
+            os.close(terminal)
+    return pid, problem, -1 if problem else terminal
 
 
-def _become(spec: dict[str, Any], output: int, error_write: int) -> None:
+def _become(spec: dict[str, Any], streams: _Streams, error_write: int) -> None:
     """In the child: everything that the program inherits, then the program. Never returns."""
     try:
         linux.die_with_parent()
@@ -170,14 +230,11 @@ def _become(spec: dict[str, Any], output: int, error_write: int) -> None:
             if number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) is not None:
                 signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        _take_streams(streams, spec)
         os.umask(0o022)
         environment = spec["env"]
-        _take_identity(spec)
         os.makedirs(spec["workdir"], exist_ok=True)
+        identity.take(spec)
         os.chdir(spec["workdir"])
         if spec.get("component"):
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as every Python program has it
@@ -195,20 +252,17 @@ def _become(spec: dict[str, Any], output: int, error_write: int) -> None:
         os._exit(CANNOT_START)
 
 
-def _take_identity(spec: dict[str, Any]) -> None:
-    user = spec.get("user")
-    sandboxed = spec.get("sandbox") is not None
-    if user:
-        os.setgroups(user["groups"])
-        os.setgid(user["gid"])
-    if sandboxed and (not user or user["uid"] == 0):
-        linux.drop_capabilities()
-    elif user:
-        if sandboxed:
-            linux.bound_capabilities()
-        os.setuid(user["uid"])
-    if spec.get("no_new_privileges"):
-        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+def _take_streams(streams: _Streams, spec: dict[str, Any]) -> None:
+    """Makes ``streams`` 0, 1 and 2, and a terminal the session's own."""
+    if spec.get("tty"):
+        fcntl.ioctl(streams[0], termios.TIOCSCTTY, 0)
+        user = (spec.get("security") or {}).get("user")
+        if user and not (spec.get("sandbox") or {}).get("user_namespace"):
+            os.fchown(streams[0], user["uid"], -1)
+    null = os.open("/dev/null", os.O_RDWR)
+    high = [fcntl.fcntl(each if each >= 0 else null, fcntl.F_DUPFD_CLOEXEC, 3) for each in streams]
+    for number, descriptor in enumerate(high):
+        os.dup2(descriptor, number)
 
 
 def _executable(name: str, environment: dict[str, str]) -> str:
@@ -241,16 +295,17 @@ def kill_descendants() -> None:
 
 
 def _children(parent: int) -> list[int]:
-    found = []
+    return [pid for pid, above, _ in _processes() if above == parent]
+
+
+def _processes() -> Iterator[tuple[int, int, int]]:
+    """All processes that are seen here: pid, parent, session."""
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         try:
             with open(f"/proc/{entry}/stat") as stream:
-                if int(stream.read().rsplit(")", 1)[1].split()[1]) == parent:
-                    found.append(int(entry))
+                words = stream.read().rsplit(")", 1)[1].split()
         except OSError:
-            pass  # it ended while we looked
-    return found
-
-
+            continue  # it ended while we looked
+        yield int(entry), int(words[1]), int(words[3])

@@ -1,8 +1,10 @@
 """The loop of a zygote: one request a container, one fork each, one report when it has ended.
 
 ``zygote.py`` starts me; I call ``container.run_init`` in the child. The node's socket carries one JSON message a
-packet; ``spawn`` brings descriptors: the request (a memory file), the container's control socket, its output. When
-the socket ends, the node is gone: every container is killed and I exit. One thread, always.
+packet; ``spawn`` brings descriptors: the request (a memory file), the container's control socket, its output and, where
+it has one, its input; last comes its Pod's network namespace where the message says so. ``namespaces`` asks for the
+node's own to be made, ``join`` takes me into them for good. When the socket ends, the node is gone: every container
+is killed and I exit. One thread, always.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ import socket
 import sys
 from typing import Any
 
-from . import component, container, linux, sandbox
+from . import component, container, linux, network, sandbox
 
 _MESSAGE_LIMIT_BYTES = 64 * 1024
-_DESCRIPTORS = 3
+_DESCRIPTORS = 5
 
 
 def serve(descriptor: int, preload: list[str]) -> None:
@@ -77,6 +79,7 @@ class _Server:
         self._node = node
         self._wake = wake
         self._containers: dict[int, str] = {}
+        self._home = network.Home()
 
     def run(self) -> None:
         poll = select.poll()
@@ -107,16 +110,27 @@ class _Server:
 
     def _handle(self, message: dict[str, Any], descriptors: list[int]) -> None:
         if "spawn" in message:
-            self._spawn(message["spawn"], descriptors)
+            if message.get("network"):
+                with self._home.visit(descriptors.pop()):
+                    self._spawn(message["spawn"], descriptors)
+            else:
+                self._spawn(message["spawn"], descriptors)
         elif "kill" in message:
             for pid, name in self._containers.items():
                 if name == message["kill"]:
                     os.kill(pid, signal.SIGKILL)
+        elif "namespaces" in message:
+            self._make_namespaces(descriptors[0], message["namespaces"])
+        elif "join" in message:
+            network.join(descriptors[1], descriptors[0])
+            linux.die_with_parent()  # new credentials forget it
+            for descriptor in descriptors:
+                os.close(descriptor)
         elif "stop" in message:
             self._end()
 
     def _spawn(self, name: str, descriptors: list[int]) -> None:
-        request, control, output = descriptors
+        request, control, output, *given = descriptors
         try:
             spec = json.loads(_read_all(request))
             sandbox.remember(spec.get("sandbox"))
@@ -127,11 +141,18 @@ class _Server:
         if pid == 0:
             self._node.close()
             os.close(self._wake)
-            container.run_init(spec, socket.socket(fileno=control), output)
+            container.run_init(spec, socket.socket(fileno=control), output, *given)
         for descriptor in descriptors:
             os.close(descriptor)
         if pid > 0:
             self._containers[pid] = name
+
+    def _make_namespaces(self, answer: int, user_namespace: bool) -> None:
+        channel = socket.socket(fileno=answer)
+        if os.fork() == 0:
+            self._node.close()
+            network.serve_namespaces(channel, user_namespace)
+        channel.close()
 
     def _reap(self) -> None:
         while True:

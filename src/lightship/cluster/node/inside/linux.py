@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections.abc import Sequence
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -27,6 +28,7 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
@@ -39,15 +41,18 @@ _NUMBERS = {
     "x86_64": {"clone": 56, "pivot_root": 155, "capset": 126, "mount_setattr": 442},
     "aarch64": {"clone": 220, "pivot_root": 41, "capset": 91, "mount_setattr": 442},
 }
+_OPENAT2 = 437  # on every machine
+_RESOLVE_NO_MAGICLINKS = 2
+_RESOLVE_BENEATH = 8
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
 _MOUNT_ATTR_NOSUID = 2
 _MOUNT_ATTR_NODEV = 4
 
-# What Docker leaves to root in a container, less MKNOD (there is no device cgroup here): CHOWN, DAC_OVERRIDE, FOWNER,
-# FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, AUDIT_WRITE, SETFCAP.
-KEPT_CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 29, 31)
+# Where the node says nothing else (cluster/node/security.py has the names): CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL,
+# SETGID, SETUID, SETPCAP, NET_BIND_SERVICE, SYS_CHROOT, AUDIT_WRITE, SETFCAP.
+KEPT_CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 8, 10, 18, 29, 31)
 _LAST_CAPABILITY = 40
 
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -118,6 +123,25 @@ def protect(target: str, read_only: bool) -> None:
     mount(None, target, None, flags)
 
 
+def seal(target: str) -> None:
+    """Makes the mount at ``target`` read-only, and none below it."""
+    kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+def open_beneath(root: int, path: str, flags: int) -> int:
+    """Opens ``path`` under the directory ``root``; no link in it leads out, whoever changes it meanwhile. Raises
+    OSError: EXDEV for what leads out."""
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    result = _libc.syscall(ctypes.c_long(_OPENAT2), ctypes.c_int(root), os.fsencode(path), ctypes.byref(how),
+                           ctypes.c_size_t(ctypes.sizeof(how)))
+    return _check(int(result), "open " + path)
+
+
 def clone(flags: int) -> int:
     """``fork`` into new namespaces, as ``os.fork`` would: 0 in the child. The caller has one thread."""
     ctypes.pythonapi.PyOS_BeforeFork()
@@ -144,6 +168,17 @@ def prctl(option: int, value: int) -> None:
     _check(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), f"prctl {option}")
 
 
+def prctl_pointer(option: int, value: int, argument: ctypes.Structure) -> None:
+    """A prctl whose third argument is a structure."""
+    zero = ctypes.c_ulong(0)
+    _check(_libc.prctl(option, ctypes.c_ulong(value), ctypes.byref(argument), zero, zero), f"prctl {option}")
+
+
+def unshare(flags: int) -> None:
+    """New namespaces for this very process."""
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
 def die_with_parent() -> None:
     """SIGKILL for this process when the thread that made it ends."""
     prctl(PR_SET_PDEATHSIG, 9)
@@ -161,21 +196,30 @@ class _CapabilityData(ctypes.Structure):
     _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32)]
 
 
-def bound_capabilities() -> None:
-    """Nothing that this process executes can gain more than ``KEPT_CAPABILITIES``."""
+def bound_capabilities(kept: Sequence[int]) -> None:
+    """Nothing that this process executes can gain more than ``kept``."""
     for capability in range(_LAST_CAPABILITY + 1):
-        if capability not in KEPT_CAPABILITIES:
+        if capability not in kept:
             # A kernel older than the capability answers EINVAL: it has nothing to drop.
             _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0)
     _libc.prctl(PR_CAP_AMBIENT, ctypes.c_ulong(_PR_CAP_AMBIENT_CLEAR_ALL), 0, 0, 0)
 
 
-def drop_capabilities() -> None:
-    """Leaves ``KEPT_CAPABILITIES`` to this process and whatever it executes."""
-    bound_capabilities()
-    mask = sum(1 << capability for capability in KEPT_CAPABILITIES)
+def drop_capabilities(kept: Sequence[int]) -> None:
+    """Leaves ``kept`` to this process and whatever it executes."""
+    bound_capabilities(kept)
+    _set_capabilities(sum(1 << capability for capability in kept))
+
+
+def drop_all_capabilities() -> None:
+    """Leaves this process none; what it executes gets what its user has."""
+    _set_capabilities(0)
+
+
+def _set_capabilities(mask: int) -> None:
+    low, high = mask & 0xFFFFFFFF, mask >> 32
     header = _CapabilityHeader(0x20080522, 0)
-    data = (_CapabilityData * 2)(_CapabilityData(mask, mask, 0), _CapabilityData(0, 0, 0))
+    data = (_CapabilityData * 2)(_CapabilityData(low, low, 0), _CapabilityData(high, high, 0))
     number = ctypes.c_long(_number("capset"))
     _check(_libc.syscall(number, ctypes.byref(header), ctypes.byref(data)), "capset")
 

@@ -1,8 +1,9 @@
 """A container's root: an allow-list of mounts on a tmpfs, entered by pivot_root. Linux only.
 
-``container.py`` calls me in the first process of new namespaces; I call ``linux.py``. The list of mounts comes from
-the node (``cluster/node/layout.py``) in order, parents before children. Nothing is ever created outside the tmpfs:
-a mount point that is missing under a read-only mount is made on an overlay of its nearest existing ancestor.
+``container.py`` calls me in the first process of new namespaces; I call ``linux.py`` and ``seccomp.py``. The list of
+mounts comes from the node (``cluster/node/layout.py``) in order, parents before children. Nothing is ever created
+outside the tmpfs: a mount point that is missing under a read-only mount is made on an overlay of its nearest existing
+ancestor.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import linux
+from . import linux, seccomp
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _READ_ONLY_PROC = ("sys", "sysrq-trigger", "irq", "bus", "fs")
@@ -24,20 +25,22 @@ _copies: dict[str, bytes] = {}
 
 def remember(spec: dict[str, Any] | None) -> None:
     """In the fork server, before the fork: reads the small host files that containers get as copies, each once."""
+    if spec is not None:
+        seccomp.remember()
     for entry in spec["mounts"] if spec is not None else ():
         if entry["kind"] == "copy" and entry["source"] not in _copies:
             with open(entry["source"], "rb") as stream:
                 _copies[entry["source"]] = stream.read()
 
 
-def map_user(outer_uid: int, outer_gid: int) -> None:
-    """In a new user namespace: root inside is ``outer_uid`` outside, and nobody else exists."""
+def map_user(outer_uid: int, outer_gid: int, uid: int, gid: int) -> None:
+    """In a new user namespace: ``uid`` inside is ``outer_uid`` outside, and nobody else exists."""
     _write("/proc/self/setgroups", b"deny")
-    _write("/proc/self/uid_map", f"0 {outer_uid} 1".encode())
-    _write("/proc/self/gid_map", f"0 {outer_gid} 1".encode())
+    _write("/proc/self/uid_map", f"{uid} {outer_uid} 1".encode())
+    _write("/proc/self/gid_map", f"{gid} {outer_gid} 1".encode())
 
 
-def enter(spec: dict[str, Any]) -> None:
+def enter(spec: dict[str, Any], workdir: str) -> None:
     """Builds the root at ``spec['root']`` (an empty directory) and makes it this process's ``/``."""
     root = spec["root"]
     # Private first: from here on no mount of ours can reach the host's tree.
@@ -57,6 +60,10 @@ def enter(spec: dict[str, Any]) -> None:
     os.chdir("/")
     if spec.get("hostname"):
         linux.set_hostname(spec["hostname"])
+    if spec.get("read_only"):
+        os.makedirs(workdir, exist_ok=True)
+        for path in ["/", *(overlay[len(root):] for overlay in overlaid)]:
+            linux.seal(path)
 
 
 def _apply(root: str, entry: dict[str, Any], overlaid: list[str]) -> None:

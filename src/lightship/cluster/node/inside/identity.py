@@ -1,0 +1,60 @@
+"""Who a container's program is and what it may do: user, groups, capabilities, system calls, limits.
+
+``container.py`` calls ``take`` in the child that becomes the program (the main one, and each that is executed later),
+as its last deed. I call ``linux.py``, ``seccomp.py`` and, for users inside a user namespace, ``sandbox.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from typing import Any
+
+from . import linux, sandbox, seccomp
+
+_OPEN_FILES = 65536
+
+
+def take(spec: dict[str, Any]) -> None:
+    """Becomes what ``spec["security"]`` says; after me nothing is left to gain."""
+    security = spec.get("security") or {}
+    user = security.get("user")
+    sandboxed = spec.get("sandbox") is not None
+    _limit(security)
+    uid = int(user["uid"]) if user else 0
+    if sandboxed and spec["sandbox"]["user_namespace"]:
+        if user and (uid or user["gid"]):
+            # One more user namespace, in which the only user there is has the wanted numbers.
+            linux.unshare(linux.CLONE_NEWUSER)
+            sandbox.map_user(0, 0, uid, int(user["gid"]))
+    elif os.geteuid() == 0:
+        os.setgroups(list(user["groups"]) if user else [])
+        if user:
+            os.setgid(int(user["gid"]))
+    if sandboxed:
+        seccomp.install(bool(security.get("confined", True)))
+        _drop(security, uid)
+    elif uid and os.geteuid() == 0:
+        os.setuid(uid)
+    if security.get("no_new_privileges"):
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _drop(security: dict[str, Any], uid: int) -> None:
+    kept = tuple(security.get("capabilities", linux.KEPT_CAPABILITIES))
+    if uid:
+        linux.bound_capabilities(kept)
+        os.setuid(uid)
+        linux.drop_all_capabilities()
+    else:
+        linux.drop_capabilities(kept)
+
+
+def _limit(security: dict[str, Any]) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY or most > _OPEN_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, most))
+    if security.get("processes"):  # counted in the container's own user namespace
+        count = int(security["processes"])
+        resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
