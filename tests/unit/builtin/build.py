@@ -22,6 +22,8 @@ KINDS = (
     resources.JOBS, resources.ENDPOINT_SLICES, resources.LEASES,
     resources.PERSISTENT_VOLUMES, resources.PERSISTENT_VOLUME_CLAIMS, resources.STORAGE_CLASSES,
     resources.POD_DISRUPTION_BUDGETS, resources.HORIZONTAL_POD_AUTOSCALERS, resources.ENDPOINTS,
+    resources.STATEFUL_SETS, resources.DAEMON_SETS, resources.CONTROLLER_REVISIONS, resources.CRON_JOBS,
+    resources.JOB_SETS,
 )
 
 

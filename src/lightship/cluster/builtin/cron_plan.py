@@ -23,6 +23,8 @@ class Plan:
     """The time to start a Job for, Jobs to delete, what to say, and when to look again."""
 
     start: datetime | None = None
+    served: datetime | None = None
+    """The latest time that has, or gets, a Job."""
     delete: tuple[Object, ...] = ()
     says: tuple[Announcement, ...] = ()
     requeue_after_seconds: float | None = None
@@ -53,7 +55,7 @@ def decide(cron_job: Object, jobs: Sequence[Object], now: datetime) -> Plan:
     wait = max(0.0, (look.upcoming - now).total_seconds()) if look.upcoming is not None else None
     says = tuple(look.says)
     if look.due is None or any(objects.name(job) == job_name(cron_job, look.due) for job in jobs):
-        return Plan(delete=spent, says=says, requeue_after_seconds=wait)
+        return Plan(delete=spent, says=says, served=look.due, requeue_after_seconds=wait)
     running = [job for job in jobs if job_ends.finished_at(job) is None and not objects.deleting(job)]
     policy = spec.get("concurrencyPolicy") or "Allow"
     if policy == "Forbid" and running:
@@ -61,7 +63,7 @@ def decide(cron_job: Object, jobs: Sequence[Object], now: datetime) -> Plan:
                                                           "concurrency policy is Forbid")
         return Plan(delete=spent, says=(*says, said), requeue_after_seconds=wait)
     replaced = tuple(running) if policy == "Replace" else ()
-    return Plan(start=look.due, delete=(*spent, *replaced), says=says, requeue_after_seconds=wait)
+    return Plan(start=look.due, served=look.due, delete=(*spent, *replaced), says=says, requeue_after_seconds=wait)
 
 
 def _look(cron_job: Object, now: datetime) -> _Look:
@@ -129,7 +131,7 @@ def _spent(cron_job: Object, jobs: Sequence[Object]) -> tuple[Object, ...]:
     return tuple(chosen)
 
 
-def status(cron_job: Object, jobs: Sequence[Object], started: datetime | None) -> dict[str, Any]:
+def status(cron_job: Object, jobs: Sequence[Object], served: datetime | None) -> dict[str, Any]:
     """The whole status, given the Jobs as they are after the pass's writes."""
     old = objects.status(cron_job)
     active = [{"apiVersion": "batch/v1", "kind": "Job", "name": objects.name(job), "namespace": objects.namespace(job),
@@ -138,8 +140,8 @@ def status(cron_job: Object, jobs: Sequence[Object], started: datetime | None) -
     successes = [str(objects.status(job).get("completionTime") or "") for job in jobs]
     last_success = max([*successes, str(old.get("lastSuccessfulTime") or "")])
     result: dict[str, Any] = {"active": active} if active else {}
-    if started is not None or old.get("lastScheduleTime"):
-        result["lastScheduleTime"] = times.rfc3339(started) if started is not None else old["lastScheduleTime"]
+    if served is not None or old.get("lastScheduleTime"):
+        result["lastScheduleTime"] = times.rfc3339(served) if served is not None else old["lastScheduleTime"]
     if last_success:
         result["lastSuccessfulTime"] = last_success
     return result

@@ -40,7 +40,7 @@ class CronJobs:
         await self._children.delete(plan.delete, done)
         if plan.start is not None:
             await self._start(cron_job, cron_plan.make_job(cron_job, plan.start), done)
-        status = cron_plan.status(cron_job, self._children.owned(cron_job), plan.start)
+        status = cron_plan.status(cron_job, self._children.owned(cron_job), plan.served)
         cron_job = await apply.patch_status(self._client, CRON_JOBS, cron_job, status)
         self._cron_jobs.observe(cron_job)
         await self._events.announce(cron_job, done)

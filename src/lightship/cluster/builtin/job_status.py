@@ -70,7 +70,6 @@ def _count(seen: Seen, end: End | None) -> _Count:
     failed = int(old.get("failed") or 0) + len(seen.uncounted_failed) - len(told["failed"])
     release: list[Object] = []
     full = False
-    failing = end is not None and end.condition == "Failed"
     for pod in seen.owned:
         uid = objects.uid(pod)
         if uid not in held or not _may_go(seen, pod, end):
@@ -84,10 +83,18 @@ def _count(seen: Seen, end: End | None) -> _Count:
         if job_pods.succeeded(pod):
             if not job_pods.indexed(seen.job):  # an index done is told of by itself
                 told["succeeded"].append(uid)
-        elif (job_pods.failed(seen.job, pod) or failing) and job_policies.judge(seen.job, pod).counts:
+        elif _is_failure(seen, pod, end) and job_policies.judge(seen.job, pod).counts:
             told["failed"].append(uid)
     uncounted = {kind: uids for kind, uids in told.items() if uids}
     return _Count(succeeded=succeeded, failed=failed, uncounted=uncounted, release=tuple(release), all_told=not full)
+
+
+def _is_failure(seen: Seen, pod: Object, end: End | None) -> bool:
+    """Whether a Pod that has not succeeded has failed: one that the Job's own failure ends has, and one that its
+    success ends has not."""
+    if end is None:
+        return job_pods.failed(seen.job, pod)
+    return end.condition == "Failed" or pods.phase(pod) == "Failed"
 
 
 def _may_go(seen: Seen, pod: Object, end: End | None) -> bool:
