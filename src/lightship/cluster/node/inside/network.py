@@ -29,7 +29,7 @@ TUN_ADDRESS, TUN_PEER, TUN_PREFIX = "169.254.200.1", "169.254.200.2", 30
 MTU = 65520
 """As loopback nearly: there is no wire, and a packet costs what it costs whatever its size."""
 
-_CLONE_NEWNET = 0x40000000
+CLONE_NEWNET = 0x40000000
 _LOOPBACK = 1
 _POD_LINK = 2
 _FIRST_LINK = 1000
@@ -65,20 +65,20 @@ class Home:
         if self._descriptor < 0:
             self._descriptor = _open_own("net")
         try:
-            setns(descriptor, _CLONE_NEWNET)
+            setns(descriptor, CLONE_NEWNET)
         finally:
             os.close(descriptor)
         try:
             yield
         finally:
-            setns(self._descriptor, _CLONE_NEWNET)
+            setns(self._descriptor, CLONE_NEWNET)
 
 
 def join(user: int, net: int) -> None:
     """Enters the hub: its user namespace first, where there is one (``user`` is -1 where not)."""
     if user >= 0:
         join_user(user)
-    setns(net, _CLONE_NEWNET)
+    setns(net, CLONE_NEWNET)
 
 
 def join_user(user: int) -> None:
@@ -113,7 +113,7 @@ def serve_namespaces(answer: socket.socket, user_namespace: bool) -> None:
     told = {"problem": "", "tun": ""}
     try:
         outer = os.geteuid(), os.getegid()
-        unshare((linux.CLONE_NEWUSER if user_namespace else 0) | _CLONE_NEWNET)
+        unshare((linux.CLONE_NEWUSER if user_namespace else 0) | CLONE_NEWNET)
         if user_namespace:
             _map_root(*outer)
         descriptors = [_open_own("net"), *([_open_own("user")] if user_namespace else [])]
@@ -174,7 +174,7 @@ def make_pod(hub: netlink.Netlink, hub_namespace: int, ip: str, ports: list[int]
     """
     third, fourth = (int(part) for part in ip.split(".")[2:])
     index = _FIRST_LINK + third * 256 + fourth
-    unshare(_CLONE_NEWNET)
+    unshare(CLONE_NEWNET)
     try:
         namespace = _open_own("net")
         _write("ipv6/conf/default/disable_ipv6", "1")
@@ -189,7 +189,7 @@ def make_pod(hub: netlink.Netlink, hub_namespace: int, ip: str, ports: list[int]
         kernel.close()
         listeners = [listen("127.0.0.1", port) for port in ports]
     finally:
-        setns(hub_namespace, _CLONE_NEWNET)
+        setns(hub_namespace, CLONE_NEWNET)
     hub.do(netlink.up(index), netlink.route(ip, 32, index))
     return namespace, listeners
 

@@ -25,18 +25,18 @@ def serve(channel: socket.socket, user: int, net: int) -> None:
     linux.die_with_parent()
     made = _Maker(net)
     while True:
-        data = channel.recv(_MESSAGE_LIMIT_BYTES)
+        data, given, _, _ = socket.recv_fds(channel, _MESSAGE_LIMIT_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         if not data:
             os._exit(0)
         try:
-            descriptors = made.answer(json.loads(data))
+            descriptors = made.answer(json.loads(data), given)
             problem: dict[str, Any] = {}
         except OSError as error:
             descriptors, problem = [], {"error": str(error), "errno": error.errno}
         packed = array.array("i", descriptors)
         channel.sendmsg([json.dumps(problem).encode()],
                         [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)] if descriptors else [])
-        for descriptor in descriptors:
+        for descriptor in (*descriptors, *given):
             os.close(descriptor)
 
 
@@ -45,7 +45,7 @@ class _Maker:
         self._net = net
         self._kernel = netlink.Netlink()
 
-    def answer(self, message: dict[str, Any]) -> list[int]:
+    def answer(self, message: dict[str, Any], given: list[int]) -> list[int]:
         if "pod" in message:
             namespace, listeners = network.make_pod(self._kernel, self._net, message["pod"], message["ports"])
             return [namespace, *(listener.detach() for listener in listeners)]
@@ -53,6 +53,12 @@ class _Maker:
             kind = socket.SOCK_STREAM if message["sockets"] == "tcp" else socket.SOCK_DGRAM
             return [socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC).detach()
                     for _ in range(min(message["count"], LIMIT_SOCKETS))]
+        if "inside" in message:
+            network.setns(given[0], network.CLONE_NEWNET)
+            try:
+                return [socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK).detach()]
+            finally:
+                network.setns(self._net, network.CLONE_NEWNET)
         if "listen" in message:
             ip, port = message["listen"]
             return [network.listen(ip, port).detach()]

@@ -192,23 +192,41 @@ class PodNetwork:
 
     async def dial(self, ip: str, port: int) -> socket.socket:
         """A connected socket to a Pod's port, however its network is. Raises ``OSError`` (``TimeoutError`` is one)."""
-        loop = asyncio.get_running_loop()
+        made = None
         if any(attachment.ip == ip for attachment in self._attached.values()):
             try:
                 descriptor, = await (await self._running()).channel.ask({"sockets": 1})
             except ChannelError as error:
                 raise ConnectionRefusedError(str(error)) from error
             made = socket.socket(fileno=descriptor)
-        else:
+        return await self._connect(made, ip, port)
+
+    async def _connect(self, made: socket.socket | None, ip: str, port: int) -> socket.socket:
+        if made is None:
             made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         made.setblocking(False)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await loop.sock_connect(made, (ip, port))
+                await asyncio.get_running_loop().sock_connect(made, (ip, port))
         except BaseException:
             made.close()
             raise
         return made
+
+    async def forward(self, pod: Object, port: int) -> socket.socket:
+        """A connected socket to a port as the Pod's own programs reach it: on its loopback, or else at its address.
+        Raises ``OSError``."""
+        attachment = self._attached.get(objects.uid(pod))
+        if attachment is None:
+            return await self._connect(None, HOST_IP, port)
+        try:
+            descriptor, = await (await self._running()).channel.ask({"inside": True}, (attachment.descriptor,))
+        except ChannelError as error:
+            raise ConnectionRefusedError(str(error)) from error
+        try:
+            return await self._connect(socket.socket(fileno=descriptor), HOST_IP, port)
+        except ConnectionRefusedError:
+            return await self.dial(attachment.ip, port)
 
     async def _make(self, running: _Hub) -> tuple[str, int]:
         ip = self._addresses.take()
