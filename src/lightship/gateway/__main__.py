@@ -49,6 +49,7 @@ async def _serve(options: Options) -> None:
     client = Client(Http(kubeconfig.load(options.kubeconfig, options.context)), field_manager="lightship-gateway")
     try:
         core = Core(gatekeeper=Reviews(client, options.limits, time.monotonic), limits=options.limits)
+        core.pool.pod_sockets = options.pod_sockets
         gateway = Gateway(core)
         await gateway.listen(options.host, options.port)
         sys.stdout.write(json.dumps({"ready": True, "port": gateway.port, "pid": os.getpid()}) + "\n")

@@ -52,6 +52,7 @@ class Options:
     port: int = 8782
     context: str = ""
     with_parent: bool = False
+    pod_sockets: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -64,6 +65,8 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--port", default=8782, type=int, help="port for HTTP; 0 takes any free one")
     parser.add_argument("--with-parent", action="store_true",
                         help="end when standard input ends, or the process that started this one")
+    parser.add_argument("--pod-sockets", type=Path,
+                        help="a packet socket whose owner hands out sockets of the Pods' own network, where they have one")
     known = parser.parse_args(argv)
     return Options(kubeconfig=known.kubeconfig, context=known.context, host=known.host, port=known.port,
-                   with_parent=known.with_parent)
+                   with_parent=known.with_parent, pod_sockets=known.pod_sockets)

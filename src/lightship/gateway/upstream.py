@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Set
+from pathlib import Path
 from typing import Protocol, cast
 
 import httptools
 
-from lightship.gateway import heads
+from lightship.gateway import heads, pod_sockets
 from lightship.gateway.heads import Header, ResponseHead
 from lightship.gateway.options import Limits
 from lightship.gateway.routes import Endpoint
@@ -190,6 +191,8 @@ class Pool:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.pod_sockets: Path | None = None
+        """Where sockets of the Pods' own network are handed out."""
         self._idle: dict[Endpoint, deque[Upstream]] = {}
         self._wanted: Set[Endpoint] | None = None
 
@@ -205,8 +208,13 @@ class Pool:
     async def connect(self, endpoint: Endpoint) -> Upstream:
         """A new connection. Raises ``OSError`` (``TimeoutError`` is one)."""
         async with asyncio.timeout(self.limits.connect_seconds):
-            _, upstream = await asyncio.get_running_loop().create_connection(
-                lambda: Upstream(self, endpoint), endpoint.host, endpoint.port)
+            loop = asyncio.get_running_loop()
+            made = await pod_sockets.connect(self.pod_sockets, endpoint.host, endpoint.port)
+            if made is None:
+                _, upstream = await loop.create_connection(
+                    lambda: Upstream(self, endpoint), endpoint.host, endpoint.port)
+            else:
+                _, upstream = await loop.create_connection(lambda: Upstream(self, endpoint), sock=made)
         return upstream
 
     def put(self, upstream: Upstream) -> None:
