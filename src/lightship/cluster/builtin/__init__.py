@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lightship.cluster.builtin import (
+    claims,
     cronjobs,
     daemonsets,
     deployments,
@@ -27,7 +28,15 @@ from lightship.cluster.builtin import (
 )
 from lightship.cluster.builtin.deps import Deps
 from lightship.cluster.builtin.graph import Graph
-from lightship.kube.resources import CRON_JOBS, DAEMON_SETS, JOB_SETS, POD_DISRUPTION_BUDGETS, STATEFUL_SETS, Resource
+from lightship.kube.resources import (
+    CRON_JOBS,
+    DAEMON_SETS,
+    JOB_SETS,
+    PERSISTENT_VOLUMES,
+    POD_DISRUPTION_BUDGETS,
+    STATEFUL_SETS,
+    Resource,
+)
 from lightship.runtime.controller import Controller
 
 __all__ = ["controllers", "Deps"]
@@ -35,7 +44,7 @@ __all__ = ["controllers", "Deps"]
 
 _WHERE_SERVED: tuple[tuple[Resource, Callable[[Deps], Controller]], ...] = (
     (STATEFUL_SETS, statefulsets.controller), (DAEMON_SETS, daemonsets.controller), (CRON_JOBS, cronjobs.controller),
-    (JOB_SETS, jobsets.controller),
+    (JOB_SETS, jobsets.controller), (POD_DISRUPTION_BUDGETS, disruption.controller),
 )
 
 
@@ -51,10 +60,10 @@ def controllers(deps: Deps) -> list[Controller]:
         pod_collection.controller(deps),
         nodes.controller(deps),
     ]
-    if deps.serves(POD_DISRUPTION_BUDGETS):
-        made.append(disruption.controller(deps))
     for resource, make in _WHERE_SERVED:
         if deps.serves(resource):
             made.append(make(deps))
+    if deps.serves(PERSISTENT_VOLUMES):
+        made += claims.controllers(deps)
     graph = Graph(deps)  # last: it takes the whole objects that the others keep, and trimmed ones of other kinds
     return [*made, garbage.controller(deps, graph), namespace_deletion.controller(deps, graph)]

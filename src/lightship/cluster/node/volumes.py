@@ -16,11 +16,11 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.cluster.node import variables
+from lightship.cluster.node import reclaim, variables
 from lightship.cluster.node.errors import ConfigError, StartError
 from lightship.kube import objects, quantities
 from lightship.kube.objects import Object
-from lightship.kube.resources import CONFIGMAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS
+from lightship.kube.resources import CONFIGMAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
 
 SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 SERVICE_ACCOUNT_VOLUME = "kube-api-access"
@@ -122,16 +122,30 @@ async def _claim(pod: Object, reference: Mapping[str, Any], source: VolumeSource
         claim = await source.client.get(PERSISTENT_VOLUME_CLAIMS, name, namespace)
     except errors.NotFound as error:
         raise StartError("ContainerCreating", f'persistentvolumeclaim "{name}" not found') from error
-    directory = source.claims_directory / namespace / name
+    bound = str(objects.spec(claim).get("volumeName") or "")
+    directory = await _bound_directory(bound, source) if bound else source.claims_directory / namespace / name
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o777)
-    if objects.status(claim).get("phase") != "Bound":
+    if not bound and objects.status(claim).get("phase") != "Bound":
         spec = objects.spec(claim)
         status = {"phase": "Bound", "accessModes": spec.get("accessModes") or [],
                   "capacity": (spec.get("resources") or {}).get("requests") or {}}
         await source.client.patch(PERSISTENT_VOLUME_CLAIMS, objects.key(claim), {"status": status},
                                   subresource="status")
     return Volume(path=str(directory), read_only=bool(reference.get("readOnly")))
+
+
+async def _bound_directory(name: str, source: VolumeSource) -> Path:
+    """The directory that a PersistentVolume is."""
+    try:
+        volume = await source.client.get(PERSISTENT_VOLUMES, name)
+    except errors.NotFound as error:
+        raise StartError("ContainerCreating", f'persistentvolume "{name}" not found') from error
+    found = reclaim.directory(volume, source.claims_directory)
+    if found is None:
+        raise StartError("CreateContainerConfigError", f'the persistentvolume "{name}" is of a kind that this node '
+                         "does not have", remedy='Use a claim of the storage class "standard"')
+    return found
 
 
 Files = dict[str, tuple[bytes, int]]
