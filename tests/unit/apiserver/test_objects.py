@@ -102,7 +102,7 @@ async def test_pod_defaults_and_immutability(client: Client) -> None:
     ({"restartPolicy": "Sometimes"}, "restartPolicy"), ({"containers": [{"name": "A", "image": "x"}]}, "name"),
     ({"containers": [{"name": "a"}]}, "image"), ({"containers": [{"name": "a", "image": "x"}] * 2}, "Duplicate"),
     ({"containers": [{"name": "a", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]}, "Not found"),
-    ({"containers": [{"name": "a", "image": "x", "resources": {"limits": {"cpu": "lots"}}}]}, "quantity"),
+    ({"containers": [{"name": "a", "image": "x", "resources": {"limits": {"cpu": "lots"}}}]}, "quantities"),
     ({"containers": [{"name": "a", "image": "x", "env": [{"name": "E", "value": 1}]}]},
      r"spec\.containers\[0\]\.env\[0\]\.value"),
     ({"containers": [{"name": "a", "image": "x", "command": "true"}]}, r"spec\.containers\[0\]\.command"),

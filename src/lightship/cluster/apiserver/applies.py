@@ -16,7 +16,7 @@ import msgspec
 
 from lightship import errors
 from lightship.client.transport import Response
-from lightship.cluster.apiserver import bodies, reads, shapes, strict, writes
+from lightship.cluster.apiserver import bodies, reads, strict, writes
 from lightship.cluster.apiserver.backend import Backend, Call
 from lightship.kube import strategic, times
 from lightship.kube.objects import Object
@@ -35,8 +35,7 @@ async def apply(backend: Backend, call: Call) -> Response:
     manager = call.query.text("fieldManager")
     if not manager or len(manager) > LIMIT_MANAGER_CHARACTERS:
         raise errors.BadRequest("fieldManager is required for apply patch (128 characters at most)")
-    applied = shapes.read_object(bodies.read(call.request), call.served)
-    warnings = strict.check(call, applied)
+    applied, warnings = strict.read(call, bodies.read(call.request))
     metadata = applied["metadata"]
     if metadata.get("managedFields"):
         raise errors.BadRequest("metadata.managedFields must be nil")

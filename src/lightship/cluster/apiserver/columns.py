@@ -14,7 +14,7 @@ from lightship.kube import objects, times
 from lightship.kube.objects import Object
 from lightship.kube.resources import Column
 
-_NAME = Column(name="Name", path=".metadata.name", description="Name must be unique within a namespace.")
+NAME = Column(name="Name", path=".metadata.name", description="Name must be unique within a namespace.")
 _AGE = Column(name="Age", path=".metadata.creationTimestamp", description="Time since the object was created.")
 
 
@@ -32,23 +32,32 @@ def since(moment: Any, now: datetime) -> str:
         return "<unknown>"
 
 
-def _columns(*headings: str) -> tuple[Column, ...]:
+def headings(*headings: str) -> tuple[Column, ...]:
     """Name, the headings (a trailing ``+`` is for ``-o wide`` only), Age before the wide ones."""
     narrow = [Column(name=h, path="") for h in headings if not h.endswith("+")]
     wide = [Column(name=h[:-1], path="", priority=1) for h in headings if h.endswith("+")]
-    return (_NAME, *narrow, _AGE, *wide)
+    return (NAME, *narrow, _AGE, *wide)
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
+def dicts(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _selector(labels: Any) -> str:
+def labels_text(labels: Any) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) if labels else "<none>"
 
 
-def _containers(template: Object) -> tuple[str, str]:
-    containers = _dicts(objects.spec(template).get("containers"))
+_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+
+
+def access_modes(modes: Any) -> str:
+    """The modes in short and in upstream's order, once each."""
+    given = set(modes) if isinstance(modes, list) else set()
+    return ",".join(short for mode, short in _MODES.items() if mode in given)
+
+
+def containers_of(template: Object) -> tuple[str, str]:
+    containers = dicts(objects.spec(template).get("containers"))
     return (",".join(str(c.get("name", "")) for c in containers), ",".join(str(c.get("image", "")) for c in containers))
 
 
@@ -56,7 +65,7 @@ def pod_reason(obj: Object) -> str:
     """The STATUS column of a Pod: its phase, or what its containers say more precisely."""
     status = objects.status(obj)
     reason = str(status.get("reason") or status.get("phase") or "Unknown")
-    inits = _dicts(status.get("initContainerStatuses"))
+    inits = dicts(status.get("initContainerStatuses"))
     for number, container in enumerate(inits):
         state = container.get("state") or {}
         ended = state.get("terminated")
@@ -69,7 +78,7 @@ def pod_reason(obj: Object) -> str:
             return f"Init:{waiting}"
         return f"Init:{number}/{len(inits)}"
     running = False
-    for container in reversed(_dicts(status.get("containerStatuses"))):
+    for container in reversed(dicts(status.get("containerStatuses"))):
         state = container.get("state") or {}
         if reason_ := (state.get("waiting") or {}).get("reason"):
             reason = reason_
@@ -90,7 +99,7 @@ def _ending(ended: dict[str, Any]) -> str:
 
 def _pod(obj: Object, now: datetime) -> list[Any]:
     spec, status = objects.spec(obj), objects.status(obj)
-    containers = _dicts(status.get("containerStatuses"))
+    containers = dicts(status.get("containerStatuses"))
     ready = sum(1 for c in containers if c.get("ready"))
     restarts = sum(int(c.get("restartCount") or 0) for c in containers)
     gates = spec.get("readinessGates") or []
@@ -101,8 +110,8 @@ def _pod(obj: Object, now: datetime) -> list[Any]:
 
 def _deployment(obj: Object, now: datetime) -> list[Any]:
     spec, status = objects.spec(obj), objects.status(obj)
-    names, images = _containers(spec.get("template") or {})
-    selector = _selector((spec.get("selector") or {}).get("matchLabels"))
+    names, images = containers_of(spec.get("template") or {})
+    selector = labels_text((spec.get("selector") or {}).get("matchLabels"))
     return [objects.name(obj), f"{status.get('readyReplicas') or 0}/{spec.get('replicas', 1)}",
             status.get("updatedReplicas") or 0, status.get("availableReplicas") or 0, age(obj, now), names, images,
             selector]
@@ -110,15 +119,15 @@ def _deployment(obj: Object, now: datetime) -> list[Any]:
 
 def _replica_set(obj: Object, now: datetime) -> list[Any]:
     spec, status = objects.spec(obj), objects.status(obj)
-    names, images = _containers(spec.get("template") or {})
-    selector = _selector((spec.get("selector") or {}).get("matchLabels"))
+    names, images = containers_of(spec.get("template") or {})
+    selector = labels_text((spec.get("selector") or {}).get("matchLabels"))
     return [objects.name(obj), spec.get("replicas", 1), status.get("replicas") or 0, status.get("readyReplicas") or 0,
             age(obj, now), names, images, selector]
 
 
 def _job(obj: Object, now: datetime) -> list[Any]:
     spec, status = objects.spec(obj), objects.status(obj)
-    true = {c.get("type") for c in _dicts(status.get("conditions")) if c.get("status") == "True"}
+    true = {c.get("type") for c in dicts(status.get("conditions")) if c.get("status") == "True"}
     state = next((text for kind, text in (("Complete", "Complete"), ("Failed", "Failed"), ("Suspended", "Suspended"),
                                           ("FailureTarget", "FailureTarget")) if kind in true), "Running")
     duration = ""
@@ -126,31 +135,31 @@ def _job(obj: Object, now: datetime) -> list[Any]:
         end = times.parse(status["completionTime"]) if status.get("completionTime") else now
         duration = since(status["startTime"], end)
     wanted = spec.get("completions") or spec.get("parallelism") or 1
-    names, images = _containers(spec.get("template") or {})
+    names, images = containers_of(spec.get("template") or {})
     return [objects.name(obj), "Terminating" if objects.deleting(obj) else state,
             f"{status.get('succeeded') or 0}/{wanted}", duration, age(obj, now), names, images,
-            _selector((spec.get("selector") or {}).get("matchLabels"))]
+            labels_text((spec.get("selector") or {}).get("matchLabels"))]
 
 
 def _service(obj: Object, now: datetime) -> list[Any]:
     spec = objects.spec(obj)
     ports = [f"{p.get('port')}{':' + str(p['nodePort']) if p.get('nodePort') else ''}/{p.get('protocol', 'TCP')}"
-             for p in _dicts(spec.get("ports"))]
+             for p in dicts(spec.get("ports"))]
     external = ",".join(spec.get("externalIPs") or []) or "<none>"
     return [objects.name(obj), spec.get("type", "ClusterIP"), spec.get("clusterIP") or "<none>", external,
-            ",".join(ports) or "<none>", age(obj, now), _selector(spec.get("selector"))]
+            ",".join(ports) or "<none>", age(obj, now), labels_text(spec.get("selector"))]
 
 
 def _node(obj: Object, now: datetime) -> list[Any]:
     status, spec = objects.status(obj), objects.spec(obj)
-    ready = next((c for c in _dicts(status.get("conditions")) if c.get("type") == "Ready"), {})
+    ready = next((c for c in dicts(status.get("conditions")) if c.get("type") == "Ready"), {})
     state = {"True": "Ready", "False": "NotReady"}.get(str(ready.get("status")), "Unknown")
     if spec.get("unschedulable"):
         state += ",SchedulingDisabled"
     prefix = "node-role.kubernetes.io/"
     roles = sorted(key.removeprefix(prefix) for key in objects.labels(obj) if key.startswith(prefix))
     info = status.get("nodeInfo") or {}
-    addresses = {a.get("type"): a.get("address") for a in _dicts(status.get("addresses"))}
+    addresses = {a.get("type"): a.get("address") for a in dicts(status.get("addresses"))}
     return [objects.name(obj), state, ",".join(roles) or "<none>", age(obj, now), info.get("kubeletVersion", ""),
             addresses.get("InternalIP") or "<none>", addresses.get("ExternalIP") or "<none>",
             info.get("osImage") or "<unknown>", info.get("kernelVersion") or "<unknown>",
@@ -169,18 +178,11 @@ def _event(obj: Object, now: datetime) -> list[Any]:
 
 def _claim(obj: Object, now: datetime) -> list[Any]:
     spec, status = objects.spec(obj), objects.status(obj)
-    modes = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
     bound = bool(spec.get("volumeName"))
     return [objects.name(obj), "Terminating" if objects.deleting(obj) else status.get("phase", ""),
             spec.get("volumeName") or "", (status.get("capacity") or {}).get("storage", "") if bound else "",
-            ",".join(modes.get(m, str(m)) for m in (status.get("accessModes") or []) if bound),
-            spec.get("storageClassName") or "", "<unset>", age(obj, now), spec.get("volumeMode") or "Filesystem"]
-
-
-def _slice(obj: Object, now: datetime) -> list[Any]:
-    ports = ",".join(str(p.get("port") or "<unset>") for p in _dicts(obj.get("ports"))) or "<unset>"
-    addresses = ",".join(str(a) for e in _dicts(obj.get("endpoints")) for a in e.get("addresses") or [])
-    return [objects.name(obj), obj.get("addressType", ""), ports, addresses or "<unset>", age(obj, now)]
+            access_modes(status.get("accessModes")) if bound else "", spec.get("storageClassName") or "",
+            spec.get("volumeAttributesClassName") or "<unset>", age(obj, now), spec.get("volumeMode") or "<unset>"]
 
 
 def _namespace(obj: Object, now: datetime) -> list[Any]:
@@ -204,13 +206,13 @@ def _lease(obj: Object, now: datetime) -> list[Any]:
 
 
 _WORKLOAD = ("Containers+", "Images+", "Selector+")
-PODS = Printing(columns=_columns("Ready", "Status", "Restarts", "IP+", "Node+", "Nominated Node+", "Readiness Gates+"),
+PODS = Printing(columns=headings("Ready", "Status", "Restarts", "IP+", "Node+", "Nominated Node+", "Readiness Gates+"),
                 cells=_pod)
-DEPLOYMENTS = Printing(columns=_columns("Ready", "Up-to-date", "Available", *_WORKLOAD), cells=_deployment)
-REPLICA_SETS = Printing(columns=_columns("Desired", "Current", "Ready", *_WORKLOAD), cells=_replica_set)
-JOBS = Printing(columns=_columns("Status", "Completions", "Duration", *_WORKLOAD), cells=_job)
-SERVICES = Printing(columns=_columns("Type", "Cluster-IP", "External-IP", "Port(s)", "Selector+"), cells=_service)
-NODES = Printing(columns=(_NAME, Column(name="Status", path=""), Column(name="Roles", path=""), _AGE,
+DEPLOYMENTS = Printing(columns=headings("Ready", "Up-to-date", "Available", *_WORKLOAD), cells=_deployment)
+REPLICA_SETS = Printing(columns=headings("Desired", "Current", "Ready", *_WORKLOAD), cells=_replica_set)
+JOBS = Printing(columns=headings("Status", "Completions", "Duration", *_WORKLOAD), cells=_job)
+SERVICES = Printing(columns=headings("Type", "Cluster-IP", "External-IP", "Port(s)", "Selector+"), cells=_service)
+NODES = Printing(columns=(NAME, Column(name="Status", path=""), Column(name="Roles", path=""), _AGE,
                           Column(name="Version", path=""),
                           *(Column(name=n, path="", priority=1) for n in (
                               "Internal-IP", "External-IP", "OS-Image", "Kernel-Version", "Container-Runtime"))),
@@ -221,11 +223,10 @@ EVENTS = Printing(columns=(Column(name="Last Seen", path=""), Column(name="Type"
                            Column(name="Message", path=""), Column(name="First Seen", path="", priority=1),
                            Column(name="Count", path="", priority=1), Column(name="Name", path="", priority=1)),
                   cells=_event)
-CLAIMS = Printing(columns=_columns("Status", "Volume", "Capacity", "Access Modes", "StorageClass",
+CLAIMS = Printing(columns=headings("Status", "Volume", "Capacity", "Access Modes", "StorageClass",
                                    "VolumeAttributesClass", "VolumeMode+"), cells=_claim)
-ENDPOINT_SLICES = Printing(columns=_columns("AddressType", "Ports", "Endpoints"), cells=_slice)
-NAMESPACES = Printing(columns=_columns("Status"), cells=_namespace)
-SECRETS = Printing(columns=_columns("Type", "Data"), cells=_secret)
-CONFIG_MAPS = Printing(columns=_columns("Data"), cells=_config_map)
-SERVICE_ACCOUNTS = Printing(columns=_columns("Secrets"), cells=_account)
-LEASES = Printing(columns=_columns("Holder"), cells=_lease)
+NAMESPACES = Printing(columns=headings("Status"), cells=_namespace)
+SECRETS = Printing(columns=headings("Type", "Data"), cells=_secret)
+CONFIG_MAPS = Printing(columns=headings("Data"), cells=_config_map)
+SERVICE_ACCOUNTS = Printing(columns=headings("Secrets"), cells=_account)
+LEASES = Printing(columns=headings("Holder"), cells=_lease)

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightship.cluster.apiserver import columns, schemas, workloads
+from lightship.cluster.apiserver import columns, workloads
+from lightship.cluster.apiserver.access import kinds as access_kinds
+from lightship.cluster.apiserver.kinds import cluster_columns, cluster_table, storage, workload_table
+from lightship.cluster.apiserver.quota import kinds as quota_kinds
 from lightship.cluster.apiserver.registry import FieldFault, Served
 from lightship.kube import objects, resources
 from lightship.kube.objects import Object
@@ -21,6 +24,8 @@ CREATE_ONLY = ("create",)
 
 SELF_SUBJECT_REVIEWS = Resource(group="authentication.k8s.io", version="v1", kind="SelfSubjectReview",
                                 plural="selfsubjectreviews", namespaced=False)
+SELF_SUBJECT_RULES_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="SelfSubjectRulesReview",
+                                      plural="selfsubjectrulesreviews", namespaced=False)
 LOCAL_SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="LocalSubjectAccessReview",
                                         plural="localsubjectaccessreviews")
 NEW_EVENTS = Resource(group="events.k8s.io", version="v1", kind="Event", plural="events", short_names=("ev",))
@@ -97,7 +102,7 @@ def _default_service(obj: Object) -> Object:
     if spec["type"] != "ExternalName":
         spec = {"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"} | spec
     if spec.get("ports"):
-        spec["ports"] = [{"protocol": "TCP", "targetPort": port["port"]} |
+        spec["ports"] = [{"protocol": "TCP", "targetPort": port.get("port") or 0} |
                          {k: v for k, v in port.items() if v is not None} for port in spec["ports"]]
     return obj | {"spec": spec, "status": {"loadBalancer": {}} | objects.status(obj)}
 
@@ -110,27 +115,12 @@ def _validate_service(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     if not ports and spec["type"] != "ExternalName" and spec.get("clusterIP") != "None":
         faults.append(FieldFault("spec.ports", "Required value"))
     for number, port in enumerate(ports):
-        if not 0 < port["port"] < 65536:
+        if not 0 < (port.get("port") or 0) < 65536:
             faults.append(FieldFault(f"spec.ports[{number}].port", "Invalid value: must be between 1 and 65535"))
         if len(ports) > 1 and not port.get("name"):
             faults.append(FieldFault(f"spec.ports[{number}].name", "Required value"))
     if old is not None and objects.spec(old).get("clusterIP") not in (None, "", spec.get("clusterIP")):
         faults.append(FieldFault("spec.clusterIP", "Invalid value: field is immutable"))
-    return faults
-
-
-def _default_claim(obj: Object) -> Object:
-    return obj | {"spec": {"volumeMode": "Filesystem"} | objects.spec(obj),
-                  "status": {"phase": "Pending"} | objects.status(obj)}
-
-
-def _validate_claim(obj: Object, old: Object | None) -> Sequence[FieldFault]:
-    faults = []
-    if not objects.spec(obj).get("accessModes"):
-        faults.append(FieldFault("spec.accessModes", "Required value: at least 1 access mode is required"))
-    needs = objects.spec(obj).get("resources")
-    if not (isinstance(needs, dict) and isinstance(needs.get("requests"), dict) and needs["requests"].get("storage")):
-        faults.append(FieldFault("spec.resources[storage]", "Required value"))
     return faults
 
 
@@ -160,39 +150,44 @@ def _validate_event(obj: Object, old: Object | None) -> Sequence[FieldFault]:
 def served() -> tuple[Served, ...]:
     """The core table. EndpointSlices and the like have names that upstream checks only as path segments."""
     r, c, w = resources, columns, workloads
-    deployments = Served(resource=r.DEPLOYMENTS, schema=schemas.Deployment, printing=c.DEPLOYMENTS,
+    deployments = Served(resource=r.DEPLOYMENTS, printing=c.DEPLOYMENTS,
                          default=w.default_deployment, validate=w.validate_deployment)
-    events = Served(resource=r.EVENTS, schema=schemas.Event, printing=c.EVENTS, fields=_EVENT_FIELDS,
+    events = Served(resource=r.EVENTS, printing=c.EVENTS, fields=_EVENT_FIELDS,
                     validate=_validate_event)
     return (
-        Served(resource=r.PODS, schema=schemas.Pod, printing=c.PODS, fields=_POD_FIELDS, default=w.default_pod,
+        Served(resource=r.PODS, printing=c.PODS, fields=_POD_FIELDS, default=w.default_pod,
                validate=w.validate_pod, returns_deleted=True),
-        Served(resource=r.CONFIGMAPS, schema=schemas.ConfigMap, printing=c.CONFIG_MAPS, validate=_validate_config_map),
-        Served(resource=r.SECRETS, schema=schemas.Secret, printing=c.SECRETS, fields={"type": ".type"},
+        Served(resource=r.CONFIGMAPS, printing=c.CONFIG_MAPS, validate=_validate_config_map),
+        Served(resource=r.SECRETS, printing=c.SECRETS, fields={"type": ".type"},
                default=_default_secret, validate=_validate_secret),
         Served(resource=r.NAMESPACES, printing=c.NAMESPACES, fields={"status.phase": ".status.phase"},
                default=_default_namespace, label_name=True,
                verbs=("create", "delete", "get", "list", "patch", "update", "watch")),
         Served(resource=r.NODES, printing=c.NODES, fields={"spec.unschedulable": ".spec.unschedulable"}),
-        Served(resource=r.SERVICES, schema=schemas.Service, printing=c.SERVICES, default=_default_service,
+        Served(resource=r.SERVICES, printing=c.SERVICES, default=_default_service,
                fields={"spec.type": ".spec.type", "spec.clusterIP": ".spec.clusterIP"},
                validate=_validate_service, label_name=True, returns_deleted=True),
         Served(resource=r.SERVICE_ACCOUNTS, printing=c.SERVICE_ACCOUNTS, returns_deleted=True),
-        Served(resource=r.PERSISTENT_VOLUME_CLAIMS, printing=c.CLAIMS, default=_default_claim,
-               validate=_validate_claim, returns_deleted=True),
+        Served(resource=r.PERSISTENT_VOLUME_CLAIMS, printing=c.CLAIMS, default=storage.default_claim,
+               validate=storage.validate_claim, returns_deleted=True),
         events,
         replace(events, resource=NEW_EVENTS, fields=_NEW_EVENT_FIELDS, storage=r.EVENTS.group_resource,
                 to_wire=_to_new_event, from_wire=_from_new_event),
         deployments,
         replace(deployments, resource=r.REPLICA_SETS, printing=c.REPLICA_SETS, default=w.default_replica_set,
                 validate=w.validate_replica_set, fields={"status.replicas": ".status.replicas"}),
-        Served(resource=r.JOBS, schema=schemas.Job, printing=c.JOBS, default=w.default_job, validate=w.validate_job,
+        Served(resource=r.JOBS, printing=c.JOBS, default=w.default_job, validate=w.validate_job,
                fields={"status.successful": ".status.succeeded"}),
-        Served(resource=r.ENDPOINT_SLICES, schema=schemas.EndpointSlice, printing=c.ENDPOINT_SLICES),
+        Served(resource=r.ENDPOINT_SLICES, printing=cluster_columns.ENDPOINT_SLICES),
         Served(resource=r.LEASES, printing=c.LEASES),
         Served(resource=r.TOKEN_REVIEWS, verbs=CREATE_ONLY),
         Served(resource=SELF_SUBJECT_REVIEWS, verbs=CREATE_ONLY),
         Served(resource=r.SUBJECT_ACCESS_REVIEWS, verbs=CREATE_ONLY),
         Served(resource=r.SELF_SUBJECT_ACCESS_REVIEWS, verbs=CREATE_ONLY),
         Served(resource=LOCAL_SUBJECT_ACCESS_REVIEWS, verbs=CREATE_ONLY),
+        Served(resource=SELF_SUBJECT_RULES_REVIEWS, verbs=CREATE_ONLY),
+        *access_kinds.served(),
+        *quota_kinds.served(),
+        *workload_table.served(),
+        *cluster_table.served(),
     )

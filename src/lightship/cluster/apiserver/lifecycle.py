@@ -26,6 +26,23 @@ def check(obj: Object, served: Served, faults: Iterable[Fault]) -> None:
         raise Invalid(f'{served.resource.kind} "{objects.name(obj)}"', [Cause(f.path, f.message) for f in found])
 
 
+def admitted(served: Served, new: Object, old: Object | None) -> tuple[Object, Iterable[Fault]]:
+    """The object with its defaults, and what its kind says is wrong with it.
+
+    A kind's functions that stumble over a value of a type that they did not expect make a bad request of it.
+    """
+    try:
+        if served.admit:
+            return served.admit(new, old)
+        new = served.default(new)
+        return new, list(served.validate(new, old))
+    except (TypeError, AttributeError, KeyError, ValueError, IndexError) as e:
+        if not served.custom:
+            raise
+        raise errors.BadRequest(f"{served.resource.kind} in version {served.resource.version!r} cannot be handled as a "
+                                f"{served.resource.kind}: a field has a value of the wrong type ({e})") from e
+
+
 def created(obj: Object, served: Served, namespace: str, stamp: tuple[str, datetime]) -> Object:
     """A new object with its system fields; ``stamp`` is its uid and the time. Not yet defaulted."""
     uid, now = stamp

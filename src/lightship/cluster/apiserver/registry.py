@@ -6,7 +6,7 @@ keeps something that was rendered from the table looks at ``generation``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -38,6 +38,8 @@ Default = Callable[[Object], Object]
 Validate = Callable[[Object, Object | None], Sequence[Fault]]
 Cells = Callable[[Object, datetime], list[Any]]
 Unknown = Callable[[Object], Sequence[str]]
+Admit = Callable[[Object, Object | None], tuple[Object, Iterable[Fault]]]
+Settled = Callable[[Object, bool], Awaitable[None]]
 
 
 class AdmittedKind(Protocol):
@@ -92,8 +94,16 @@ class Served:
     """A msgspec type that the object's data must fit."""
     openapi: Mapping[str, Any] | None = None
     """Of a custom version with a schema: its ``openAPIV3Schema``, structural, list types and map keys included."""
+    admit: Admit | None = None
+    """In place of ``default`` and ``validate``, where one pass does both; also judges writes of the status."""
+    settled: Settled | None = None
+    """Told of each write of such an object (and whether it is gone) once it is on disk and before it is answered."""
+    doomed: Default | None = None
+    """What a deletion makes of the object before anything else; may refuse it."""
     unknown: Unknown | None = None
     """Of a custom version that prunes: the paths of an object's fields that its schema does not know."""
+    notice: str = ""
+    """What whoever creates such an object should know: the warning that the answer bears."""
     deprecation: str = ""
     """Of a deprecated version: the warning that each answer bears."""
     scale: ScalePaths | None = None

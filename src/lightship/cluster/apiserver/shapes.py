@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from lightship import errors
-from lightship.cluster.apiserver import schemas
+from lightship.cluster.apiserver import kubernetes_types, schemas, typed
 from lightship.cluster.apiserver.registry import FieldFault, Served
 from lightship.kube import selectors
 from lightship.kube.objects import Object
@@ -58,9 +58,15 @@ def read_object(data: Any, served: Served) -> Object:
     if metadata is None:
         metadata = {}
     convert(metadata, schemas.ObjectMeta, "metadata")
-    rest = {key: value for key, value in data.items()
-            if key not in ("apiVersion", "kind", "metadata") and value is not None}
-    convert(rest, served.schema or schemas.Loose, "")
+    if kubernetes_types.name_of(resource.api_version, resource.kind):
+        rest = typed.normal(data, resource.api_version, resource.kind)
+        metadata = rest.pop("metadata", {})
+    else:
+        rest = {key: value for key, value in data.items() if value is not None}
+        rest.pop("metadata", None)
+        convert(rest, served.schema or schemas.Loose, "")
+    rest.pop("apiVersion", None)
+    rest.pop("kind", None)
     return {"apiVersion": resource.api_version, "kind": resource.kind,
             "metadata": {key: value for key, value in metadata.items() if value not in _UNSET}} | rest
 

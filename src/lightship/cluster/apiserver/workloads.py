@@ -6,8 +6,11 @@ it would read from Kubernetes. Types have been checked (``schemas``) before I se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from lightship import errors
 from lightship.cluster.apiserver.registry import FieldFault
@@ -16,6 +19,7 @@ from lightship.kube import objects, quantities, selectors
 from lightship.kube.objects import Object
 
 DEFAULT_GRACE_SECONDS = 30
+_PERCENT = re.compile(r"\d{1,9}%\Z", re.ASCII)
 _MUTABLE_CONTAINER_FIELDS = frozenset({"image"})
 _MUTABLE_POD_FIELDS = frozenset({"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds",
                                  "schedulingGates"})
@@ -27,32 +31,47 @@ def default_pod(obj: Object) -> Object:
     return obj | {"spec": spec, "status": status}
 
 
-def default_pod_spec(given: dict[str, Any]) -> dict[str, Any]:
-    account = given.get("serviceAccountName") or given.get("serviceAccount") or "default"
+def default_pod_spec(spec_given: dict[str, Any]) -> dict[str, Any]:
+    account = spec_given.get("serviceAccountName") or spec_given.get("serviceAccount") or "default"
     spec: dict[str, Any] = {
         "restartPolicy": "Always", "terminationGracePeriodSeconds": DEFAULT_GRACE_SECONDS, "dnsPolicy": "ClusterFirst",
         "schedulerName": "default-scheduler", "securityContext": {}, "enableServiceLinks": True,
-    } | _set(given) | {"serviceAccountName": account, "serviceAccount": account}
+    } | given(spec_given) | {"serviceAccountName": account, "serviceAccount": account}
     for field in ("containers", "initContainers"):
         if spec.get(field):
             spec[field] = [_default_container(container) for container in spec[field]]
     return spec
 
 
-def _default_container(given: dict[str, Any]) -> dict[str, Any]:
-    image = str(given.get("image") or "")
+def _default_container(wanted: dict[str, Any]) -> dict[str, Any]:
+    image = str(wanted.get("image") or "")
     latest = image.endswith(":latest") or ":" not in image.rpartition("/")[2]
     container: dict[str, Any] = {
         "imagePullPolicy": "Always" if latest else "IfNotPresent", "resources": {},
         "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
-    } | _set(given)
+    } | given(wanted)
     if container.get("ports"):
-        container["ports"] = [{"protocol": "TCP"} | _set(port) for port in container["ports"]]
+        container["ports"] = [{"protocol": "TCP"} | given(port) for port in container["ports"]]
     return container
 
 
-def _set(given: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}
+def given(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are set."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it."""
+    return msgspec.json.encode(value).decode()[:300]
+
+
+def unsupported(place: str, value: Any, *supported: str) -> FieldFault:
+    known = ", ".join(f'"{name}"' for name in supported)
+    return FieldFault(place, f"Unsupported value: {shown('' if value is None else value)}: supported values: {known}")
+
+
+def negative(place: str, value: Any) -> FieldFault:
+    return FieldFault(place, f"Invalid value: {value}: must be greater than or equal to 0")
 
 
 def qos_class(spec: dict[str, Any]) -> str:
@@ -86,28 +105,28 @@ def pod_spec_faults(spec: dict[str, Any], place: str) -> Iterator[FieldFault]:
         yield FieldFault(f"{place}.terminationGracePeriodSeconds", "Invalid value: must be 0 or more")
     volumes: set[str] = set()
     for number, volume in enumerate(spec.get("volumes") or ()):
-        if not is_label(volume["name"]):
-            yield FieldFault(f"{place}.volumes[{number}].name", f"Invalid value: {volume['name']!r}: {LABEL_RULE}")
-        if volume["name"] in volumes:
-            yield FieldFault(f"{place}.volumes[{number}].name", f"Duplicate value: {volume['name']!r}")
-        volumes.add(volume["name"])
+        if not is_label(volume.get("name") or ""):
+            yield FieldFault(f"{place}.volumes[{number}].name", f"Invalid value: {volume.get('name')!r}: {LABEL_RULE}")
+        if (volume.get("name") or "") in volumes:
+            yield FieldFault(f"{place}.volumes[{number}].name", f"Duplicate value: {volume.get('name')!r}")
+        volumes.add(volume.get("name") or "")
     names: set[str] = set()
     for field in ("initContainers", "containers"):
         for number, container in enumerate(spec.get(field) or ()):
             here = f"{place}.{field}[{number}]"
-            if container["name"] in names:
-                yield FieldFault(f"{here}.name", f"Duplicate value: {container['name']!r}")
-            names.add(container["name"])
+            if (container.get("name") or "") in names:
+                yield FieldFault(f"{here}.name", f"Duplicate value: {container.get('name')!r}")
+            names.add(container.get("name") or "")
             yield from _container_faults(container, here, volumes)
 
 
 def _container_faults(container: dict[str, Any], place: str, volumes: set[str]) -> Iterator[FieldFault]:
-    if not is_label(container["name"]):
-        yield FieldFault(f"{place}.name", f"Invalid value: {container['name']!r}: {LABEL_RULE}")
+    if not is_label(container.get("name") or ""):
+        yield FieldFault(f"{place}.name", f"Invalid value: {container.get('name')!r}: {LABEL_RULE}")
     if not container.get("image"):
         yield FieldFault(f"{place}.image", "Required value")
     for number, variable in enumerate(container.get("env") or ()):
-        name = variable["name"]
+        name = (variable.get("name") or "")
         if not name or "=" in name or "\x00" in name:
             yield FieldFault(f"{place}.env[{number}].name",
                              f"Invalid value: {name!r}: not an environment variable name")
@@ -115,12 +134,12 @@ def _container_faults(container: dict[str, Any], place: str, volumes: set[str]) 
             yield FieldFault(f"{place}.env[{number}].valueFrom",
                              "Invalid value: may not be specified when `value` is not empty")
     for number, mount in enumerate(container.get("volumeMounts") or ()):
-        if mount["name"] not in volumes:
-            yield FieldFault(f"{place}.volumeMounts[{number}].name", f"Not found: {mount['name']!r}")
-        if not mount["mountPath"]:
+        if (mount.get("name") or "") not in volumes:
+            yield FieldFault(f"{place}.volumeMounts[{number}].name", f"Not found: {mount.get('name')!r}")
+        if not mount.get("mountPath"):
             yield FieldFault(f"{place}.volumeMounts[{number}].mountPath", "Required value")
     for number, port in enumerate(container.get("ports") or ()):
-        if not 0 < port["containerPort"] < 65536:
+        if not 0 < (port.get("containerPort") or 0) < 65536:
             yield FieldFault(f"{place}.ports[{number}].containerPort", "Invalid value: must be between 1 and 65535")
     needs = container.get("resources") or {}
     for kind in ("limits", "requests"):
@@ -154,18 +173,41 @@ def _same_containers(new: list[dict[str, Any]], old: list[dict[str, Any]]) -> bo
     return fixed(new) == fixed(old)
 
 
-def _default_template(template: dict[str, Any]) -> dict[str, Any]:
-    return {"metadata": {}} | _set(template) | {"spec": default_pod_spec(template.get("spec") or {})}
+def default_template(template: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {}} | given(template) | {"spec": default_pod_spec(template.get("spec") or {})}
 
 
-def _template_faults(spec: dict[str, Any]) -> Iterator[FieldFault]:
+def template_faults(spec: dict[str, Any], *, place: str = "spec.template", always: bool = False
+                    ) -> Iterator[FieldFault]:
+    """Of the Pod template in ``spec``; ``always``: its Pods may only restart always."""
     template = spec.get("template")
     if not template:
-        yield FieldFault("spec.template", "Required value")
+        yield FieldFault(place, "Required value")
         return
     labels = (template.get("metadata") or {}).get("labels") or {}
-    yield from label_faults(labels, "spec.template.metadata.labels")
-    yield from pod_spec_faults(template.get("spec") or {}, "spec.template.spec")
+    yield from label_faults(labels, f"{place}.metadata.labels")
+    yield from pod_spec_faults(template.get("spec") or {}, f"{place}.spec")
+    policy = (template.get("spec") or {}).get("restartPolicy", "Always")
+    if always and policy != "Always":
+        yield unsupported(f"{place}.spec.restartPolicy", policy, "Always")
+
+
+def amount_faults(place: str, fields: dict[str, Any], *names: str) -> Iterator[FieldFault]:
+    """Numbers or percentages that are not negative."""
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and not _PERCENT.match(value):
+            yield FieldFault(f"{place}.{name}", f"Invalid value: {shown(value)}: a valid percent string must be a "
+                                                "numeric string followed by an ending '%' (e.g. '1%',  or '93%')")
+        elif isinstance(value, int) and value < 0:
+            yield negative(f"{place}.{name}", value)
+
+
+def label_selector_faults(selector: dict[str, Any], place: str) -> Iterator[FieldFault]:
+    try:
+        selectors.from_object(selector)
+    except errors.InvalidInput as e:
+        yield FieldFault(place, f"Invalid value: {shown(selector)}: {e.message}")
 
 
 def _selector_faults(spec: dict[str, Any], old: Object | None) -> Iterator[FieldFault]:
@@ -180,65 +222,80 @@ def _selector_faults(spec: dict[str, Any], old: Object | None) -> Iterator[Field
         return
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     if not parsed.matches(labels):
-        yield FieldFault("spec.template.metadata.labels", f"Invalid value: `selector` does not match template "
-                                                          f"`labels` {labels}")
+        yield FieldFault("spec.template.metadata.labels", f"Invalid value: {shown(labels)}: `selector` does not match "
+                                                          "template `labels`")
     if old is not None and objects.spec(old).get("selector") != spec.get("selector"):
         yield FieldFault("spec.selector", "Invalid value: field is immutable")
 
 
-def _replica_faults(spec: dict[str, Any], old: Object | None) -> Iterator[FieldFault]:
-    if (spec.get("replicas") or 0) < 0:
-        yield FieldFault("spec.replicas", "Invalid value: must be greater than or equal to 0")
+def replica_faults(spec: dict[str, Any], old: Object | None, *, always: bool = True) -> Iterator[FieldFault]:
+    """Of a spec with replicas, a selector and a template."""
+    for field in ("replicas", "minReadySeconds", "revisionHistoryLimit"):
+        if (spec.get(field) or 0) < 0:
+            yield negative(f"spec.{field}", spec[field])
     yield from _selector_faults(spec, old)
-    yield from _template_faults(spec)
-    policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy", "Always")
-    if policy != "Always":
-        yield FieldFault("spec.template.spec.restartPolicy",
-                         f"Unsupported value: {policy!r}: supported values: \"Always\"")
+    yield from template_faults(spec, always=always)
 
 
 def default_deployment(obj: Object) -> Object:
-    spec = {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600} | _set(objects.spec(obj))
+    spec = {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600} | given(objects.spec(obj))
     strategy = {"type": "RollingUpdate"} | (spec.get("strategy") or {})
     if strategy["type"] == "RollingUpdate":
         rolling = {"maxUnavailable": "25%", "maxSurge": "25%"} | (strategy.get("rollingUpdate") or {})
         strategy = strategy | {"rollingUpdate": rolling}
     spec["strategy"] = strategy
     if spec.get("template"):
-        spec["template"] = _default_template(spec["template"])
+        spec["template"] = default_template(spec["template"])
     return obj | {"spec": spec}
 
 
 def validate_deployment(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     spec = objects.spec(obj)
-    faults = list(_replica_faults(spec, old))
+    faults = list(replica_faults(spec, old))
     strategy = (spec.get("strategy") or {}).get("type", "RollingUpdate")
     if strategy not in ("RollingUpdate", "Recreate"):
-        faults.append(FieldFault("spec.strategy.type", f"Unsupported value: {strategy!r}: supported values: "
-                                                       f"\"Recreate\", \"RollingUpdate\""))
+        faults.append(unsupported("spec.strategy.type", strategy, "Recreate", "RollingUpdate"))
+    rolling = (spec.get("strategy") or {}).get("rollingUpdate")
+    if rolling is not None and strategy == "Recreate":
+        faults.append(FieldFault("spec.strategy.rollingUpdate", "Forbidden: may not be specified when strategy `type` "
+                                                                "is 'Recreate'"))
+    elif rolling is not None:
+        faults += amount_faults("spec.strategy.rollingUpdate", rolling, "maxUnavailable", "maxSurge")
+        if all(str(rolling.get(field)) in ("0", "0%") for field in ("maxUnavailable", "maxSurge")):
+            faults.append(FieldFault("spec.strategy.rollingUpdate.maxUnavailable",
+                                     f"Invalid value: {shown(rolling['maxUnavailable'])}: may not be 0 when "
+                                     "`maxSurge` is 0"))
+    deadline, ready = spec.get("progressDeadlineSeconds"), spec.get("minReadySeconds") or 0
+    if deadline is not None and deadline <= ready:
+        faults.append(FieldFault("spec.progressDeadlineSeconds",
+                                 f"Invalid value: {deadline}: must be greater than minReadySeconds"))
     return faults
 
 
 def default_replica_set(obj: Object) -> Object:
-    spec = {"replicas": 1} | _set(objects.spec(obj))
+    spec = {"replicas": 1} | given(objects.spec(obj))
     if spec.get("template"):
-        spec["template"] = _default_template(spec["template"])
+        spec["template"] = default_template(spec["template"])
     return obj | {"spec": spec}
 
 
 def validate_replica_set(obj: Object, old: Object | None) -> Sequence[FieldFault]:
-    return tuple(_replica_faults(objects.spec(obj), old))
+    return tuple(replica_faults(objects.spec(obj), old))
 
 
 def default_job(obj: Object) -> Object:
     """Also the selector and the labels by which a Job knows its Pods: they hold its uid, which is set by now."""
-    given = _set(objects.spec(obj))
+    wanted = given(objects.spec(obj))
     spec: dict[str, Any] = {"backoffLimit": 6, "completionMode": "NonIndexed", "suspend": False,
-                            "manualSelector": False, "podReplacementPolicy": "TerminatingOrFailed"} | given
+                            "manualSelector": False, "podReplacementPolicy": "TerminatingOrFailed"} | wanted
+    if wanted.get("podFailurePolicy") is not None:
+        spec["podReplacementPolicy"] = wanted.get("podReplacementPolicy") or "Failed"
+    if wanted.get("backoffLimitPerIndex") is not None:
+        spec["backoffLimit"] = wanted.get("backoffLimit", 2**31 - 1)
     spec.setdefault("parallelism", 1)
-    if "completions" not in given and "parallelism" not in given:
+    if "completions" not in wanted and "parallelism" not in wanted:
         spec["completions"] = 1
-    template = _default_template(spec.get("template") or {})
+    template = default_template(spec.get("template") or {})
     if not spec["manualSelector"] and not spec.get("selector"):
         uid, name = objects.uid(obj), objects.name(obj)
         metadata = template.get("metadata") or {}
@@ -253,19 +310,83 @@ def default_job(obj: Object) -> Object:
 
 def validate_job(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     spec = objects.spec(obj)
-    faults = list(_template_faults(spec))
-    policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
-    if policy not in ("Never", "OnFailure"):
-        faults.append(FieldFault("spec.template.spec.restartPolicy",
-                                 f"Required value: valid values: \"OnFailure\", \"Never\" (it is {policy!r})"))
-    for field in ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
-        if (spec.get(field) or 0) < 0:
-            faults.append(FieldFault(f"spec.{field}", "Invalid value: must be greater than or equal to 0"))
+    faults = list(job_spec_faults(spec, "spec"))
     if old is not None:
         before = objects.spec(old)
-        for field in ("selector", "template", "completionMode"):
+        for field in ("selector", "template", "completionMode", "podFailurePolicy", "backoffLimitPerIndex",
+                      "managedBy", "successPolicy"):
             if field == "template" and before.get("suspend"):
                 continue
             if spec.get(field) != before.get(field):
-                faults.append(FieldFault(f"spec.{field}", "Invalid value: field is immutable"))
+                faults.append(FieldFault(f"spec.{field}", f"Invalid value: {shown(spec.get(field))}: field is "
+                                                          "immutable"))
+        indexed = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
+        if spec.get("completions") != before.get("completions") and not indexed:
+            faults.append(FieldFault("spec.completions", f"Invalid value: {shown(spec.get('completions'))}: field is "
+                                                         "immutable"))
     return faults
+
+
+_JOB_NUMBERS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished",
+                "backoffLimitPerIndex", "maxFailedIndexes")
+
+
+def job_spec_faults(spec: dict[str, Any], place: str) -> Iterator[FieldFault]:
+    """Of a Job's spec, alone or as a template."""
+    yield from template_faults(spec, place=f"{place}.template")
+    policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
+    if spec.get("template") and policy not in ("Never", "OnFailure"):
+        yield FieldFault(f"{place}.template.spec.restartPolicy",
+                         f"Required value: valid values: \"OnFailure\", \"Never\" (it is {shown(policy)})")
+    for field in _JOB_NUMBERS:
+        if (spec.get(field) or 0) < 0:
+            yield negative(f"{place}.{field}", spec[field])
+    mode = spec.get("completionMode") or "NonIndexed"
+    if mode not in ("NonIndexed", "Indexed"):
+        yield unsupported(f"{place}.completionMode", mode, "Indexed", "NonIndexed")
+    if mode == "Indexed" and spec.get("completions") is None and spec.get("parallelism") is None:
+        return
+    if mode == "Indexed" and spec.get("completions") is None:
+        yield FieldFault(f"{place}.completions", "Required value: when completion mode is Indexed")
+    if spec.get("backoffLimitPerIndex") is not None and mode != "Indexed":
+        yield FieldFault(f"{place}.backoffLimitPerIndex", f"Invalid value: {spec['backoffLimitPerIndex']}: requires "
+                                                          "indexed completion mode")
+    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
+        yield FieldFault(f"{place}.backoffLimitPerIndex", "Required value: when maxFailedIndexes is specified")
+    replacement = spec.get("podReplacementPolicy")
+    if replacement not in (None, "Failed", "TerminatingOrFailed"):
+        yield unsupported(f"{place}.podReplacementPolicy", replacement, "Failed", "TerminatingOrFailed")
+    yield from _failure_policy_faults(spec, f"{place}.podFailurePolicy")
+    if spec.get("successPolicy") is not None and mode != "Indexed":
+        yield FieldFault(f"{place}.successPolicy", "Invalid value: requires indexed completion mode")
+    elif spec.get("successPolicy") is not None and not spec["successPolicy"].get("rules"):
+        yield FieldFault(f"{place}.successPolicy.rules", "Required value: at least one rules must be specified when "
+                                                         "the successPolicy is specified")
+
+
+def _failure_policy_faults(spec: dict[str, Any], place: str) -> Iterator[FieldFault]:
+    policy = spec.get("podFailurePolicy")
+    if policy is None:
+        return
+    if ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy") != "Never":
+        yield FieldFault(place.rpartition(".")[0] + ".template.spec.restartPolicy",
+                         'Invalid value: only "Never" is supported when podFailurePolicy is specified')
+    for number, rule in enumerate(policy.get("rules") or ()):
+        here = f"{place}.rules[{number}]"
+        if rule.get("action") not in ("Count", "FailIndex", "FailJob", "Ignore"):
+            yield unsupported(f"{here}.action", rule.get("action"), "Count", "FailIndex", "FailJob", "Ignore")
+        if rule.get("action") == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+            yield FieldFault(f"{here}.action", 'Invalid value: "FailIndex": requires the backoffLimitPerIndex to be '
+                                               "set")
+        codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions")
+        if (codes is None) == (not conditions):
+            yield FieldFault(here, "Invalid value: specifying one of OnExitCodes and OnPodConditions is required"
+                             if codes is None else "Invalid value: specifying both OnExitCodes and OnPodConditions is "
+                                                   "not supported")
+        if codes is not None:
+            if codes.get("operator") not in ("In", "NotIn"):
+                yield unsupported(f"{here}.onExitCodes.operator", codes.get("operator"), "In", "NotIn")
+            if not codes.get("values"):
+                yield FieldFault(f"{here}.onExitCodes.values", "Invalid value: at least one value is required")
+            elif codes.get("operator") == "In" and 0 in codes["values"]:
+                yield FieldFault(f"{here}.onExitCodes.values", "Invalid value: 0: must not be 0 for the In operator")

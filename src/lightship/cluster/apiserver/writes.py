@@ -11,7 +11,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.transport import Response
-from lightship.cluster.apiserver import bodies, lifecycle, reads, shapes, strict
+from lightship.cluster.apiserver import bodies, lifecycle, reads, strict
 from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode
 from lightship.cluster.apiserver.errors import UnsupportedMediaType
 from lightship.cluster.apiserver.registry import Served
@@ -50,8 +50,7 @@ def inward(served: Served, obj: Object) -> Object:
 
 async def create(backend: Backend, call: Call) -> Response:
     """POST to a collection."""
-    obj = shapes.read_object(bodies.read(call.request), call.served)
-    warnings = strict.check(call, obj)
+    obj, warnings = strict.read(call, bodies.read(call.request))
     return strict.warned(await create_object(backend, call, obj), warnings)
 
 
@@ -83,23 +82,24 @@ async def _create(backend: Backend, call: Call, obj: Object) -> Response:
     new = inward(served, lifecycle.created(obj, served, call.target.namespace,
                                            (backend.ids.uid(), backend.clock.now())))
     lifecycle.check(new, served, ())
-    new = served.default(new)
-    lifecycle.check(new, served, served.validate(new, None))
+    new, faults = lifecycle.admitted(served, new, None)
+    lifecycle.check(new, served, faults)
     key = Key(served.store_resource, call.target.namespace, objects.name(new))
     if call.query.dry_run():
         if backend.store.get(key) is not None:
             raise errors.AlreadyExists(f'{served.resource.group_resource} "{key.name}" already exists')
         return reads.answer(backend, call, encode(new), 201)
     entry = await backend.store.put(key, render(new), 0)
+    if served.settled:
+        await served.settled(decode(entry.value), False)
     return reads.answer(backend, call, entry.value, 201)
 
 
 async def update(backend: Backend, call: Call) -> Response:
     """PUT of an object or of its status."""
-    obj = shapes.read_object(bodies.read(call.request), call.served)
+    obj, warnings = strict.read(call, bodies.read(call.request))
     if not objects.name(obj):
         raise errors.BadRequest("the object must have a name")
-    warnings = strict.check(call, obj)
     return strict.warned(await modify(backend, call, lambda old: obj), warnings)
 
 
@@ -126,8 +126,7 @@ async def patch(backend: Backend, call: Call) -> Response:
         changed = _patched(old, data, kind)
         if not isinstance(changed, dict):
             raise errors.InvalidInput("the patch leaves no object")
-        obj = shapes.read_object(changed, call.served)
-        warnings[:] = strict.check(call, obj)
+        obj, warnings[:] = strict.read(call, changed)
         return obj
 
     warnings: list[str] = []
@@ -164,10 +163,13 @@ async def modify_entry(backend: Backend, call: Call, change: Change) -> Entry:
             return entry
         if call.query.dry_run():
             return Entry(entry.revision, encode(new))
+        gone = lifecycle.finished(new)
         try:
-            if lifecycle.finished(new):
-                return await backend.store.delete(call.key, render(new), entry.revision)
-            return await backend.store.put(call.key, render(new), entry.revision)
+            write = backend.store.delete if gone else backend.store.put
+            entry = await write(call.key, render(new), entry.revision)
+            if call.served.settled:
+                await call.served.settled(decode(entry.value), gone)
+            return entry
         except RevisionConflict:
             continue  # Whoever named a revision meets the new one at the top; anybody else tries again.
     raise conflict(call, f"{LIMIT_ATTEMPTS} attempts lost against other writers")
@@ -179,13 +181,15 @@ def _admitted(call: Call, old: Object, wanted: Object) -> Object:
         return wanted  # Made by the server itself (``subresources.bind``).
     if call.target.subresource == "status":
         new = lifecycle.with_status(old, wanted)
+        if served.admit and new != old:
+            new, found = served.admit(new, old)
+            lifecycle.check(new, served, found)
         return old if new == old else new
     new = lifecycle.updated(old, wanted, served)
     if call.target.subresource == "finalize":
         new = old | {"spec": objects.spec(wanted)}
-    new = served.default(new)
+    new, faults = lifecycle.admitted(served, new, old)
     if new == old:
         return old
-    faults = [*lifecycle.finalizer_faults(old, new), *served.validate(new, old)]
-    lifecycle.check(new, served, faults)
+    lifecycle.check(new, served, [*lifecycle.finalizer_faults(old, new), *faults])
     return lifecycle.bumped(old, new)
