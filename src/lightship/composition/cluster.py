@@ -66,7 +66,7 @@ async def start(settings: Settings, admin_token: str, kinds: tuple[Kind, ...], l
         authenticator=tokens.TokenAuthenticator(admin_token, authority, clock)))
     port = listening.getsockname()[1]
     cluster = Cluster(server=server, url=f"https://{settings.url_host}:{port}", pki=files, clock=clock)
-    await bootstrap.ensure(cluster.client_for("lightship"))
+    await bootstrap.ensure(Client(InProcess(server.handle, bootstrap.IDENTITY)))
     context = listener.tls(files.server_certificate, files.server_key)
     front = listener.Listener(server.handle, listener.Address(bound=listening), context)
     await front.start()

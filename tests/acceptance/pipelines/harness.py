@@ -15,8 +15,7 @@ from typing import Any
 from lightship.artifacts.local import LocalStore
 from lightship.client.client import Client
 from lightship.client.inprocess import InProcess
-from lightship.client.transport import User
-from lightship.cluster.apiserver import bootstrap
+from lightship.cluster.apiserver import bootstrap, tokens
 from lightship.cluster.apiserver.server import ApiServer, ApiServerOptions
 from lightship.cluster.apiserver.tokens import TokenAuthenticator, TokenAuthority
 from lightship.cluster.builtin import scheduler
@@ -70,7 +69,7 @@ class Platform:
         self._options = options
 
     def client(self, name: str) -> Client:
-        user = User(name=f"system:serviceaccount:kubeflow:{name}", groups=("system:authenticated",))
+        user = bootstrap.IDENTITY if name in ("tests", "bootstrap") else tokens.service_account("kubeflow", name)
         return Client(InProcess(self.server.handle, user), field_manager=name)
 
     async def start(self) -> None:

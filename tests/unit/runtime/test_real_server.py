@@ -14,6 +14,7 @@ from lightship.client.client import Client
 from lightship.client.inprocess import InProcess
 from lightship.client.transport import Request, Response, User
 from lightship.cluster import builtin
+from lightship.cluster.apiserver import bootstrap, tokens
 from lightship.cluster.apiserver.server import ApiServer, ApiServerOptions
 from lightship.cluster.store.store import Store
 from lightship.kube import conditions, objects, resources
@@ -50,13 +51,14 @@ class Cluster:
         return await self.server.handle(request)
 
     def client_for(self, name: str) -> Client:
-        user = User(name=f"system:serviceaccount:kubeflow:{name}", groups=("system:authenticated",))
+        """As the platform gives them: each name with its own rights, but for the test itself and its pretended node."""
+        user = bootstrap.IDENTITY if name in ("tester", "node") else tokens.service_account("kubeflow", name)
         return Client(InProcess(self.handle, user), field_manager=name)
 
     async def start(self) -> None:
-        for namespace in ("default", "team"):
-            await self.client.create(resources.NAMESPACES, {
-                "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        await bootstrap.ensure(Client(InProcess(self.server.handle, bootstrap.IDENTITY)))
+        await self.client.create(resources.NAMESPACES, {
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})
         node = build.node()
         await self.client.create(resources.NODES, node)
         await self.client.patch(resources.NODES, Key("", "laptop"), {"status": node["status"]}, subresource="status")
@@ -70,7 +72,7 @@ class Cluster:
 
     async def rest(self) -> None:
         """Wait until nothing waits and the informers have seen the last write."""
-        unseen = Client(InProcess(self.server.handle, User(name="marker", groups=("system:authenticated",))))
+        unseen = Client(InProcess(self.server.handle, bootstrap.IDENTITY))
         mark = await unseen.create(resources.CONFIGMAPS, {
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "mark-", "namespace": "default"}})
         await self.until(resources.CONFIGMAPS, lambda found: any(objects.uid(o) == objects.uid(mark) for o in found))

@@ -10,8 +10,10 @@ import msgspec
 from lightship import errors
 from lightship.client.transport import Response, User
 from lightship.cluster.apiserver import bodies, reads, shapes
-from lightship.cluster.apiserver.access import Attributes, Authorizer
+from lightship.cluster.apiserver.access import Attributes, Authorizer, rules
+from lightship.cluster.apiserver.access.rbac import Rbac
 from lightship.cluster.apiserver.backend import Call, encode
+from lightship.cluster.apiserver.errors import Cause, Invalid
 from lightship.cluster.apiserver.tokens import DEFAULT_AUDIENCE, Authenticator
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -38,6 +40,11 @@ class _AccessSpec(msgspec.Struct):
     user: str | None = None
     groups: list[str] | None = None
     uid: str | None = None
+    extra: dict[str, list[str]] | None = None
+
+
+class _RulesSpec(msgspec.Struct):
+    namespace: str | None = None
 
 
 class _TokenSpec(msgspec.Struct):
@@ -46,13 +53,14 @@ class _TokenSpec(msgspec.Struct):
 
 
 class Reviewer:
-    """Answers all reviews with the server's own authenticator and authorizer."""
+    """Answers all reviews with the server's own authenticator and authorizer; ``known`` tells somebody's rules."""
 
-    def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
-        self._authenticator, self._authorizer = authenticator, authorizer
+    def __init__(self, authenticator: Authenticator, authorizer: Authorizer, known: Rbac) -> None:
+        self._authenticator, self._authorizer, self._known = authenticator, authorizer, known
         self._kinds: dict[str, Callable[[Call, Object], Awaitable[dict[str, Any]]]] = {
             "TokenReview": self._token, "SelfSubjectReview": self._self, "SelfSubjectAccessReview": self._access,
             "SubjectAccessReview": self._access, "LocalSubjectAccessReview": self._access,
+            "SelfSubjectRulesReview": self._rules,
         }
 
     async def review(self, call: Call) -> Response:
@@ -77,18 +85,36 @@ class Reviewer:
         user = call.user
         if obj["kind"] != "SelfSubjectAccessReview":
             if not spec.user and not spec.groups:
-                raise errors.InvalidInput("spec.user or spec.groups is required", field="spec.user")
+                raise Invalid(f'{obj["kind"]}.authorization.k8s.io ""', [
+                    Cause("spec.user", 'Invalid value: "": at least one of user or group must be specified')])
             user = User(name=spec.user or "", groups=tuple(spec.groups or ()), uid=spec.uid or "")
-        decision = await self._authorizer.review(user, _attributes(spec))
+        asked = _attributes(spec)
+        if obj["kind"] == "LocalSubjectAccessReview" and asked.namespace != call.target.namespace:
+            raise Invalid('LocalSubjectAccessReview.authorization.k8s.io ""', [
+                Cause("spec.resourceAttributes.namespace", f'Invalid value: "{asked.namespace[:253]}": must match '
+                                                           "metadata.namespace")])
+        decision = await self._authorizer.review(user, asked)
         status: dict[str, Any] = {"allowed": decision.allowed}
         return status | ({"reason": decision.reason} if decision.reason else {})
+
+    async def _rules(self, call: Call, obj: Object) -> dict[str, Any]:
+        namespace = shapes.convert(objects.spec(obj), _RulesSpec, "spec").namespace
+        if not namespace:
+            raise errors.BadRequest("no namespace on request")
+        found, lost = self._known.rules_of(call.user, namespace)
+        shown = [rules.as_object(rule) for rule in found]
+        status: dict[str, Any] = {
+            "resourceRules": [rule for rule in shown if "nonResourceURLs" not in rule],
+            "nonResourceRules": [rule for rule in shown if "nonResourceURLs" in rule], "incomplete": bool(lost)}
+        return status | ({"evaluationError": "; ".join(lost)} if lost else {})
 
 
 def _attributes(spec: _AccessSpec) -> Attributes:
     asked, path = spec.resourceAttributes, spec.nonResourceAttributes
     if (asked is None) == (path is None):
-        raise errors.InvalidInput("exactly one of nonResourceAttributes or resourceAttributes must be specified",
-                                  field="spec.resourceAttributes")
+        raise Invalid('SubjectAccessReview.authorization.k8s.io ""', [
+            Cause("spec.resourceAttributes", "Invalid value: exactly one of nonResourceAttributes or "
+                                             "resourceAttributes must be specified")])
     if asked is None:
         assert path is not None
         return Attributes(verb=path.verb or "", path=path.path or "")

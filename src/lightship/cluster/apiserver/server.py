@@ -22,6 +22,7 @@ from lightship.cluster.apiserver import (
     core,
     deletes,
     formats,
+    gate,
     reads,
     registry,
     routes,
@@ -30,7 +31,7 @@ from lightship.cluster.apiserver import (
     watches,
     writes,
 )
-from lightship.cluster.apiserver.access import ANONYMOUS, Attributes, AuthenticatedMayAll, Authorizer
+from lightship.cluster.apiserver.access import Authorizer, rbac
 from lightship.cluster.apiserver.backend import Backend, Call
 from lightship.cluster.apiserver.discovery import Discovery
 from lightship.cluster.apiserver.errors import MethodNotAllowed
@@ -63,7 +64,8 @@ class ApiServerOptions:
     store: Store
     authenticator: Authenticator
     kinds: Sequence[registry.AdmittedKind] = ()
-    authorizer: Authorizer = field(default_factory=AuthenticatedMayAll)
+    authorizer: Authorizer | None = None
+    """None: RBAC, by the Roles and bindings in the store."""
     tokens: TokenAuthority | None = None
     clock: Clock = SYSTEM
     ids: IdSource = field(default_factory=RandomIds)
@@ -83,9 +85,10 @@ class ApiServer:
         self.proxies: dict[Key, ProxyHandler] = {}
         self.mounts: dict[str, ProxyHandler] = {}
         self._backend = Backend(store=options.store, registry=self.registry, clock=options.clock, ids=options.ids)
-        self._authenticator, self._authorizer = options.authenticator, options.authorizer
+        rules = rbac.Rbac(options.store)
+        self._gate = gate.Gate(options.authenticator, options.authorizer or rules)
         self._tokens = options.tokens
-        self._reviewer = Reviewer(options.authenticator, options.authorizer)
+        self._reviewer = Reviewer(options.authenticator, options.authorizer or rules, rules)
         self._discovery = Discovery(self.registry)
         self._openapi = OpenApi(self.registry, _git_version())
         if isinstance(options.authenticator, TokenAuthenticator):
@@ -94,20 +97,19 @@ class ApiServer:
     async def handle(self, request: Request) -> Response:
         """Answer one request; an error is an answer too. A streaming body must be closed by the caller."""
         target: Target | None = None
+        user: User | None = None
         try:
-            user = request.user or await self._identify(request)
-            if user is ANONYMOUS:
-                await self._review(user, Attributes(verb=request.method.lower(), path=request.path))
+            user = await self._gate.identify(request)
             mount = next((answer for prefix, answer in self.mounts.items() if request.path.startswith(prefix)), None)
             if mount is not None:
-                await self._review(user, Attributes(verb=request.method.lower(), path=request.path))
+                await self._gate.review(user, gate.path_attributes(request))
                 return await mount(replace(request, user=user))
-            target = routes.parse(request.path, self.registry)
+            target = await self._target(request, user)
             if target is None:
                 return await self._other(request, user)
             return await self._resource(request, user, target)
         except errors.LightshipError as e:
-            return statuses.response_of(e, **_details(target))
+            return statuses.response_of(gate.told(user, e), **_details(target))
         except ExceptionGroup as group:
             first = next((e for e in group.exceptions if isinstance(e, errors.LightshipError)), None)
             return statuses.response_of(first or self._bug(request, group), **_details(target))
@@ -120,35 +122,19 @@ class ApiServer:
         return errors.InternalError(f"the server failed on this request: {type(error).__name__}",
                                     remedy="This is a bug: the server's log has the details")
 
-    async def _identify(self, request: Request) -> User:
-        authorization = request.headers.get("authorization", "")
-        if not authorization:
-            return ANONYMOUS
-        scheme, _, token = authorization.partition(" ")
-        user = await self._authenticator.authenticate(token.strip()) if scheme.lower() == "bearer" else None
-        if user is None:
-            raise errors.Unauthenticated("Unauthorized", remedy="The token is not known here, or it has expired")
-        return user
-
-    async def _review(self, user: User, attributes: Attributes) -> None:
-        decision = await self._authorizer.review(user, attributes)
-        if decision.allowed:
-            return
-        if user is ANONYMOUS:
-            raise errors.Unauthenticated("Unauthorized", remedy="Send the token as `Authorization: Bearer`")
-        what = f'resource "{attributes.resource}" in API group "{attributes.group}"' if attributes.resource else (
-            f'path "{attributes.path[:200]}"')
-        where = f' in the namespace "{attributes.namespace[:100]}"' if attributes.namespace else ""
-        why = f": {decision.reason}" if decision.reason else ""
-        raise errors.Forbidden(f'User "{user.name}" cannot {attributes.verb} {what}{where}{why}')
+    async def _target(self, request: Request, user: User) -> Target | None:
+        """What the request is about. That a kind is not served is told to those who might use it if it were."""
+        try:
+            return routes.parse(request.path, self.registry)
+        except errors.NotFound:
+            await self._gate.review(user, gate.unserved_attributes(request))
+            raise
 
     async def _resource(self, request: Request, user: User, target: Target) -> Response:
         query = Query(request.query)
         verb = _verb(request, target, query)
         resource = target.served.resource
-        await self._review(user, Attributes(
-            verb=verb, group=resource.group, resource=resource.plural, subresource=target.subresource,
-            namespace=target.namespace, name=target.name))
+        await self._gate.review(user, gate.resource_attributes(verb, target, query))
         if target.subresource == "proxy":
             call = Call(request=request, user=user, target=target, query=query, format=formats.PLAIN)
             return await subresources.proxy(call, self.proxies)
@@ -207,7 +193,7 @@ class ApiServer:
     async def _other(self, request: Request, user: User) -> Response:
         """Paths that are no resources: health, version, discovery, OpenAPI."""
         path = request.path.rstrip("/")
-        await self._review(user, Attributes(verb=request.method.lower(), path=path or "/"))
+        await self._gate.review(user, gate.path_attributes(request))
         if request.method != "GET":
             raise MethodNotAllowed(f"{request.method} is not allowed on {path[:200] or '/'}")
         accept = request.headers.get("accept", "")

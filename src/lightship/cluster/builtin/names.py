@@ -30,7 +30,9 @@ FOREGROUND_FINALIZER = "foregroundDeletion"
 NAMESPACE_FINALIZER = "kubernetes"
 
 ROOT_CA_CONFIG_MAP = "kube-root-ca.crt"
-SERVICE_ACCOUNT_NAMES = ("default", "default-editor")
+EDITOR_ACCOUNT, EDITOR_ROLE = "default-editor", "kubeflow-edit"
+"""Kubeflow's account of a namespace, as which pipeline steps run, and the ClusterRole that it has there."""
+SERVICE_ACCOUNT_NAMES = ("default", EDITOR_ACCOUNT)
 
 TAINT_NOT_READY = "node.kubernetes.io/not-ready"
 TAINT_UNREACHABLE = "node.kubernetes.io/unreachable"

@@ -11,7 +11,7 @@ from lightship.cluster.builtin import names
 from lightship.cluster.builtin.deps import Deps
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import CONFIGMAPS, NAMESPACES, SERVICE_ACCOUNTS
+from lightship.kube.resources import CONFIGMAPS, NAMESPACES, ROLE_BINDINGS, SERVICE_ACCOUNTS
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch
 
@@ -23,11 +23,22 @@ def furniture(namespace: str, ca_pem: str) -> list[Object]:
     accounts: list[Object] = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
         for name in names.SERVICE_ACCOUNT_NAMES]
+    if not namespace.startswith("kube-"):
+        accounts.append(_editor(namespace))
     if not ca_pem:
         return accounts
     return [*accounts, {"apiVersion": "v1", "kind": "ConfigMap",
                         "metadata": {"name": names.ROOT_CA_CONFIG_MAP, "namespace": namespace},
                         "data": {"ca.crt": ca_pem}}]
+
+
+def _editor(namespace: str) -> Object:
+    """Lets Kubeflow's account of the namespace work in it, as upstream's profiles do."""
+    group = ROLE_BINDINGS.group
+    return {"apiVersion": ROLE_BINDINGS.api_version, "kind": ROLE_BINDINGS.kind,
+            "metadata": {"name": names.EDITOR_ACCOUNT, "namespace": namespace},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": names.EDITOR_ROLE},
+            "subjects": [{"kind": "ServiceAccount", "name": names.EDITOR_ACCOUNT, "namespace": namespace}]}
 
 
 class Namespaces:
@@ -36,6 +47,7 @@ class Namespaces:
     def __init__(self, deps: Deps) -> None:
         self._namespaces = deps.manager.informer(NAMESPACES)
         self._kept = {"ServiceAccount": (SERVICE_ACCOUNTS, deps.manager.informer(SERVICE_ACCOUNTS)),
+                      "RoleBinding": (ROLE_BINDINGS, deps.manager.informer(ROLE_BINDINGS)),
                       "ConfigMap": (CONFIGMAPS, deps.manager.informer(CONFIGMAPS))}
         self._client = deps.manager.client_for(NAME)
         self._ca_pem = deps.ca_pem
@@ -64,5 +76,5 @@ def controller(deps: Deps) -> Controller:
     return Controller(
         name=NAME, reconciler=Namespaces(deps), workers=2,
         watches=(Watch(resource=NAMESPACES), Watch(resource=SERVICE_ACCOUNTS, keys=_furnished),
-                 Watch(resource=CONFIGMAPS, keys=_furnished)),
+                 Watch(resource=CONFIGMAPS, keys=_furnished), Watch(resource=ROLE_BINDINGS, keys=_furnished)),
     )

@@ -47,8 +47,7 @@ def make_pod(step: Execution, job: placeholders.Job) -> Object:
             "volumes": volumes,
         },
     }
-    if step.run.service_account:
-        pod["spec"]["serviceAccountName"] = step.run.service_account
+    pod["spec"]["serviceAccountName"] = step.run.service_account or names.DEFAULT_ACCOUNT
     config = step.pipeline.kubernetes.get(step.node.component.executor)
     if config:
         where = _outer(step.node)

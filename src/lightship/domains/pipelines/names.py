@@ -6,6 +6,8 @@ import hashlib
 import re
 import uuid
 
+DEFAULT_ACCOUNT = "default-editor"
+"""As whom steps run where the run names nobody: Kubeflow's account of the namespace."""
 RUN_LABEL = "pipeline/runid"
 COMPONENT_LABEL = "pipelines.kubeflow.org/v2_component"
 TASK_LABEL = "lightship.dev/task-id"
