@@ -12,32 +12,29 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from lightship.cluster.node import logs, plan, probes
+from lightship.cluster.node import hooks, logs, probes, restarts
 from lightship.cluster.node.entrypoints import ContainerExit
 from lightship.cluster.node.errors import ImageError, StartError
 from lightship.cluster.node.plan import ContainerPlan
 from lightship.cluster.node.pod_status import CRASH_LOOP, ContainerView
 from lightship.cluster.node.processes import Exit
+from lightship.cluster.node.restarts import RestartPolicy
 from lightship.cluster.node.runner import BuildFailed, Occasion, Runner, Started
 from lightship.lib import tasks
 from lightship.lib.backoff import Backoff
 from lightship.lib.clock import Clock
 
-RESTART_BACKOFF = Backoff(initial_seconds=10, maximum_seconds=300)
-RESET_SECONDS = 600.0
-"""A container that ran this long has its back-off forgiven."""
 START_BACKOFF = Backoff(initial_seconds=1, maximum_seconds=60, jitter=0.2)
 FALLBACK_LINES = 80
 FALLBACK_LIMIT_BYTES = 2048
+MINIMUM_GRACE_SECONDS = 2.0
+"""What SIGTERM gets even where preStop has used the whole grace up."""
 _SIGTERM = 15
 _EXEC_OUTPUT_LIMIT_BYTES = 10 * 1024
 
 _log = logging.getLogger(__name__)
-
-RestartPolicy = Literal["Always", "OnFailure", "Never"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -53,6 +50,10 @@ class Setting:
     warn: Callable[[str, str], None]
     """Records a Warning event: reason and message."""
     stopping: asyncio.Event
+    grace_seconds: Callable[[], float]
+    """What the Pod gives its containers between SIGTERM and SIGKILL."""
+    pod_label: str = ""
+    """The Pod in messages, as NAME_NAMESPACE(UID)."""
 
 
 class ContainerLife:
@@ -71,15 +72,13 @@ class ContainerLife:
         self._runner = runner
         self._clock = clock
         self._failures = 0
+        self._crashes = 0
+        self._pre_stopped: Started | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
         return self.view.name
-
-    def signal(self, number: int) -> None:
-        if self.started is not None:
-            self.started.handle.signal(number)
 
     def kill(self) -> None:
         if self.started is not None:
@@ -106,15 +105,16 @@ class ContainerLife:
                              reason=terminated.get("reason", ""))
 
     def _again(self) -> bool:
-        policy = self._setting.policy
-        return not self._setting.stopping.is_set() and (
-            policy == "Always" or (policy == "OnFailure" and not self.view.succeeded))
+        rules = self._setting.container.get("restartPolicyRules") or []
+        return not self._setting.stopping.is_set() and restarts.again(
+            self._setting.policy, rules, self._exit().exit_code)
 
     async def _once(self) -> bool:
         """One start and one end; False where it could not start and may later."""
         try:
             made = await self._setting.make_plan()
-            started = await self._runner.start(made, await self._setting.occasion(self.view.restarts))
+            occasion = await self._setting.occasion(self.view.restarts)
+            started = await self._runner.start(made, occasion)
         except BuildFailed as failure:
             failure.log.close()
             self._ended(Exit(code=1), "Error", failure.message)
@@ -124,17 +124,23 @@ class ContainerLife:
         self.idle.clear()
         self.started = started
         self._failures = 0
+        logs.prune(started.log.path)
         self.view.image_id = started.image_id
-        self.view.mark_running(self._clock.now(), f"lightship://{_id(started)}")
-        watcher = self._watch(started)
-        self._setting.changed(False)
+        watcher = self._watch(started, occasion)
+        if self._setting.stopping.is_set():
+            started.handle.kill()  # it was being started while the Pod began to end
         try:
             exit = await started.handle.wait()
             await started.drained
+        except asyncio.CancelledError:
+            started.handle.kill()
+            self._conclude(started, made, await started.handle.wait())
+            raise
         finally:
             if watcher is not None:
                 await tasks.cancel(watcher)
             started.log.close()
+            started.let_go()
         self._conclude(started, made, exit)
         return True
 
@@ -171,13 +177,17 @@ class ContainerLife:
         return False
 
     async def _back_off(self, ran_seconds: float) -> None:
-        restarts = 0 if ran_seconds >= RESET_SECONDS else self.view.restarts
-        if restarts:
-            seconds = RESTART_BACKOFF.delay_seconds(restarts, random.random)
-            message = f"back-off {seconds:.0f}s restarting failed container={self.name}"
+        if ran_seconds >= restarts.RESET_SECONDS:
+            self._crashes = 0
+        seconds = restarts.back_off_seconds(self._crashes)
+        self._crashes += 1
+        if seconds:
+            message = (f"back-off {_duration(seconds)} restarting failed container={self.name} "
+                       f"pod={self._setting.pod_label}")
             self.view.mark_waiting(CRASH_LOOP, message)
             self._setting.changed(True)
-            self._setting.warn("BackOff", message)
+            self._setting.warn("BackOff", f"Back-off restarting failed container {self.name} in pod "
+                               f"{self._setting.pod_label}")
             await self._pause(seconds)
             if self._setting.stopping.is_set():
                 return
@@ -188,20 +198,47 @@ class ContainerLife:
     async def _pause(self, seconds: float) -> None:
         await tasks.first(self._setting.stopping.wait, lambda: self._clock.sleep(seconds))
 
-    def _watch(self, started: Started) -> asyncio.Task[None] | None:
-        """Probes, if it has any; else it is up and ready as soon as it runs."""
+    def _watch(self, started: Started, occasion: Occasion) -> asyncio.Task[None] | None:
+        """Its postStart hook and its probes; without any it runs, is up and ready at once."""
+        target = self._target(started, occasion)
+        if hooks.of(self._setting.container, "postStart") is not None:
+            return asyncio.create_task(self._start_up(started, target), name=f"postStart of {self.name}")
+        self._mark_running(started)
+        if not probes.has_any(self._setting.container):
+            return None
+        return asyncio.create_task(self._probe(started, target), name=f"probes of {self.name}")
+
+    def _mark_running(self, started: Started) -> None:
+        self.view.mark_running(self._clock.now(), f"lightship://{_id(started)}")
         if not probes.has_any(self._setting.container):
             self.view.started = self.view.ready = True
             self.up.set()
-            return None
-        return asyncio.create_task(self._probe(started), name=f"probes of {self.name}")
+        self._setting.changed(False)
 
-    async def _probe(self, started: Started) -> None:
+    async def _start_up(self, started: Started, target: probes.Target) -> None:
+        handler = hooks.of(self._setting.container, "postStart")
+        assert handler is not None
+        with contextlib.suppress(asyncio.CancelledError):
+            problem = await hooks.run(handler, target, self._clock)
+            if problem:
+                self._setting.warn("FailedPostStartHook", f"PostStartHook failed: {problem}")
+                self._end_later(started, self._setting.grace_seconds())
+                return
+            self._mark_running(started)
+            if probes.has_any(self._setting.container):
+                await self._probe(started, target)
+
+    def _target(self, started: Started, occasion: Occasion) -> probes.Target:
         async def execute(argv: tuple[str, ...]) -> tuple[Exit, str]:
             output = bytearray()
             result = await started.execute(argv, lambda data: output.extend(data[:_EXEC_OUTPUT_LIMIT_BYTES]))
             return result, output.decode(errors="replace")
 
+        ports = {port["name"]: int(port["containerPort"])
+                 for port in self._setting.container.get("ports") or () if port.get("name")}
+        return probes.Target(host=occasion.attachment.ip, ports=ports, execute=execute, dial=occasion.dial)
+
+    async def _probe(self, started: Started, target: probes.Target) -> None:
         def set_started() -> None:
             self.view.started = True
             self.up.set()
@@ -211,29 +248,60 @@ class ContainerLife:
             self.view.ready = ready
             self._setting.changed(True)
 
-        def unhealthy(kind: str, problem: str) -> None:
+        def unhealthy(kind: str, probe: Mapping[str, Any]) -> None:
+            if self._setting.stopping.is_set():
+                return  # the Pod is ending anyway, with its own grace
             self._setting.warn("Killing", f"Container {self.name} failed {kind} probe, will be restarted")
-            task = asyncio.create_task(self._end_gracefully(started))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            grace = probe.get("terminationGracePeriodSeconds")
+            self._end_later(started, self._setting.grace_seconds() if grace is None else float(grace))
 
         def failed(kind: str, problem: str) -> None:
             self._setting.warn("Unhealthy", f"{kind} probe failed: {problem}")
 
-        ports = {port["name"]: int(port["containerPort"])
-                 for port in self._setting.container.get("ports") or () if port.get("name")}
-        occasion = await self._setting.occasion(self.view.restarts)
-        target = probes.Target(host=occasion.pod_ip, ports=ports, execute=execute)
         callbacks = probes.Callbacks(started=set_started, ready=set_ready, unhealthy=unhealthy, failed=failed)
         with contextlib.suppress(asyncio.CancelledError):
             await probes.run(self._setting.container, target, callbacks, self._clock)
 
-    async def _end_gracefully(self, started: Started) -> None:
-        started.handle.signal(_SIGTERM)
-        grace = plan.GRACE_SECONDS
-        await tasks.first(self.idle.wait, lambda: self._clock.sleep(grace))
+    def _end_later(self, started: Started, grace_seconds: float) -> None:
+        async def end() -> None:
+            if self.started is started:
+                await self.end(grace_seconds)
+
+        task = asyncio.create_task(end(), name=f"end of {self.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def end(self, grace_seconds: float) -> None:
+        """preStop, SIGTERM, a wait, SIGKILL, within the grace; returns when nothing of this life runs."""
+        started = self.started
+        if started is None:
+            return
+        if grace_seconds > 0:
+            until = self._clock.monotonic() + grace_seconds
+            await tasks.first(self.idle.wait, lambda: self._pre_stop(started), lambda: self._clock.sleep(grace_seconds))
+            if self.started is started:
+                started.handle.signal(_SIGTERM)
+            left = max(until - self._clock.monotonic(), min(MINIMUM_GRACE_SECONDS, grace_seconds))
+            await tasks.first(self.idle.wait, lambda: self._clock.sleep(left))
         if self.started is started:
             started.handle.kill()
+            await self.idle.wait()
+
+    async def _pre_stop(self, started: Started) -> None:
+        handler = hooks.of(self._setting.container, "preStop")
+        if handler is None or self._pre_stopped is started:
+            return
+        self._pre_stopped = started
+        occasion = await self._setting.occasion(self.view.restarts)
+        problem = await hooks.run(handler, self._target(started, occasion), self._clock)
+        if problem:
+            self._setting.warn("FailedPreStopHook", f"PreStopHook failed: {problem}")
+
+
+def _duration(seconds: float) -> str:
+    """As Go writes it: 10s, 1m20s, 5m0s."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
 def _id(started: Started) -> str:

@@ -130,6 +130,16 @@ class ContainerLog:
             self._waiters.discard(event)
 
 
+def prune(path: Path) -> None:
+    """Of a container's lives, the log at ``path`` and the one before it are kept."""
+    oldest = int(path.stem) - 1
+    if oldest <= 0:
+        return
+    gone = path.with_name(f"{oldest - 1}.log")
+    for file in (gone, older(gone)):
+        file.unlink(missing_ok=True)
+
+
 def older(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 

@@ -37,6 +37,9 @@ class ContainerView:
     ready: bool = False
     container_id: str = ""
     image_id: str = ""
+    sidecar: bool = False
+    """An init container that goes on running beside the main ones."""
+    resources: Mapping[str, Any] = field(default_factory=dict)
 
     def mark_waiting(self, reason: str, message: str = "") -> None:
         if self.terminated is not None:
@@ -74,12 +77,17 @@ class ContainerView:
             state = {"terminated": self.terminated}
         else:
             state = {"waiting": {"reason": self.waiting} | ({"message": self.message} if self.message else {})}
-        return {
+        status = {
             "name": self.name, "image": self.image, "imageID": self.image_id, "containerID": self.container_id,
             "state": state, "lastState": {"terminated": self.last} if self.last else {},
-            "ready": self.succeeded if init else self.ready, "restartCount": self.restarts,
+            "ready": self.succeeded if init and not self.sidecar else self.ready, "restartCount": self.restarts,
             "started": self.started,
         }
+        if self.resources:
+            status["resources"] = self.resources
+            if self.resources.get("requests"):
+                status["allocatedResources"] = self.resources["requests"]
+        return status
 
 
 @dataclass(eq=False)
@@ -102,11 +110,12 @@ class PodView:
 
 def view_of(pod: Object) -> PodView:
     spec = objects.spec(pod)
-    init = [ContainerView(name=c["name"], image=str(c.get("image") or ""), waiting=INITIALIZING)
+    init = [ContainerView(name=c["name"], image=str(c.get("image") or ""), waiting=INITIALIZING,
+                          sidecar=c.get("restartPolicy") == "Always", resources=c.get("resources") or {})
             for c in spec.get("initContainers") or ()]
     first = INITIALIZING if init else CREATING
-    main = [ContainerView(name=c["name"], image=str(c.get("image") or ""), waiting=first)
-            for c in spec.get("containers") or ()]
+    main = [ContainerView(name=c["name"], image=str(c.get("image") or ""), waiting=first,
+                          resources=c.get("resources") or {}) for c in spec.get("containers") or ()]
     return PodView(init=init, main=main, conditions=list(objects.status(pod).get("conditions") or ()))
 
 
@@ -114,10 +123,12 @@ def phase(view: PodView, policy: str) -> str:
     if view.failure is not None:
         return "Failed" if view.over else "Running"
     if not view.initialized:
-        failed = [c for c in view.init if c.terminated is not None and not c.succeeded]
+        failed = [c for c in view.init if c.terminated is not None and not c.succeeded and not c.sidecar]
         return "Failed" if view.over or (failed and policy == "Never") else "Pending"
     running = [c for c in view.main if c.running_since is not None]
     waiting = [c for c in view.main if c.running_since is None and c.terminated is None]
+    if not view.over and not running and any(c.sidecar and c.running_since is not None for c in view.init):
+        return "Running"  # a Pod has not ended while its sidecars have not
     if view.over or (not running and not waiting and policy != "Always"):
         if all(c.succeeded for c in view.main):
             return "Succeeded"
@@ -133,7 +144,12 @@ def build(pod: Object, view: PodView, now: datetime) -> dict[str, Any]:
     """The whole status; remembers the conditions in ``view`` so that their transition times last."""
     policy = objects.spec(pod).get("restartPolicy") or "Always"
     current = phase(view, policy)
-    for condition in _conditions(pod, view, current):
+    own = _conditions(pod, view, current)
+    # What others say of the Pod (readiness gates, DisruptionTarget) is theirs: as it stands in the API.
+    types = {condition["type"] for condition in own}
+    view.conditions = [c for c in view.conditions if c["type"] in types] + [
+        c for c in objects.status(pod).get("conditions") or () if c["type"] not in types]
+    for condition in own:
         view.conditions = conditions.merge(view.conditions, condition, now)
     status: dict[str, Any] = {
         "phase": current, "conditions": view.conditions, "hostIP": view.host_ip,
@@ -174,8 +190,8 @@ def _given_up(entry: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def _conditions(pod: Object, view: PodView, current: str) -> list[dict[str, Any]]:
-    unready = [c.name for c in view.main if not c.ready]
-    incomplete = [c.name for c in view.init if not c.succeeded]
+    unready = [c.name for c in (*(c for c in view.init if c.sidecar), *view.main) if not c.ready]
+    incomplete = [c.name for c in view.init if not (c.started if c.sidecar else c.succeeded)]
     if current == "Succeeded":
         ready = conditions.make("Ready", False, "PodCompleted")
     elif current == "Failed":
@@ -191,8 +207,23 @@ def _conditions(pod: Object, view: PodView, current: str) -> list[dict[str, Any]
         initialized = conditions.make("Initialized", False, "ContainersNotInitialized",
                                       f"containers with incomplete status: [{' '.join(incomplete)}]")
     sandbox = view.prepared and current not in ("Succeeded", "Failed")
-    return [conditions.make("PodReadyToStartContainers", sandbox), initialized, ready,
+    return [conditions.make("PodReadyToStartContainers", sandbox), initialized, _gated(pod, ready),
             ready | {"type": "ContainersReady"}, conditions.make("PodScheduled", True)]
+
+
+def _gated(pod: Object, ready: dict[str, Any]) -> dict[str, Any]:
+    """Ready, as far as the Pod's readiness gates let it be."""
+    if ready["status"] != "True":
+        return ready
+    told = {c["type"]: c.get("status") for c in objects.status(pod).get("conditions") or ()}
+    problems = []
+    for gate in objects.spec(pod).get("readinessGates") or ():
+        name = gate["conditionType"]
+        if name not in told:
+            problems.append(f'corresponding condition of pod readiness gate "{name}" does not exist.')
+        elif told[name] != "True":
+            problems.append(f'the status of pod readiness gate "{name}" is not "True", but {told[name]}')
+    return conditions.make("Ready", False, "ReadinessGatesNotReady", ", ".join(problems)) if problems else ready
 
 
 def qos_class(spec: Mapping[str, Any]) -> str:

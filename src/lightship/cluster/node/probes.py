@@ -1,4 +1,4 @@
-"""Probes of one container: startup, liveness, readiness, by exec, HTTP or TCP. ``supervisor`` runs me as a task.
+"""Probes of one container: startup, liveness, readiness, by exec, HTTP, TCP or gRPC. ``supervisor`` runs me as a task.
 
 I read nothing of the Pod but the probe's own fields; I tell by callbacks what I found.
 """
@@ -6,11 +6,13 @@ I read nothing of the Pod but the probe's own fields; I tell by callbacks what I
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lightship.cluster.node import grpc_health
 from lightship.cluster.node.processes import Exit
 from lightship.lib.clock import Clock
 
@@ -25,15 +27,18 @@ class Target:
     ports: Mapping[str, int]
     """The container's ports by name."""
     execute: Callable[[tuple[str, ...]], Awaitable[tuple[Exit, str]]]
+    dial: Callable[[str, int], Awaitable[socket.socket]]
+    """Connects to a port of the Pod, whose network may be its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Callbacks:
-    """What happens on a change. ``unhealthy`` gets the probe's kind and why; the container is then to be ended."""
+    """What happens on a change. ``unhealthy`` gets the probe's kind and spec; the container is then
+    to be ended."""
 
     started: Callable[[], None]
     ready: Callable[[bool], None]
-    unhealthy: Callable[[str, str], None]
+    unhealthy: Callable[[str, Mapping[str, Any]], None]
     failed: Callable[[str, str], None]
     """One failed try: kind and why, for an event."""
 
@@ -67,7 +72,7 @@ async def _until_started(probe: Mapping[str, Any], target: Target, callbacks: Ca
         failures += 1
         callbacks.failed("Startup", problem)
         if failures >= int(probe.get("failureThreshold") or 3):
-            callbacks.unhealthy("startup", problem)
+            callbacks.unhealthy("startup", probe)
             return False
         await clock.sleep(float(probe.get("periodSeconds") or 10))
 
@@ -104,7 +109,7 @@ async def _liveness(probe: Mapping[str, Any], target: Target, callbacks: Callbac
         if problem:
             callbacks.failed("Liveness", problem)
         if failures >= int(probe.get("failureThreshold") or 3):
-            callbacks.unhealthy("liveness", problem)
+            callbacks.unhealthy("liveness", probe)
             return
         await clock.sleep(float(probe.get("periodSeconds") or 10))
 
@@ -114,18 +119,26 @@ async def attempt(probe: Mapping[str, Any], target: Target) -> str:
     seconds = float(probe.get("timeoutSeconds") or 1)
     try:
         async with asyncio.timeout(seconds):
-            if probe.get("exec"):
-                result, output = await target.execute(tuple(probe["exec"].get("command") or ()))
-                return "" if result.code == 0 else output or result.error or f"the command exited with {result.code}"
-            if probe.get("httpGet"):
-                return await _http(probe["httpGet"], target)
-            if probe.get("tcpSocket"):
-                return await _tcp(probe["tcpSocket"], target)
-            if probe.get("grpc"):
-                return await _tcp(probe["grpc"], target)  # that it listens is as much as is known without gRPC
+            return await handle(probe, target)
     except TimeoutError:
         return f"no answer within {seconds:g} s"
-    except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+
+
+async def handle(handler: Mapping[str, Any], target: Target) -> str:
+    """Does what a probe or a lifecycle hook says, however long that takes: why it failed, or nothing."""
+    try:
+        if handler.get("exec"):
+            result, output = await target.execute(tuple(handler["exec"].get("command") or ()))
+            return "" if result.code == 0 else output or result.error or f"the command exited with {result.code}"
+        if handler.get("httpGet"):
+            return await _http(handler["httpGet"], target)
+        if handler.get("tcpSocket"):
+            return await _tcp(handler["tcpSocket"], target)
+        if handler.get("grpc"):
+            return await _grpc(handler["grpc"], target)
+    except TimeoutError:
+        raise
+    except (OSError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
         return str(error) or type(error).__name__
     return "the probe has no handler"
 
@@ -139,11 +152,35 @@ def _address(handler: Mapping[str, Any], target: Target) -> tuple[str, int]:
     return str(handler.get("host") or target.host), int(port)
 
 
+async def _connect(host: str, port: int, target: Target) -> socket.socket:
+    """To the Pod in its own network; to another ``host`` from the node's, as kubelet."""
+    if host == target.host:
+        return await target.dial(host, port)
+    addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = addresses[0]
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(made, address)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 async def _tcp(handler: Mapping[str, Any], target: Target) -> str:
     host, port = _address(handler, target)
-    _, writer = await asyncio.open_connection(host, port)
-    writer.close()
+    (await _connect(host, port, target)).close()
     return ""
+
+
+async def _grpc(handler: Mapping[str, Any], target: Target) -> str:
+    host, port = _address(handler, target)
+    reader, writer = await asyncio.open_connection(sock=await _connect(host, port, target), limit=_ANSWER_LIMIT_BYTES)
+    try:
+        return await grpc_health.check(reader, writer, f"{host}:{port}", str(handler.get("service") or ""))
+    finally:
+        writer.close()
 
 
 async def _http(handler: Mapping[str, Any], target: Target) -> str:
@@ -152,7 +189,9 @@ async def _http(handler: Mapping[str, Any], target: Target) -> str:
     if str(handler.get("scheme") or "HTTP").upper() == "HTTPS":
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # as kubelet: it is the Pod's own
-    reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=_ANSWER_LIMIT_BYTES)
+    reader, writer = await asyncio.open_connection(
+        sock=await _connect(host, port, target), ssl=context, server_hostname=host if context else None,
+        limit=_ANSWER_LIMIT_BYTES)
     try:
         headers = {"Host": f"{host}:{port}", "User-Agent": "kube-probe/lightship", "Accept": "*/*",
                    "Connection": "close"}

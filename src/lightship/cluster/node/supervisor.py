@@ -10,19 +10,19 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.cluster.node import plan, pod_status, variables, volumes
-from lightship.cluster.node.addresses import Addresses
-from lightship.cluster.node.container_life import ContainerLife, RestartPolicy, Setting
+from lightship.cluster.node import plan, pod_status, restarts, variables, volumes
+from lightship.cluster.node.container_life import ContainerLife, Setting
 from lightship.cluster.node.entrypoints import ContainerExit
 from lightship.cluster.node.errors import StartError
 from lightship.cluster.node.logs import ContainerLog
+from lightship.cluster.node.network.pod_network import Attachment, PodNetwork
 from lightship.cluster.node.pod_status import ContainerView
-from lightship.cluster.node.runner import Machinery, Occasion, Runner
+from lightship.cluster.node.runner import Machinery, Occasion, Runner, Started
 from lightship.cluster.node.status_writer import StatusWriter
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -31,7 +31,6 @@ from lightship.lib import tasks
 from lightship.runtime.events import Recorder
 
 PREPARE_RETRY_SECONDS = 2.0
-_SIGTERM = 15
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class Services:
     client: Client
     machinery: Machinery
     volume_source: volumes.VolumeSource
-    addresses: Addresses
+    network: PodNetwork
     recorder: Recorder
     surroundings: Callable[[variables.Sources], plan.Surroundings]
     allocatable: dict[str, str] = field(default_factory=dict)
@@ -61,12 +60,15 @@ class Supervisor:
         self._writer = StatusWriter(services.client, self._clock, pod, self._render)
         self._lives: dict[str, ContainerLife] = {}
         self._volumes: dict[str, volumes.Volume] = {}
+        self._attachment = Attachment(ip="", api=("", 0))
         self._service_account: volumes.Volume | None = None
         self._stop = asyncio.Event()
         """Somebody wants the Pod to end."""
         self._stopping = asyncio.Event()
         """It is ending: nothing starts any more."""
         self._vanished = False
+        self._hurry = asyncio.Event()
+        """There is no grace (any more)."""
         self._background = tasks.Tasks(f"Pod {objects.key(pod)}")
 
     @property
@@ -75,19 +77,26 @@ class Supervisor:
 
     def observe(self, pod: Object) -> None:
         """A newer version of the Pod."""
-        self._pod = pod
+        before, self._pod = self._pod, pod
         if objects.deleting(pod):
             self._stop.set()
+            if self._grace_seconds() <= 0:
+                self._hurry.set()
+        if objects.spec(pod).get("readinessGates") and \
+                objects.status(before).get("conditions") != objects.status(pod).get("conditions"):
+            self._writer.mark()
 
     def vanish(self) -> None:
         """The Pod is no longer in the API: end it, and write nothing."""
         self._vanished = True
+        self._hurry.set()
         self._stop.set()
 
     async def run(self) -> None:
         """From start to end; the Pod's directory keeps its logs only."""
         writer = asyncio.create_task(self._writer.run(), name=f"status of {objects.key(self._pod)}")
-        self._view.pod_ip = self._services.addresses.take(self.uid)
+        self._attachment = await self._attach()
+        self._view.pod_ip = self._attachment.ip
         self._view.start_time = self._clock.now()
         self._writer.mark()
         if objects.deleting(self._pod):
@@ -102,8 +111,17 @@ class Supervisor:
         finally:
             await self._background.close()
             await tasks.cancel(writer)
-            self._services.addresses.give_back(self.uid)
+            self._services.network.detach(self._pod)
             await asyncio.to_thread(self._clean)
+
+    async def _attach(self) -> Attachment:
+        """The Pod's place in the network; waits, and says so, while it cannot be had."""
+        while True:
+            try:
+                return await self._services.network.attach(self._pod)
+            except errors.Unavailable as error:
+                self._warn("FailedCreatePodSandBox", f"the Pod's network cannot be made: {error}")
+            await self._clock.sleep(PREPARE_RETRY_SECONDS)
 
     async def shut_down(self) -> None:
         """Ends every process at once, for a node that stops."""
@@ -116,6 +134,19 @@ class Supervisor:
         """The open log of a container that runs."""
         life = self._lives.get(container)
         return life.started.log if life is not None and life.started is not None else None
+
+    def running(self, container: str) -> Started | None:
+        """The life that a container has now."""
+        life = self._lives.get(container)
+        return life.started if life is not None else None
+
+    def stdin_once(self, container: str) -> bool:
+        """Whether a container's input ends with the first client that was attached to it."""
+        return any(found["name"] == container and bool(found.get("stdinOnce")) for found in plan.containers(self._pod))
+
+    @property
+    def address(self) -> str:
+        return self._view.pod_ip
 
     def waiting_reason(self, container: str) -> str:
         """Why a container does not run."""
@@ -157,37 +188,35 @@ class Supervisor:
             asked = objects.spec(self._pod).get("terminationGracePeriodSeconds")
         return plan.GRACE_SECONDS if asked is None else float(asked)
 
-    async def _terminate(self, grace_seconds: float, names: set[str] | None = None) -> None:
-        """SIGTERM, a wait, SIGKILL; returns when nothing runs. ``names`` limits it to some containers."""
-        if names is None:
-            self._stopping.set()
-        lives = [life for name, life in self._lives.items() if names is None or name in names]
+    async def _terminate(self, grace_seconds: float) -> None:
+        """Ends the main containers together, then the sidecars in reverse order; returns when nothing runs."""
+        self._stopping.set()
+        sidecars = {view.name for view in self._view.init if view.sidecar}
+        until = self._clock.monotonic() + grace_seconds
+        await self._end([life for name, life in self._lives.items() if name not in sidecars], grace_seconds)
+        for life in reversed([life for name, life in self._lives.items() if name in sidecars]):
+            await self._end([life], max(until - self._clock.monotonic(), 0.0))
 
-        async def all_idle() -> None:
-            await asyncio.gather(*(life.idle.wait() for life in lives))
+    async def _end(self, lives: list[ContainerLife], grace_seconds: float) -> None:
+        async def gracefully() -> None:
+            await asyncio.gather(*(life.end(grace_seconds) for life in lives))
 
-        for life in lives:
-            life.signal(_SIGTERM)
-        if grace_seconds > 0:
-            await tasks.first(all_idle, lambda: self._clock.sleep(grace_seconds))
+        await tasks.first(gracefully, self._hurry.wait)
         for life in lives:
             life.kill()
-        await all_idle()
+        await asyncio.gather(*(life.idle.wait() for life in lives))
 
     async def _work(self) -> None:
         await self._prepare()
-        sidecars: set[str] = set()
-        running: list[asyncio.Task[None]] = []
         for container, view in zip(plan.init_containers(self._pod), self._view.init, strict=True):
-            sidecar = container.get("restartPolicy") == "Always"
             life = self._life(container, view, init=True)
-            if sidecar:
-                sidecars.add(life.name)
+            if view.sidecar:
                 self._background.spawn(life.run(), name=life.name)
                 await life.up.wait()
                 continue
             await life.run()
             if not view.succeeded:
+                await self._terminate(self._grace_seconds())
                 return
         self._view.initialized = True
         for view in self._view.main:
@@ -196,29 +225,31 @@ class Supervisor:
         lives = [self._life(container, view, init=False)
                  for container, view in zip(plan.containers(self._pod), self._view.main, strict=True)]
         async with asyncio.TaskGroup() as group:
-            running += [group.create_task(life.run(), name=life.name) for life in lives]
-        if sidecars:
-            self._stopping.set()
-            await self._terminate(self._grace_seconds(), sidecars)
+            for life in lives:
+                group.create_task(life.run(), name=life.name)
+        if any(view.sidecar for view in self._view.init):
+            await self._terminate(self._grace_seconds())
 
     def _life(self, container: dict[str, Any], view: ContainerView, *, init: bool) -> ContainerLife:
-        policy: RestartPolicy = objects.spec(self._pod).get("restartPolicy") or "Always"
-        if init:
-            policy = container.get("restartPolicy") or ("Never" if policy == "Never" else "OnFailure")
+        policy = restarts.policy_of(objects.spec(self._pod), container, init=init)
 
         async def make_plan() -> plan.ContainerPlan:
             sources = await self._sources()
-            return plan.make(self._with_address(), container, self._services.surroundings(sources))
+            host, port = self._attachment.api
+            surroundings = replace(self._services.surroundings(sources), api_host=host, api_port=port)
+            return plan.make(self._with_address(), container, surroundings)
 
         async def occasion(restarts: int) -> Occasion:
             return Occasion(pod=self._with_address(), container=container, restarts=restarts, volumes=self._volumes,
-                            service_account=self._service_account, pod_ip=self._view.pod_ip, wait_for=self._wait_for)
+                            service_account=self._service_account, attachment=self._attachment,
+                            dial=self._services.network.dial, wait_for=self._wait_for)
 
         def changed(urgent: bool) -> None:
             self._writer.mark(urgent=urgent)
 
         setting = Setting(container=container, policy=policy, make_plan=make_plan, occasion=occasion, changed=changed,
-                          warn=self._warn, stopping=self._stopping)
+                          warn=self._warn, stopping=self._stopping, grace_seconds=self._grace_seconds,
+                          pod_label=f"{objects.name(self._pod)}_{objects.namespace(self._pod)}({self.uid})")
         life = ContainerLife(view, setting, self._runner, self._clock)
         self._lives[life.name] = life
         return life

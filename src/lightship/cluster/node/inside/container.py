@@ -39,7 +39,8 @@ def run_init(spec: dict[str, Any], control: socket.socket, output: int, given: i
     try:
         linux.die_with_parent()
         if spec.get("outer_ids"):
-            sandbox.map_user(*spec["outer_ids"], 0, 0)
+            outer_uid, outer_gid = spec["outer_ids"]
+            sandbox.map_user(outer_uid, outer_gid, 0, 0)
         code = _Init(spec, control, _Streams(given, output, output)).run()
     except BaseException as error:
         _tell(control, {"failed": f"{type(error).__name__}: {error}"})

@@ -1,0 +1,41 @@
+"""Whether a container that has ended is started again, and after what wait. Pure; ``container_life`` calls me."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+RestartPolicy = Literal["Always", "OnFailure", "Never"]
+BACKOFF_SECONDS = 10.0
+BACKOFF_LIMIT_SECONDS = 300.0
+RESET_SECONDS = 600.0
+"""A container that ran this long has its back-off forgiven."""
+_EXPONENT_LIMIT = 8
+
+
+def policy_of(pod_spec: Mapping[str, Any], container: Mapping[str, Any], *, init: bool) -> RestartPolicy:
+    """The container's own policy, else what its Pod's means for it."""
+    if container.get("restartPolicy"):
+        own: RestartPolicy = container["restartPolicy"]
+        return own
+    policy: RestartPolicy = pod_spec.get("restartPolicy") or "Always"
+    if init and policy == "Always":
+        return "OnFailure"
+    return policy
+
+
+def again(policy: RestartPolicy, rules: list[Mapping[str, Any]], exit_code: int) -> bool:
+    """Whether it starts again: by the first of its ``restartPolicyRules`` that matches, else by its policy."""
+    for rule in rules:
+        codes = rule.get("exitCodes") or {}
+        hit = exit_code in (codes.get("values") or ())
+        if hit == (codes.get("operator") != "NotIn") and str(rule.get("action") or "").startswith("Restart"):
+            return True
+    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+
+
+def back_off_seconds(crashes: int) -> float:
+    """The wait before the next start after ``crashes`` restarts in a row; none before the first."""
+    if crashes <= 0:
+        return 0.0
+    return min(BACKOFF_SECONDS * 2.0 ** min(crashes - 1, _EXPONENT_LIMIT), BACKOFF_LIMIT_SECONDS)
