@@ -91,6 +91,8 @@ async def delete_entry(backend: Backend, call: Call, how: Options) -> tuple[Entr
         entry = backend.entry(call)
         obj = decode(entry.value)
         _check(call, obj, how)
+        if call.served.doomed:
+            obj = call.served.doomed(obj)
         marked = lifecycle.marked(_held(obj, how), lifecycle.grace_seconds(obj, how.grace_seconds),
                                   backend.clock.now())
         gone = lifecycle.finished(marked)
@@ -100,10 +102,16 @@ async def delete_entry(backend: Backend, call: Call, how: Options) -> tuple[Entr
             return entry, False
         try:
             if not gone:
-                return await backend.store.put(call.key, render(marked), entry.revision), False
+                entry = await backend.store.put(call.key, render(marked), entry.revision)
+                if call.served.settled:
+                    await call.served.settled(marked, False)
+                return entry, False
             # Watchers see the object as it was, not with a deletion that nobody had to wait for.
             last = marked if objects.deleting(obj) else obj
-            return await backend.store.delete(call.key, render(last), entry.revision), True
+            entry = await backend.store.delete(call.key, render(last), entry.revision)
+            if call.served.settled:
+                await call.served.settled(last, True)
+            return entry, True
         except RevisionConflict:
             continue
     raise conflict(call, f"{LIMIT_ATTEMPTS} attempts lost against other writers")

@@ -62,7 +62,8 @@ class OpenApi:
 
     def _index(self) -> dict[str, Any]:
         names = ",".join(f"{s.resource.api_version}/{s.resource.plural}" for s in self._registry.served)
-        mark = hashlib.sha256(f"{self._version} {names}".encode()).hexdigest()[:32].upper()
+        state = f"{self._version} {names} {self._registry.generation}"
+        mark = hashlib.sha256(state.encode()).hexdigest()[:32].upper()
         return {"paths": {gv.prefix: {"serverRelativeURL": f"/openapi/v3/{gv.prefix}?hash={mark}"}
                           for gv in self._registry.group_versions}}
 
@@ -126,6 +127,17 @@ def _paths(served: Served) -> dict[str, Any]:
     return paths
 
 
+def _custom_schema(served: Served) -> dict[str, Any]:
+    """A custom version's own schema, with what every kind has."""
+    resource, given = served.resource, dict(served.openapi or {})
+    head = {label: {"type": "string"} for label in ("apiVersion", "kind")}
+    meta = {"metadata": {"allOf": [{"$ref": _REF + _META}], "default": {}}}
+    return {"description": f"{resource.kind} in {resource.api_version}."} | given | {
+        "properties": head | (given.get("properties") or {}) | meta,
+        "x-kubernetes-group-version-kind": [
+            {"group": resource.group, "version": resource.version, "kind": resource.kind}]}
+
+
 class _Types:
     """Collects the schemas of one document."""
 
@@ -138,6 +150,9 @@ class _Types:
         name = kubernetes_types.name_of(resource.api_version, resource.kind)
         if name:
             properties = self._properties(name)
+        elif served.openapi is not None:
+            self.schemas[schema_name(served)] = _custom_schema(served)
+            return
         else:
             loose = {"type": "object"} | _OPEN
             properties = {"metadata": {"allOf": [{"$ref": _REF + _META}], "default": {}}, "spec": loose,

@@ -12,7 +12,7 @@ import msgspec
 
 from lightship import errors
 from lightship.client.transport import Request, Response
-from lightship.cluster.apiserver import bodies, reads, shapes, statuses, writes
+from lightship.cluster.apiserver import bodies, reads, scales, shapes, statuses, writes
 from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode
 from lightship.cluster.apiserver.errors import Cause, Invalid, MethodNotAllowed, UnsupportedMediaType
 from lightship.cluster.apiserver.queries import Query
@@ -52,7 +52,7 @@ async def scale(backend: Backend, call: Call) -> Response:
     """GET, PUT or PATCH of ``scale``."""
     method = call.request.method
     if method == "GET":
-        return _scale_answer(backend.entry(call).value)
+        return _scale_answer(call, backend.entry(call).value)
     if method not in ("PUT", "PATCH"):
         raise MethodNotAllowed(f"{method} is not allowed on scale")
     data, kind = bodies.read(call.request), bodies.content_type(call.request)
@@ -60,47 +60,21 @@ async def scale(backend: Backend, call: Call) -> Response:
     def change(old: Object) -> Object:
         wanted = data
         if method == "PATCH":
-            shown = _scale_of(old)
+            shown = scales.shown(old, call.served)
             if kind == "application/json-patch+json":
                 wanted = patches.json_patch(shown, data)
             elif kind in ("application/merge-patch+json", "application/strategic-merge-patch+json"):
                 wanted = patches.merge(shown, data)
             else:
                 raise UnsupportedMediaType(f"cannot patch scale with {kind!r}")
-        return _scaled(old, wanted)
+        return scales.scaled(old, wanted, call.served)
 
     entry = await writes.modify_entry(backend, replace(call, target=replace(call.target, subresource="")), change)
-    return _scale_answer(entry.value)
+    return _scale_answer(call, entry.value)
 
 
-def _scaled(old: Object, wanted: Any) -> Object:
-    spec = (wanted.get("spec") or {}) if isinstance(wanted, dict) else None
-    replicas = spec.get("replicas", 0) if isinstance(spec, dict) else None
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas < 2**31:
-        raise Invalid(f'Scale "{objects.name(old)}"',
-                      [Cause("spec.replicas", "Invalid value: must be greater than or equal to 0")])
-    given = wanted.get("metadata")
-    version = given.get("resourceVersion") if isinstance(given, dict) else None
-    metadata = old["metadata"] | ({"resourceVersion": str(version)} if version else {})
-    return old | {"metadata": metadata, "spec": objects.spec(old) | {"replicas": replicas}}
-
-
-def _scale_of(obj: Object) -> Object:
-    spec, status, metadata = objects.spec(obj), objects.status(obj), obj["metadata"]
-    shown: Object = {
-        "kind": "Scale", "apiVersion": "autoscaling/v1",
-        "metadata": {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-                     if key in metadata},
-        "spec": {"replicas": spec.get("replicas", 1)}, "status": {"replicas": status.get("replicas") or 0},
-    }
-    selector = spec.get("selector")
-    if isinstance(selector, dict):
-        shown["status"]["selector"] = selectors.render(selectors.from_object(selector))
-    return shown
-
-
-def _scale_answer(value: bytes) -> Response:
-    return Response(status=200, headers=reads.HEADERS, body=encode(_scale_of(decode(value))))
+def _scale_answer(call: Call, value: bytes) -> Response:
+    return Response(status=200, headers=reads.HEADERS, body=encode(scales.shown(decode(value), call.served)))
 
 
 class _Target(msgspec.Struct):

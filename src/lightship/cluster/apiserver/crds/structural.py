@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lightship.cluster.apiserver.crds import walker
-from lightship.cluster.apiserver.crds.places import shown
+from lightship.cluster.apiserver.crds.places import ROOT, shown
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.lib import regex
 
@@ -241,7 +241,7 @@ def _defaults(schema: Schema, place: str) -> Iterator[FieldFault]:
     """Defaults must be valid and hold nothing that would be pruned."""
     if schema.get("default") is not None:
         findings = walker.Findings()
-        walker.build(schema)(schema["default"], (None, None), "default", findings)
+        walker.build(schema)(schema["default"], ROOT, "default", findings)
         for path in findings.unknown:
             yield FieldFault(f"{place}.{path}", "Invalid value: must not have unknown fields: they would be pruned")
         for fault in findings.faults:
