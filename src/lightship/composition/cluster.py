@@ -12,13 +12,14 @@ from lightship.client.inprocess import InProcess
 from lightship.cluster import builtin
 from lightship.cluster.apiserver import bootstrap, listener, pki, subresources, tokens
 from lightship.cluster.apiserver.server import ApiServer, ApiServerOptions
+from lightship.cluster.builtin import claim_plan
 from lightship.cluster.node import logs
 from lightship.cluster.node.agent import Node, NodeOptions
 from lightship.cluster.node.entrypoints import Entrypoint
 from lightship.cluster.store.store import Store
 from lightship.domains.furniture import Kind
 from lightship.kube.objects import Key
-from lightship.kube.resources import EVENTS, SERVICE_ACCOUNTS
+from lightship.kube.resources import EVENTS, SERVICE_ACCOUNTS, STORAGE_CLASSES
 from lightship.lib import clock as clocks
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings
@@ -66,7 +67,10 @@ async def start(settings: Settings, admin_token: str, kinds: tuple[Kind, ...], l
         authenticator=tokens.TokenAuthenticator(admin_token, authority, clock)))
     port = listening.getsockname()[1]
     cluster = Cluster(server=server, url=f"https://{settings.url_host}:{port}", pki=files, clock=clock)
-    await bootstrap.ensure(Client(InProcess(server.handle, bootstrap.IDENTITY)))
+    writer = Client(InProcess(server.handle, bootstrap.IDENTITY))
+    await bootstrap.ensure(writer)
+    await server.definitions.ensure()
+    await bootstrap.ensure_object(writer, STORAGE_CLASSES, claim_plan.STANDARD)
     context = listener.tls(files.server_certificate, files.server_key)
     front = listener.Listener(server.handle, listener.Address(bound=listening), context)
     await front.start()
@@ -84,11 +88,11 @@ def builtin_controllers(cluster: Cluster, manager: Manager) -> None:
 
 
 async def start_node(cluster: Cluster, settings: Settings, entrypoints: Mapping[str, Entrypoint],
-                     stack: AsyncExitStack) -> Node:
+                     stack: AsyncExitStack, loopback_ports: tuple[int, ...] = ()) -> Node:
     """Begin to run Pods here, and answer for their logs."""
     host, _, port = cluster.url.removeprefix("https://").rpartition(":")
     node = Node(NodeOptions(directory=settings.data_dir / "node", max_pods=settings.max_pods, api_host=host.strip("[]"),
-                            api_port=int(port)),
+                            api_port=int(port), loopback_ports=loopback_ports),
                 cluster.client_for("node"), entrypoints, cluster.clock)
     stack.push_async_callback(node.stop)
     await node.start()

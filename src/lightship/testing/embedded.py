@@ -78,6 +78,7 @@ async def embedded_api(directory: Path, options: EmbeddedOptions | None = None) 
             store=store, authenticator=tokens.TokenAuthenticator(token, authority, chosen.clock), kinds=chosen.kinds,
             tokens=authority, clock=chosen.clock, ids=chosen.ids or RandomIds()))
         await bootstrap.ensure(Client(InProcess(server.handle, CONTROLLER)))
+        await server.definitions.ensure()
         listener = Listener(server.handle, Address(), tls(files.server_certificate, files.server_key))
         await listener.start()
         try:

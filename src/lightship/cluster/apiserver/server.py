@@ -15,24 +15,29 @@ from typing import Any
 import msgspec
 
 from lightship import __version__, errors
+from lightship.client.client import Client
+from lightship.client.inprocess import InProcess
 from lightship.client.transport import Request, Response, User
 from lightship.cluster.apiserver import (
     applies,
     bodies,
     core,
     deletes,
+    evictions,
     formats,
     gate,
     reads,
     registry,
     routes,
     statuses,
+    strict,
     subresources,
     watches,
     writes,
 )
 from lightship.cluster.apiserver.access import Authorizer, rbac
 from lightship.cluster.apiserver.backend import Backend, Call
+from lightship.cluster.apiserver.crds.registrar import Registrar
 from lightship.cluster.apiserver.discovery import Discovery
 from lightship.cluster.apiserver.errors import MethodNotAllowed
 from lightship.cluster.apiserver.openapi import OpenApi
@@ -50,6 +55,9 @@ from lightship.lib.ids import IdSource, RandomIds
 
 KUBERNETES_VERSION = ("1", "36", "0")
 """The Kubernetes whose behaviour this server follows; what ``/version`` says."""
+
+DEFINITIONS_CONTROLLER = User(name="system:apiserver", groups=("system:masters", "system:authenticated"))
+"""Who deletes the objects of a definition that is being deleted."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +93,8 @@ class ApiServer:
         self.proxies: dict[Key, ProxyHandler] = {}
         self.mounts: dict[str, ProxyHandler] = {}
         self._backend = Backend(store=options.store, registry=self.registry, clock=options.clock, ids=options.ids)
+        self.definitions = Registrar(self.registry, options.store, options.clock,
+                                     Client(InProcess(self.handle, DEFINITIONS_CONTROLLER)))
         rules = rbac.Rbac(options.store)
         self._gate = gate.Gate(options.authenticator, options.authorizer or rules)
         self._tokens = options.tokens
@@ -107,7 +117,7 @@ class ApiServer:
             target = await self._target(request, user)
             if target is None:
                 return await self._other(request, user)
-            return await self._resource(request, user, target)
+            return self._noted(await self._resource(request, user, target), target)
         except errors.LightshipError as e:
             return statuses.response_of(gate.told(user, e), **_details(target))
         except ExceptionGroup as group:
@@ -115,6 +125,11 @@ class ApiServer:
             return statuses.response_of(first or self._bug(request, group), **_details(target))
         except Exception as e:
             return statuses.response_of(self._bug(request, e), **_details(target))
+
+    def _noted(self, response: Response, target: Target) -> Response:
+        """The answer with the warning that its version is deprecated, where it is."""
+        text = target.served.deprecation
+        return strict.warned(response, [text]) if text and "warning" not in response.headers else response
 
     def _bug(self, request: Request, error: Exception) -> errors.InternalError:
         _log.error("a request failed unexpectedly", exc_info=error,
@@ -181,7 +196,7 @@ class ApiServer:
             case "binding", "create":
                 return await subresources.bind(backend, call)
             case "eviction", "create":
-                return await deletes.evict(backend, call)
+                return await evictions.evict(backend, call)
             case "token", "create":
                 return await subresources.token(backend, call, self._tokens)
             case "finalize", "update":

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from collections.abc import Iterable
+
 from lightship import errors
 from lightship.client.transport import Response
 from lightship.cluster.apiserver import kubernetes_types, shapes, typed
 from lightship.cluster.apiserver.backend import Call
+from lightship.cluster.apiserver.registry import Served
 from lightship.kube.objects import Object
 
 LIMIT_NAMED_FIELDS = 20
@@ -34,16 +37,20 @@ def check(call: Call, obj: Object) -> list[str]:
     mode = call.query.text("fieldValidation")
     if mode not in ("", "Ignore", "Warn", "Strict"):
         raise errors.BadRequest(f"fieldValidation must be Ignore, Warn or Strict, not {mode[:100]!r}")
-    if mode in ("", "Ignore") or call.served.custom:
+    if mode in ("", "Ignore"):
         return []
-    name = kubernetes_types.name_of(call.served.resource.api_version, call.served.resource.kind)
-    if not name:
-        return []
-    unknown = [f'unknown field "{path}"' for path in typed.unknown(obj, name)]
+    unknown = [f'unknown field "{path}"' for path in _unknown(call.served, obj)]
     del unknown[LIMIT_NAMED_FIELDS:]
     if unknown and mode == "Strict":
         raise errors.BadRequest(f"strict decoding error: {', '.join(unknown)}")
     return unknown
+
+
+def _unknown(served: Served, obj: Object) -> Iterable[str]:
+    if served.custom:
+        return served.unknown(obj) if served.unknown else ()
+    name = kubernetes_types.name_of(served.resource.api_version, served.resource.kind)
+    return typed.unknown(obj, name) if name else ()
 
 
 def warned(response: Response, warnings: list[str]) -> Response:
