@@ -13,7 +13,8 @@ import pytest
 
 from lightship import errors
 from lightship.cluster import builtin
-from lightship.kube import conditions, objects, resources
+from lightship.cluster.builtin import job_pods
+from lightship.kube import conditions, objects, resources, times
 from lightship.kube.objects import Key, Object
 from lightship.lib import ids
 from lightship.runtime.controller import DONE, Controller, Result, Watch
@@ -38,8 +39,9 @@ class World:
         self.lives = 0
         self.manager = self._manager()
         self._run: asyncio.Task[None] | None = None
-        node = build.node(cpu="1000", pods="1000")
-        self.api.insert(resources.NODES.path(), node)
+        self.node = build.node(cpu="1000", pods="1000")
+        self.api.insert(resources.NODES.path(), self.node)
+        self.beat()
         self.api.insert(resources.NAMESPACES.path(), {"apiVersion": "v1", "kind": "Namespace",
                                                       "metadata": {"name": "default"}})
 
@@ -70,6 +72,20 @@ class World:
         if self._run is not None:
             await self._run
 
+    def beat(self) -> None:
+        """The node's sign of life."""
+        self.api.insert(resources.LEASES.path(), {
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {
+                "name": objects.name(self.node), "namespace": "kube-node-lease", "uid": "lease-uid"},
+            "spec": {"renewTime": times.rfc3339(self.clock.now())}})
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass on a node that lives."""
+        while seconds > 0:
+            await self.clock.advance(min(seconds, 10))
+            self.beat()
+            seconds -= 10
+
     def fault(self, write: Write) -> errors.LightshipError | None:
         """One write in six fails; those of the storm itself are retried by it."""
         roll = self.dice.random()
@@ -81,8 +97,8 @@ class World:
         """One thing that a user, the network or fate does."""
         name = self.dice.choice(NAMES)
         key = Key("default", name)
-        action = self.dice.choice(("create", "scale", "roll", "delete", "job", "kill", "break", "forget", "crash",
-                                   "wait", "wait", "wait"))
+        action = self.dice.choice(("create", "scale", "roll", "delete", "job", "set", "resize", "drop", "kill", "break",
+                                   "forget", "stall", "crash", "wait", "wait", "wait"))
         try:
             if action == "create":
                 await self.client.create(resources.DEPLOYMENTS, deployment(name, self.dice.randrange(5)))
@@ -96,6 +112,17 @@ class World:
                     ("Background", "Foreground")))
             elif action == "job":
                 await self.client.create(resources.JOBS, job(f"{name}{self.dice.randrange(100)}"))
+            elif action == "set":
+                await self.client.create(resources.STATEFUL_SETS, stateful_set(name, self.dice.randrange(4)))
+            elif action == "resize":
+                image = f"db:{self.dice.randrange(3)}"
+                await self.client.patch(resources.STATEFUL_SETS, key, {"spec": {
+                    "replicas": self.dice.randrange(4), "template": stateful_set(name, 0, image)["spec"]["template"]}})
+            elif action == "drop":
+                await self.client.delete(resources.STATEFUL_SETS, key, propagation=self.dice.choice(
+                    ("Background", "Foreground")))
+            elif action == "stall":
+                self.api.stall_watches()
             elif action == "kill" and (there := self.api.all(resources.PODS.path())):
                 await self.client.delete(resources.PODS, objects.key(self.dice.choice(there)))
             elif action == "break":
@@ -108,12 +135,15 @@ class World:
             return  # a user's request may fail like any other
         finally:
             await self.clock.advance(self.dice.random() * 2)
+            self.beat()
+            if action != "stall" and self.dice.random() < 0.5:
+                self.api.resume_watches()
 
     async def calm(self) -> None:
         """The end of the storm: all is let happen."""
         self.api.fault = None
-        for _ in range(40):
-            await self.clock.advance(30)
+        self.api.resume_watches()
+        await self.advance(1200)
 
 
 class Kubelet:
@@ -148,6 +178,12 @@ def deployment(name: str, replicas: int, image: str = "web:1") -> Object:
     return made
 
 
+def stateful_set(name: str, replicas: int, image: str = "db:0") -> Object:
+    template = {"metadata": {"labels": {"set": name}}, "spec": {"containers": [{"name": "main", "image": image}]}}
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name, "namespace": "default"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"set": name}}, "template": template}}
+
+
 def job(name: str) -> Object:
     made = build.job(completions=3, parallelism=2, backoffLimit=100)
     made["metadata"] = {"name": name, "namespace": "default"}
@@ -171,8 +207,17 @@ def check(world: World) -> None:
         status = objects.status(made)
         assert status.get("availableReplicas", 0) == status.get("updatedReplicas", 0) == wanted
         assert status["observedGeneration"] == objects.generation(made)
+    for made in api.all(resources.STATEFUL_SETS.path()):
+        mine = [pod for pod in found if objects.labels(pod).get("set") == objects.name(made)]
+        assert sorted(map(objects.name, mine)) == [f"{objects.name(made)}-{n}" for n in range(made["spec"]["replicas"])]
+        assert {pod["spec"]["containers"][0]["image"] for pod in mine} <= {
+            made["spec"]["template"]["spec"]["containers"][0]["image"]}
+        status = objects.status(made)
+        assert status["currentRevision"] == status["updateRevision"] and status["replicas"] == len(mine)
+    assert not [pod for pod in found if job_pods.TRACKING in objects.finalizers(pod)], "all are counted"
     for made in api.all(resources.JOBS.path()):
         assert conditions.is_true(made, "Complete"), made
+        assert objects.status(made)["succeeded"] == 3 and not objects.status(made)["uncountedTerminatedPods"]
         done = [pod for pod in found if objects.labels(pod).get("job-name") == objects.name(made)]
         assert len(done) <= 3, "no Pod too many was run to its end"
 
@@ -188,6 +233,6 @@ async def test_after_any_storm_the_cluster_is_what_was_asked_for(seed: int) -> N
     await world.calm()
     check(world)
     world.api.writes.clear()
-    await world.clock.advance(700)
+    await world.advance(700)
     assert world.api.writes == [], "at rest nothing is written"
     await world.stop()

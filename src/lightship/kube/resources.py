@@ -112,6 +112,9 @@ JOB_SETS = Resource(group="jobset.x-k8s.io", version="v1alpha2", kind="JobSet", 
                     subresources=_STATUS)
 ENDPOINT_SLICES = Resource(group="discovery.k8s.io", version="v1", kind="EndpointSlice", plural="endpointslices")
 LEASES = Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases")
+CUSTOM_RESOURCE_DEFINITIONS = Resource(group="apiextensions.k8s.io", version="v1", kind="CustomResourceDefinition",
+                                       plural="customresourcedefinitions", namespaced=False,
+                                       short_names=("crd", "crds"), subresources=_STATUS)
 SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="SubjectAccessReview",
                                   plural="subjectaccessreviews", namespaced=False)
 SELF_SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="SelfSubjectAccessReview",

@@ -133,6 +133,11 @@ class Informer:
         if old is None or _newer(_revision(obj), _revision(old)):
             self._put(obj)
 
+    def clear(self) -> None:
+        """Forget everything, and tell subscribers that it has gone: for a kind that is no longer served."""
+        for key in self._cache.keys():  # noqa: SIM118 - a cache is no dict, and it changes in the loop
+            self._drop(key)
+
     async def run(self) -> None:
         """List and watch until cancelled."""
         while True:

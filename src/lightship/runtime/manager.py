@@ -71,6 +71,7 @@ class Manager:
         self._clock = clock
         self._options = options or ManagerOptions()
         self._informers: dict[_Wanted, Informer] = {}
+        self._informing: dict[Informer, asyncio.Task[None]] = {}
         self._informer_client: Client | None = None
         self._running: dict[str, _Running] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -98,8 +99,16 @@ class Manager:
             found = Informer(self._informer_client, resource, selection, self._clock, options=options)
             self._informers[trimmed if metadata_only else wanted] = found
             if self._group is not None:
-                self._group.create_task(self._inform(found), name=f"informer {resource.plural}")
+                self._begin(self._group, found)
         return found
+
+    def release(self, resource: Resource) -> None:
+        """End the informer of trimmed objects of a kind that is no longer served; its subscribers see them all go."""
+        found = self._informers.pop(_Wanted(resource, EVERYTHING, metadata_only=True), None)
+        if found is not None:
+            found.clear()
+            if (task := self._informing.pop(found, None)) is not None:
+                task.cancel()
 
     @property
     def informers(self) -> Sequence[Informer]:
@@ -139,8 +148,8 @@ class Manager:
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
-                for wanted, informer in list(self._informers.items()):
-                    group.create_task(self._inform(informer), name=f"informer {wanted.resource.plural}")
+                for informer in list(self._informers.values()):
+                    self._begin(group, informer)
                 for running in list(self._running.values()):
                     group.create_task(running.run(group), name=running.controller.name)
                 await tasks.first(self._stopping.wait, self._all_ready)
@@ -164,6 +173,10 @@ class Manager:
         for running in list(self._running.values()):
             await running.ready.wait()
         self.synced.set()
+
+    def _begin(self, group: asyncio.TaskGroup, informer: Informer) -> None:
+        self._informing[informer] = group.create_task(
+            self._inform(informer), name=f"informer {informer.resource.plural}")
 
     async def _inform(self, informer: Informer) -> None:
         await tasks.first(self._stopping.wait, informer.run)

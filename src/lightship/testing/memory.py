@@ -82,6 +82,8 @@ class MemoryApi:
         self._events: list[_Event] = []
         self._changed: list[asyncio.Event] = []
         self._broken = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     def client(self, field_manager: str = "test") -> Client:
         return Client(self, field_manager=field_manager)
@@ -94,6 +96,13 @@ class MemoryApi:
         self._oldest = self._revision
         self._events.clear()
         self.break_watches()
+
+    def stall_watches(self) -> None:
+        """Deliver nothing to watches until ``resume_watches``: readers see what was."""
+        self._flowing.clear()
+
+    def resume_watches(self) -> None:
+        self._flowing.set()
 
     def break_watches(self) -> None:
         """End all open watch streams."""
@@ -189,6 +198,7 @@ class MemoryApi:
                 for event in [event for event in self._events if event.revision > seen]:
                     seen = event.revision
                     if event.collection == place.collection and _selected(event.object, place, query):
+                        await self._flowing.wait()
                         yield _line(event.type, event.object)
                 await changed.wait()
         finally:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from lightship import errors
+from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import EVENTS, Resource
 from lightship.lib import ids
@@ -200,5 +201,8 @@ def _state(api: MemoryApi) -> Any:
             metadata["ownerReferences"] = [reference.get("name") for reference in metadata.get("ownerReferences") or ()]
             if metadata.get("generateName"):
                 metadata.pop("name")
+            status = objects.status(obj)
+            if isinstance(status.get("active"), list):  # references, with uids
+                obj = obj | {"status": status | {"active": [reference["name"] for reference in status["active"]]}}
             state.append((path, msgspec.json.encode(obj | {"metadata": metadata}, order="deterministic")))
     return sorted(state)

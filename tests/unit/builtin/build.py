@@ -23,7 +23,7 @@ KINDS = (
     resources.PERSISTENT_VOLUMES, resources.PERSISTENT_VOLUME_CLAIMS, resources.STORAGE_CLASSES,
     resources.POD_DISRUPTION_BUDGETS, resources.HORIZONTAL_POD_AUTOSCALERS, resources.ENDPOINTS,
     resources.STATEFUL_SETS, resources.DAEMON_SETS, resources.CONTROLLER_REVISIONS, resources.CRON_JOBS,
-    resources.JOB_SETS,
+    resources.JOB_SETS, resources.CUSTOM_RESOURCE_DEFINITIONS,
 )
 
 

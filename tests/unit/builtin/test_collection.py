@@ -12,7 +12,16 @@ from lightship.cluster import builtin
 from lightship.cluster.builtin import garbage, names, pod_collection
 from lightship.kube import objects, resources
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import CONFIGMAPS, NAMESPACES, PODS, REPLICA_SETS, SECRETS, SERVICE_ACCOUNTS, Resource
+from lightship.kube.resources import (
+    CONFIGMAPS,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    NAMESPACES,
+    PODS,
+    REPLICA_SETS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    Resource,
+)
 from lightship.lib import ids
 from lightship.runtime.manager import Manager
 from lightship.testing.clock import FakeClock, settle
@@ -218,8 +227,63 @@ async def test_finished_pods_go_once_they_are_over_the_limit_by_some(
     assert len(cluster.api.all(PODS.path())) == 2
 
 
+WIDGETS = Resource(group="example.com", version="v1", kind="Widget", plural="widgets")
+
+
+def definition(established: bool = True) -> Object:
+    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.example.com"},
+            "spec": {"group": "example.com", "scope": "Namespaced", "names": {"kind": "Widget", "plural": "widgets"},
+                     "versions": [{"name": "v1", "served": True, "storage": True}]},
+            "status": {"conditions": [{"type": "Established", "status": str(established)}]}}
+
+
+def widget(name: str, **metadata: object) -> Object:
+    return {"apiVersion": "example.com/v1", "kind": "Widget",
+            "metadata": {"name": name, "namespace": "default"} | metadata}
+
+
+async def test_kinds_that_come_later_own_and_are_owned_until_they_go(cluster: Cluster) -> None:
+    await cluster.start()
+    cluster.api.insert(CUSTOM_RESOURCE_DEFINITIONS.path(), definition(established=False))
+    await cluster.rest()
+    cluster.api.insert(CUSTOM_RESOURCE_DEFINITIONS.path(), definition())
+    await cluster.rest()
+    owner = await cluster.client.create(WIDGETS, widget("owner"))
+    await cluster.client.create(CONFIGMAPS, config_map("child", reference(owner)))
+    await cluster.client.create(WIDGETS, widget("part", ownerReferences=[reference(owner)]))
+    await cluster.rest()
+    await cluster.client.delete(WIDGETS, Key("default", "owner"))
+    await cluster.rest()
+    assert not cluster.has(CONFIGMAPS, "child") and not cluster.has(WIDGETS, "part")
+    open_before = cluster.api.watches_open
+    await cluster.client.delete(CUSTOM_RESOURCE_DEFINITIONS, Key("", "widgets.example.com"))
+    await cluster.rest()
+    assert cluster.api.watches_open == open_before - 1, "nobody watches a kind that is no more"
+
+
+async def test_what_lost_its_owner_before_the_kind_was_known_goes_once_it_is(cluster: Cluster) -> None:
+    lost = {"apiVersion": "example.com/v1", "kind": "Widget", "name": "gone", "uid": "gone-uid"}
+    cluster.api.insert(CONFIGMAPS.path(), config_map("child", lost))
+    await cluster.start()
+    assert cluster.has(CONFIGMAPS, "child"), "its owner's kind is not known"
+    cluster.api.insert(CUSTOM_RESOURCE_DEFINITIONS.path(), definition())
+    await cluster.rest()
+    assert not cluster.has(CONFIGMAPS, "child")
+
+
+async def test_a_namespace_goes_with_its_objects_of_custom_kinds(cluster: Cluster) -> None:
+    cluster.api.insert(CUSTOM_RESOURCE_DEFINITIONS.path(), definition())
+    cluster.api.insert(NAMESPACES.path(), namespace("team"))
+    await cluster.start()
+    await cluster.client.create(WIDGETS, widget("w", namespace="team"))
+    await cluster.rest()
+    await cluster.client.delete(NAMESPACES, Key("", "team"))
+    await cluster.rest()
+    assert not cluster.has(WIDGETS, "w", "team") and not cluster.has(NAMESPACES, "team")
+
+
 async def test_at_rest_nothing_is_written_and_nobody_wakes(cluster: Cluster) -> None:
-    cluster.api.insert(resources.NODES.path(), build.node("here"))
     await cluster.start()
     await cluster.client.create(CONFIGMAPS, config_map("a"))
     await cluster.rest()

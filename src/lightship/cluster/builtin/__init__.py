@@ -11,6 +11,7 @@ from collections.abc import Callable
 from lightship.cluster.builtin import (
     claims,
     cronjobs,
+    custom_kinds,
     daemonsets,
     deployments,
     disruption,
@@ -30,6 +31,7 @@ from lightship.cluster.builtin.deps import Deps
 from lightship.cluster.builtin.graph import Graph
 from lightship.kube.resources import (
     CRON_JOBS,
+    CUSTOM_RESOURCE_DEFINITIONS,
     DAEMON_SETS,
     JOB_SETS,
     PERSISTENT_VOLUMES,
@@ -66,4 +68,7 @@ def controllers(deps: Deps) -> list[Controller]:
     if deps.serves(PERSISTENT_VOLUMES):
         made += claims.controllers(deps)
     graph = Graph(deps)  # last: it takes the whole objects that the others keep, and trimmed ones of other kinds
-    return [*made, garbage.controller(deps, graph), namespace_deletion.controller(deps, graph)]
+    made += [garbage.controller(deps, graph), namespace_deletion.controller(deps, graph)]
+    if deps.serves(CUSTOM_RESOURCE_DEFINITIONS):
+        made.append(custom_kinds.controller(deps, graph))
+    return made

@@ -74,6 +74,11 @@ def references(obj: Object) -> list[dict[str, Any]]:
     return objects.meta(obj).get("ownerReferences") or []
 
 
+def key_of(resource: Resource, obj: Object) -> Key:
+    """The key under which I look at an object of whatever kind."""
+    return Key(objects.namespace(obj), f"{resource.group_resource}/{objects.name(obj)}")
+
+
 class Garbage:
     """The pass: observe, decide, apply."""
 
@@ -81,14 +86,13 @@ class Garbage:
         self._graph = graph
         self._manager: Manager = deps.manager
         self._client = deps.manager.client_for(NAME)
-        self._resources = {resource.group_resource: resource for resource in graph.resources}
         graph.listen(self._changed)
 
     async def reconcile(self, key: Key) -> Result:
         group_resource, _, name = key.name.partition("/")
-        resource = self._resources[group_resource]
-        obj = self._graph.get(resource, Key(key.namespace, name))
-        if obj is None:
+        resource = self._graph.named(group_resource)
+        obj = self._graph.get(resource, Key(key.namespace, name)) if resource is not None else None
+        if resource is None or obj is None:
             return DONE
         if objects.deleting(obj):
             await self._finish(resource, obj)
@@ -187,7 +191,7 @@ class Garbage:
                 self._wake(known[0], owner)
 
     def _wake(self, resource: Resource, obj: Object) -> None:
-        self._manager.wake(NAME, Key(objects.namespace(obj), f"{resource.group_resource}/{objects.name(obj)}"))
+        self._manager.wake(NAME, key_of(resource, obj))
 
 
 def controller(deps: Deps, graph: Graph) -> Controller:

@@ -14,6 +14,7 @@ from lightship.cluster.builtin.deps import Deps
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import EVENTS, Resource
+from lightship.runtime.informer import Informer
 
 UNTRACKED = (EVENTS,)
 """Kinds that come and go in masses and neither own nor are owned: their namespace's end sweeps them away unseen."""
@@ -39,17 +40,38 @@ class Graph:
     """The objects, as far as the informers have come."""
 
     def __init__(self, deps: Deps) -> None:
-        served = {resource.group_resource: resource for resource in deps.resources}.values()
         masses = {resource.plural for resource in UNTRACKED}
-        self.resources = tuple(resource for resource in served if resource.plural not in masses)
         self.untracked = UNTRACKED
-        self._kinds = {(resource.group, resource.kind): resource for resource in self.resources}
-        self._informers = {resource.group_resource: (resource, deps.manager.informer(resource, metadata_only=True))
-                           for resource in self.resources}
+        self._manager = deps.manager
+        self._kinds: dict[tuple[str, str], Resource] = {}
+        self._informers: dict[str, tuple[Resource, Informer]] = {}
         self._by_uid: dict[str, tuple[Resource, Key]] = {}
         self._listeners: list[Listener] = []
-        for resource, informer in self._informers.values():
-            informer.subscribe(partial(self._changed, resource))
+        for resource in deps.resources:
+            if resource.plural not in masses and resource.group_resource not in self._informers:
+                self.serve(resource)
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The kinds that I follow now."""
+        return tuple(resource for resource, _ in self._informers.values())
+
+    def named(self, group_resource: str) -> Resource | None:
+        found = self._informers.get(group_resource)
+        return None if found is None else found[0]
+
+    def serve(self, resource: Resource) -> None:
+        """Follow a kind, which the server has."""
+        informer = self._manager.informer(resource, metadata_only=True)
+        self._informers[resource.group_resource] = (resource, informer)
+        self._kinds[resource.group, resource.kind] = resource
+        informer.subscribe(partial(self._changed, resource))
+
+    def forget(self, resource: Resource) -> None:
+        """Follow a kind no more, which the server has no longer: its objects are gone."""
+        self._manager.release(resource)
+        self._informers.pop(resource.group_resource, None)
+        self._kinds.pop((resource.group, resource.kind), None)
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -61,7 +83,8 @@ class Graph:
         return self._by_uid.get(uid)
 
     def get(self, resource: Resource, key: Key) -> Object | None:
-        return self._informers[resource.group_resource][1].get(key)
+        found = self._informers.get(resource.group_resource)
+        return None if found is None else found[1].get(key)
 
     def resource_of(self, reference: dict[str, Any]) -> Resource | None:
         """The kind that an owner reference names, in whatever version."""
@@ -70,15 +93,23 @@ class Graph:
 
     def dependents(self, uid: str) -> Iterator[Node]:
         """What names ``uid`` as an owner."""
-        for resource, informer in self._informers.values():
+        for resource, informer in tuple(self._informers.values()):
             for obj in informer.owned_by(uid):
                 yield Node(resource=resource, object=obj)
 
     def inside(self, namespace: str) -> Iterator[Node]:
         """What lies in the namespace."""
-        for resource, informer in self._informers.values():
+        for resource, informer in tuple(self._informers.values()):
             if resource.namespaced:
                 for obj in informer.list(namespace):
+                    yield Node(resource=resource, object=obj)
+
+    def naming(self, owner: Resource) -> Iterator[Node]:
+        """What names some object of this kind as an owner."""
+        for resource, informer in tuple(self._informers.values()):
+            for obj in informer.list():
+                if any(self.resource_of(reference) == owner for reference in
+                       objects.meta(obj).get("ownerReferences") or ()):
                     yield Node(resource=resource, object=obj)
 
     def _changed(self, resource: Resource, old: Object | None, new: Object | None) -> None:

@@ -60,10 +60,14 @@ class NamespaceDeletion:
     async def _anything_left(self, namespace: str) -> bool:
         """Asks the server itself: a namespace that goes with something in it would leave that for ever."""
         for resource in self._graph.resources:
-            if resource.namespaced:
+            if not resource.namespaced:
+                continue
+            try:
                 page = await self._client.list(resource, Selection(namespace=namespace), limit=1)
-                if page.items:
-                    return True
+            except errors.NotFound:
+                continue  # a kind that has just gone, with all that was of it
+            if page.items:
+                return True
         return False
 
     async def _finalize(self, key: Key) -> None:
