@@ -13,7 +13,7 @@ from typing import Any
 
 from lightship.cluster.apiserver import columns, workloads
 from lightship.cluster.apiserver.access import kinds as access_kinds
-from lightship.cluster.apiserver.kinds import cluster_columns, cluster_table, storage, workload_table
+from lightship.cluster.apiserver.kinds import cluster_columns, cluster_table, services, storage, workload_table
 from lightship.cluster.apiserver.quota import kinds as quota_kinds
 from lightship.cluster.apiserver.registry import FieldFault, Served
 from lightship.kube import objects, resources
@@ -96,34 +96,6 @@ def _validate_config_map(obj: Object, old: Object | None) -> Sequence[FieldFault
     return faults
 
 
-def _default_service(obj: Object) -> Object:
-    given = objects.spec(obj)
-    spec: dict[str, Any] = {"type": "ClusterIP", "sessionAffinity": "None"} | given
-    if spec["type"] != "ExternalName":
-        spec = {"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"} | spec
-    if spec.get("ports"):
-        spec["ports"] = [{"protocol": "TCP", "targetPort": port.get("port") or 0} |
-                         {k: v for k, v in port.items() if v is not None} for port in spec["ports"]]
-    return obj | {"spec": spec, "status": {"loadBalancer": {}} | objects.status(obj)}
-
-
-def _validate_service(obj: Object, old: Object | None) -> Sequence[FieldFault]:
-    spec = objects.spec(obj)
-    faults, ports = [], spec.get("ports") or []
-    if spec["type"] not in ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName"):
-        faults.append(FieldFault("spec.type", f"Unsupported value: {spec['type']!r}"))
-    if not ports and spec["type"] != "ExternalName" and spec.get("clusterIP") != "None":
-        faults.append(FieldFault("spec.ports", "Required value"))
-    for number, port in enumerate(ports):
-        if not 0 < (port.get("port") or 0) < 65536:
-            faults.append(FieldFault(f"spec.ports[{number}].port", "Invalid value: must be between 1 and 65535"))
-        if len(ports) > 1 and not port.get("name"):
-            faults.append(FieldFault(f"spec.ports[{number}].name", "Required value"))
-    if old is not None and objects.spec(old).get("clusterIP") not in (None, "", spec.get("clusterIP")):
-        faults.append(FieldFault("spec.clusterIP", "Invalid value: field is immutable"))
-    return faults
-
-
 _EVENT_NAMES = (("involvedObject", "regarding"), ("message", "note"), ("source", "deprecatedSource"),
                 ("firstTimestamp", "deprecatedFirstTimestamp"), ("lastTimestamp", "deprecatedLastTimestamp"),
                 ("count", "deprecatedCount"), ("reportingComponent", "reportingController"))
@@ -164,9 +136,9 @@ def served() -> tuple[Served, ...]:
                default=_default_namespace, label_name=True,
                verbs=("create", "delete", "get", "list", "patch", "update", "watch")),
         Served(resource=r.NODES, printing=c.NODES, fields={"spec.unschedulable": ".spec.unschedulable"}),
-        Served(resource=r.SERVICES, printing=c.SERVICES, default=_default_service,
+        Served(resource=r.SERVICES, printing=c.SERVICES, default=services.default_service,
                fields={"spec.type": ".spec.type", "spec.clusterIP": ".spec.clusterIP"},
-               validate=_validate_service, label_name=True, returns_deleted=True),
+               validate=services.validate_service, label_name=True, returns_deleted=True),
         Served(resource=r.SERVICE_ACCOUNTS, printing=c.SERVICE_ACCOUNTS, returns_deleted=True),
         Served(resource=r.PERSISTENT_VOLUME_CLAIMS, printing=c.CLAIMS, default=storage.default_claim,
                validate=storage.validate_claim, returns_deleted=True),

@@ -36,6 +36,7 @@ from lightship.cluster.apiserver import (
     writes,
 )
 from lightship.cluster.apiserver.access import Authorizer, rbac
+from lightship.cluster.apiserver.addresses import ServiceAddresses
 from lightship.cluster.apiserver.backend import Backend, Call
 from lightship.cluster.apiserver.crds.registrar import Registrar
 from lightship.cluster.apiserver.discovery import Discovery
@@ -92,6 +93,7 @@ class ApiServer:
         self.ready: Callable[[], bool] = lambda: True
         self.proxies: dict[Key, ProxyHandler] = {}
         self.mounts: dict[str, ProxyHandler] = {}
+        ServiceAddresses(options.store, options.clock).install(self.registry)
         self._backend = Backend(store=options.store, registry=self.registry, clock=options.clock, ids=options.ids)
         self.definitions = Registrar(self.registry, options.store, options.clock,
                                      Client(InProcess(self.handle, DEFINITIONS_CONTROLLER)))
