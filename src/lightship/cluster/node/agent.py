@@ -29,15 +29,17 @@ from lightship.cluster.node import (
     node_object,
     plan,
     pod_status,
+    streams,
     variables,
     volumes,
 )
-from lightship.cluster.node.addresses import Addresses
 from lightship.cluster.node.entrypoints import Entrypoint
 from lightship.cluster.node.environments import Environments
 from lightship.cluster.node.errors import ZygoteError
 from lightship.cluster.node.logs import LogQuery
+from lightship.cluster.node.network import pod_network
 from lightship.cluster.node.processes import Zygote, Zygotes
+from lightship.cluster.node.reclaim import Reclaimer
 from lightship.cluster.node.runner import Machinery, bare_key
 from lightship.cluster.node.status_writer import StatusWriter
 from lightship.cluster.node.supervisor import Services, Supervisor, confirm_deletion
@@ -67,6 +69,8 @@ class NodeOptions:
     max_pods: int = MAX_PODS
     api_host: str = ""
     api_port: int = 0
+    loopback_ports: tuple[int, ...] = ()
+    """Ports of the platform on this host's loopback that Pods find on their own, since URLs say so."""
     base_python: str = ""
     """The interpreter of plain ``python:`` images; the server's own base for the empty string."""
     isolate: bool = True
@@ -90,9 +94,15 @@ class Node:
         self._pods = Informer(client, PODS, Selection(fields=f"spec.nodeName={options.name}"), clock)
         self._catalogue = Informer(client, CONFIGMAPS, Selection(
             namespace=catalogue.CONFIG_MAP_NAMESPACE, fields=f"metadata.name={catalogue.CONFIG_MAP_NAME}"), clock)
+        self._reclaimer = Reclaimer(client, options.name, options.directory / "volumes", clock)
         self._memory: cgroups.MemoryGroups | None = None
         self._services: Services | None = None
+        self.streams = streams.NodeStreams(self._supervisor_of, self.dial)
+        """Exec, attach and the Pods' ports, for the API server."""
         self._stopped = False
+        self.network = pod_network.PodNetwork(pod_network.NetworkOptions(
+            directory=options.directory, api=(options.api_host, options.api_port),
+            loopback_ports=options.loopback_ports), client, clock)
         self.isolation = isolation.Isolation(available=False, reason="not started")
 
     @property
@@ -119,6 +129,7 @@ class Node:
         await self._catalogue.synced.wait()
         await self._pods.synced.wait()
         self._sweep_directories()
+        await self._reclaimer.start()
         self._pods.subscribe(self._changed)
         self._tasks.spawn(self._heartbeat(), name="lease")
 
@@ -130,9 +141,11 @@ class Node:
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await self._reclaimer.stop()
         await self._tasks.close()
         await self._environments.close()
         await self._zygotes.stop()
+        await self.network.stop()
         if self._memory is not None:
             self._memory.close()
 
@@ -157,6 +170,19 @@ class Node:
             raise errors.BadRequest(f'container "{container}" in pod "{key.name}" is waiting to start: {reason}')
         return logs.read(paths[-wanted], live, query)
 
+    async def dial(self, key: Key, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to what listens on ``port`` in a Pod. Raises ``errors.NotFound``, ``OSError``."""
+        pod, supervisor = self._pods.get(key), self._supervisor_of(key)
+        if pod is None or supervisor is None:
+            raise errors.NotFound(f'pods "{key.name}" does not run on this node')
+        if not self.network.has(pod):
+            return await streams.connect(supervisor.address, port)
+        return await asyncio.open_connection(sock=await self.network.forward(pod, port))
+
+    def _supervisor_of(self, key: Key) -> Supervisor | None:
+        pod = self._pods.get(key)
+        return self._supervisors.get(objects.uid(pod)) if pod is not None else None
+
     def zygote_pids(self) -> list[int]:
         """For measurements and tests."""
         return self._zygotes.pids()
@@ -175,7 +201,11 @@ class Node:
         except ZygoteError as error:
             return isolation.Isolation(available=False, reason=str(error))
         try:
-            return await isolation.probe(zygote, survey, host.directories[0])
+            found = await isolation.probe(zygote, survey, host.directories[0])
+            if found.available:
+                self.network.begin(await pod_network.probe(zygote, found.user_namespace))
+                self._zygotes.namespaces = self.network.capability.namespaces
+            return found
         finally:
             await zygote.stop()
 
@@ -191,7 +221,7 @@ class Node:
             client=self._client, pods_directory=directory / "pods", claims_directory=directory / "volumes",
             token=tokens.get, memory_volumes=self.isolation.available)
         return Services(
-            client=self._client, machinery=machinery, volume_source=source, addresses=Addresses(str(directory)),
+            client=self._client, machinery=machinery, volume_source=source, network=self.network,
             recorder=Recorder(self._client, "lightship-node", self._clock), surroundings=self._surroundings,
             allocatable=resources)
 
@@ -207,6 +237,8 @@ class Node:
         except errors.AlreadyExists:
             _log.debug("the node was registered before", extra={"node": self.name})
         status = node_object.status(found, resources, self.isolation, self._memory.available, self._clock.now())
+        stamp = {name: status["conditions"][0][name] for name in ("lastHeartbeatTime", "lastTransitionTime")}
+        status["conditions"] += [entry | stamp for entry in self.network.conditions()]
         await self._client.patch(NODES, Key("", self.name), {"status": status}, subresource="status")
 
     async def _heartbeat(self) -> None:

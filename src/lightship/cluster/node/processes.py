@@ -42,6 +42,8 @@ class ZygoteKey:
     python: str
     preload: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    joined: bool = False
+    """Whether it has entered the node's user namespace, without which a normal user's cannot enter a Pod's network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,8 @@ class Request:
     security: Mapping[str, Any] = field(default_factory=dict)
     """Who its program is and what it may do; see ``inside/identity.py``."""
     cgroup_procs: tuple[str, ...] = ()
+    network: int = -1
+    """The descriptor of the Pod's network namespace; -1 for the host's."""
     tty: bool = False
     """The program gets a terminal of the container's own; the node gets its other side as ``Process.terminal``."""
 
@@ -225,6 +229,7 @@ class Zygote:
         self._channel = channel
         self._child: asyncio.subprocess.Process | None = None
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._asked: asyncio.Future[dict[str, int]] | None = None
         self.dead = False
 
     @staticmethod
@@ -270,8 +275,9 @@ class Zygote:
         body = os.memfd_create("lightship-request", os.MFD_CLOEXEC)
         try:
             os.write(body, request.encode())
-            message = json.dumps({"spawn": name}).encode()
-            socket.send_fds(self._channel, [message], [body, theirs.fileno(), output, *([given] if given >= 0 else [])])
+            message = json.dumps({"spawn": name, "network": request.network >= 0}).encode()
+            more = [each for each in (given, request.network) if each >= 0]
+            socket.send_fds(self._channel, [message], [body, theirs.fileno(), output, *more])
         except OSError as error:
             ours.close()
             raise ZygoteError(f"the fork server of {self.key.python} does not take requests: {error}") from error
@@ -282,6 +288,31 @@ class Zygote:
         self.idle.clear()
         loop.add_reader(ours.fileno(), process.hear)
         return process
+
+    def tell(self, message: Mapping[str, Any], descriptors: tuple[int, ...]) -> None:
+        """Anything else that a fork server does; see ``inside/forkserver.py``."""
+        try:
+            socket.send_fds(self._channel, [json.dumps(message).encode()], list(descriptors))
+        except OSError as error:
+            raise ZygoteError(f"the fork server of {self.key.python} does not take requests: {error}") from error
+
+    async def containers(self) -> dict[str, int]:
+        """The first process of each of its containers, by the container's name; what has died has none."""
+        if self.dead or not self.processes:
+            return {}
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+            try:
+                self._channel.send(b'{"pids": true}')
+            except OSError:  # it is dying, and its containers with it
+                self._told({})
+                return {}
+        return await asyncio.shield(self._asked)
+
+    def _told(self, pids: dict[str, int]) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            _resolve(asked, pids)
 
     def kill(self, name: str) -> None:
         if name in self.processes and not self.dead:
@@ -310,6 +341,8 @@ class Zygote:
         message = json.loads(data)
         if "ready" in message:
             _resolve(self._ready, message["problem"])
+        elif "pids" in message:
+            self._told(message["pids"])
         elif "exit" in message:
             process = self.processes.pop(message["exit"], None)
             if process is not None:
@@ -319,6 +352,7 @@ class Zygote:
 
     def _close(self) -> None:
         self.dead = True
+        self._told({})
         asyncio.get_running_loop().remove_reader(self._channel.fileno())
         self._channel.close()
         if not self._ready.done():
@@ -335,6 +369,8 @@ class Zygotes:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._zygotes: dict[ZygoteKey, asyncio.Task[Zygote]] = {}
+        self.namespaces: tuple[int, ...] = ()
+        """What a fork server enters first that is to start Pods in networks of their own; empty for root."""
         self._tasks = Tasks("zygotes")
 
     async def get(self, key: ZygoteKey) -> Zygote:
@@ -350,6 +386,8 @@ class Zygotes:
 
     async def _start(self, key: ZygoteKey) -> Zygote:
         zygote = await Zygote.start(key)
+        if key.joined:
+            zygote.tell({"join": True}, self.namespaces)
         zygote.last_used = self._clock.monotonic()
         self._tasks.spawn(self._end_when_idle(zygote), name=key.python)
         return zygote
@@ -392,6 +430,14 @@ class Zygotes:
     def pids(self) -> list[int]:
         """The pids of those that run, for measurements."""
         return [task.result().pid for task in self._zygotes.values() if _is_running(task)]
+
+    async def containers(self) -> dict[str, int]:
+        """The first process of every container that runs, by the container's name."""
+        running = [task.result() for task in self._zygotes.values() if _is_running(task)]
+        found: dict[str, int] = {}
+        for pids in await asyncio.gather(*(zygote.containers() for zygote in running)):
+            found |= pids
+        return found
 
 
 def _has_started(task: asyncio.Task[Zygote]) -> bool:

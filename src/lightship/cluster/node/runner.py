@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from lightship.cluster.node.environments import BuildError, Built, Environments
 from lightship.cluster.node.errors import ConfigError, ImageError, StartError, ZygoteError
 from lightship.cluster.node.isolation import Isolation
 from lightship.cluster.node.logs import ContainerLog
+from lightship.cluster.node.network import resolution
+from lightship.cluster.node.network.pod_network import Attachment
 from lightship.cluster.node.output import Output
 from lightship.cluster.node.plan import ContainerPlan
 from lightship.cluster.node.processes import Exit, Process, Request, ZygoteKey, Zygotes
@@ -115,7 +118,9 @@ class Occasion:
     restarts: int
     volumes: Mapping[str, pod_volumes.Volume]
     service_account: pod_volumes.Volume | None
-    pod_ip: str
+    attachment: Attachment
+    dial: Callable[[str, int], Awaitable[socket.socket]]
+    """Connects to a port of the Pod."""
     wait_for: Callable[[str], Awaitable[entrypoints.ContainerExit]]
 
 
@@ -171,10 +176,11 @@ class Runner:
 
     async def _start_process(self, made: ContainerPlan, occasion: Occasion, log: ContainerLog) -> Started:
         built = await self._environment(made, log)
-        key, warm = await self._zygote_key(made, built)
+        key, warm = await self._zygote_key(made, built, occasion)
         zygote = await self._zygote(key)
         if warm and zygote.problem:
-            zygote, warm = await self._zygote(bare_key(self._machinery.environments.host)), False
+            key = replace(bare_key(self._machinery.environments.host), joined=key.joined)
+            zygote, warm = await self._zygote(key), False
         if not warm:
             made = replace(made, component=None)
         async with self._machinery.starts:
@@ -193,7 +199,7 @@ class Runner:
         request = Request(
             sandbox=self._sandbox(made, occasion, built, directory), env=env, workdir=made.workdir,
             argv=() if made.component else made.argv, component=_component_call(made) if made.component else None,
-            security=self._security(made), cgroup_procs=(group.procs,) if group else (),
+            security=self._security(made), network=occasion.attachment.descriptor, cgroup_procs=(group.procs,) if group else (),
             tty=bool(occasion.container.get("tty")))
         owner = made.security.run_as.uid if made.security.run_as and self._machinery.isolation.users else None
         output = Output(log.write, owner=owner)
@@ -238,11 +244,13 @@ class Runner:
                 raise BuildFailed(str(error), log) from error
             raise
 
-    async def _zygote_key(self, made: ContainerPlan, built: Built) -> tuple[ZygoteKey, bool]:
+    async def _zygote_key(self, made: ContainerPlan, built: Built, occasion: Occasion) -> tuple[ZygoteKey, bool]:
+        joined = occasion.attachment.descriptor >= 0 and bool(self._machinery.zygotes.namespaces)
         if made.component is None or (made.security.run_as is not None and made.security.run_as.uid):
-            return bare_key(self._machinery.environments.host), False
+            return replace(bare_key(self._machinery.environments.host), joined=joined), False
         environment = (("LANG", "C.UTF-8"), ("PATH", built.path), ("_KFP_RUNTIME", "true"))
-        return ZygoteKey(python=built.python, preload=components.PRELOAD, environment=environment), True
+        return ZygoteKey(python=built.python, preload=components.PRELOAD, environment=environment,
+                         joined=joined), True
 
     async def _zygote(self, key: ZygoteKey) -> processes.Zygote:
         try:
@@ -281,7 +289,9 @@ class Runner:
         return layout.sandbox_of(layout.Root(
             survey=self._machinery.survey, mountpoint=str(self._machinery.root_mountpoint),
             environment=built.directories, scratch=str(directory), volumes=tuple(mounts), tmpfs=memory,
-            identity=layout.Identity(hostname=plan.hostname(occasion.pod), pod_ip=occasion.pod_ip, uid=run_as.uid,
+            identity=layout.Identity(hostname=plan.hostname(occasion.pod), pod_ip=occasion.attachment.ip, uid=run_as.uid,
+                                     resolver=occasion.attachment.resolver,
+                                     full_name=resolution.full_name(occasion.pod, plan.hostname(occasion.pod)),
                                      gid=run_as.gid, hosts=_host_aliases(occasion.pod)),
             user_namespace=isolation.user_namespace, read_only=made.security.read_only_root))
 
