@@ -56,6 +56,7 @@ class Watch:
     resource: Resource
     keys: Callable[[objects.Object], Iterable[objects.Key]] = own_key
     label_selector: str = ""
+    field_selector: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -54,7 +55,10 @@ def metadata_only(obj: Object) -> Object:
     """A transform: what garbage collection needs, a fraction of most objects' size."""
     metadata = objects.meta(obj)
     kept = {name: metadata[name] for name in _KEPT_METADATA if name in metadata}
-    return {"apiVersion": obj.get("apiVersion", ""), "kind": obj.get("kind", ""), "metadata": kept}
+    if "namespace" in kept:
+        kept["namespace"] = sys.intern(kept["namespace"])
+    return {"apiVersion": sys.intern(obj.get("apiVersion", "")), "kind": sys.intern(obj.get("kind", "")),
+            "metadata": kept}
 
 
 _KEPT_METADATA = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers", "deletionTimestamp")

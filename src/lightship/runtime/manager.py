@@ -121,7 +121,8 @@ class Manager:
             raise ValueError(f'two controllers are named "{controller.name}"')
         queue: WorkQueue[Key] = WorkQueue(self._clock, backoff=self._options.retry, random=self._options.random)
         for watch in controller.watches:
-            informer = self.informer(watch.resource, Selection(labels=watch.label_selector))
+            selection = Selection(labels=watch.label_selector, fields=watch.field_selector)
+            informer = self.informer(watch.resource, selection)
             informer.subscribe(_waker(queue, watch))
         running = _Running(controller, queue, self._informers_synced, self._clock)
         self._running[controller.name] = running

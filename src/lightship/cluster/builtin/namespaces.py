@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from lightship.client.client import Selection
 from lightship.cluster.builtin import names
 from lightship.cluster.builtin.deps import Deps
 from lightship.kube import objects
@@ -16,6 +17,8 @@ from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch
 
 NAME = "namespace-furnisher"
+_ROOT_CA = f"metadata.name={names.ROOT_CA_CONFIG_MAP}"
+"""All other ConfigMaps are none of ours, and may be many and large."""
 
 
 def furniture(namespace: str, ca_pem: str) -> list[Object]:
@@ -48,7 +51,7 @@ class Namespaces:
         self._namespaces = deps.manager.informer(NAMESPACES)
         self._kept = {"ServiceAccount": (SERVICE_ACCOUNTS, deps.manager.informer(SERVICE_ACCOUNTS)),
                       "RoleBinding": (ROLE_BINDINGS, deps.manager.informer(ROLE_BINDINGS)),
-                      "ConfigMap": (CONFIGMAPS, deps.manager.informer(CONFIGMAPS))}
+                      "ConfigMap": (CONFIGMAPS, deps.manager.informer(CONFIGMAPS, Selection(fields=_ROOT_CA)))}
         self._client = deps.manager.client_for(NAME)
         self._ca_pem = deps.ca_pem
 
@@ -76,5 +79,6 @@ def controller(deps: Deps) -> Controller:
     return Controller(
         name=NAME, reconciler=Namespaces(deps), workers=2,
         watches=(Watch(resource=NAMESPACES), Watch(resource=SERVICE_ACCOUNTS, keys=_furnished),
-                 Watch(resource=CONFIGMAPS, keys=_furnished), Watch(resource=ROLE_BINDINGS, keys=_furnished)),
+                 Watch(resource=CONFIGMAPS, keys=_furnished, field_selector=_ROOT_CA),
+                 Watch(resource=ROLE_BINDINGS, keys=_furnished)),
     )
