@@ -26,6 +26,7 @@ from lightship.cluster.node import (
     isolation,
     layout,
     logs,
+    metrics,
     node_object,
     plan,
     pod_status,
@@ -40,6 +41,7 @@ from lightship.cluster.node.logs import LogQuery
 from lightship.cluster.node.network import pod_network
 from lightship.cluster.node.processes import Zygote, Zygotes
 from lightship.cluster.node.reclaim import Reclaimer
+from lightship.cluster.node.references import References
 from lightship.cluster.node.runner import Machinery, bare_key
 from lightship.cluster.node.status_writer import StatusWriter
 from lightship.cluster.node.supervisor import Services, Supervisor, confirm_deletion
@@ -95,8 +97,11 @@ class Node:
         self._catalogue = Informer(client, CONFIGMAPS, Selection(
             namespace=catalogue.CONFIG_MAP_NAMESPACE, fields=f"metadata.name={catalogue.CONFIG_MAP_NAME}"), clock)
         self._reclaimer = Reclaimer(client, options.name, options.directory / "volumes", clock)
+        self.metrics = metrics.NodeMetrics(options.name, self._roots, clock)
+        """What Pods and the machine use, for the API server."""
         self._memory: cgroups.MemoryGroups | None = None
         self._services: Services | None = None
+        self._references = References(client, clock)
         self.streams = streams.NodeStreams(self._supervisor_of, self.dial)
         """Exec, attach and the Pods' ports, for the API server."""
         self._stopped = False
@@ -143,6 +148,7 @@ class Node:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         await self._reclaimer.stop()
         await self._tasks.close()
+        await self._references.close()
         await self._environments.close()
         await self._zygotes.stop()
         await self.network.stop()
@@ -183,6 +189,22 @@ class Node:
         pod = self._pods.get(key)
         return self._supervisors.get(objects.uid(pod)) if pod is not None else None
 
+    async def _roots(self) -> list[metrics.Root]:
+        """The first process of every container that is one, for the measurements."""
+        pids = await self._zygotes.containers()
+        found = []
+        for pod in self._pods.list():
+            supervisor = self._supervisors.get(objects.uid(pod))
+            if supervisor is None:
+                continue
+            for container in [*plan.containers(pod), *plan.init_containers(pod)]:
+                started = supervisor.running(container["name"])
+                pid = pids.get(started.process.name) if started is not None and started.process is not None else None
+                if pid is not None:
+                    found.append(metrics.Root(pod=objects.key(pod), labels=objects.labels(pod),
+                                              container=container["name"], pid=pid))
+        return found
+
     def zygote_pids(self) -> list[int]:
         """For measurements and tests."""
         return self._zygotes.pids()
@@ -222,7 +244,8 @@ class Node:
             token=tokens.get, memory_volumes=self.isolation.available)
         return Services(
             client=self._client, machinery=machinery, volume_source=source, network=self.network,
-            recorder=Recorder(self._client, "lightship-node", self._clock), surroundings=self._surroundings,
+            references=self._references, surroundings=self._surroundings,
+            recorder=Recorder(self._client, "lightship-node", self._clock),
             allocatable=resources)
 
     def _surroundings(self, sources: variables.Sources) -> plan.Surroundings:

@@ -18,6 +18,9 @@ _ETC = (
     "protocols", "services", "host.conf", "gai.conf", "alternatives", "os-release", "debian_version", "magic",
     "python3", "fonts", "profile", "bash.bashrc", "terminfo",
 )
+_RESOLUTION = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf")
+"""What says how names are found: a Pod with a resolver of its own has its own."""
+_NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 _LIVE = ("/etc/resolv.conf",)
 """Files that change while the node runs: mounted, so that containers started later see the change."""
 COPY_LIMIT_BYTES = 64 * 1024
@@ -40,6 +43,8 @@ class Mount:
     source: str
     target: str
     read_only: bool = False
+    beneath: str = ""
+    """A path under ``source`` that is meant, made if it is missing; no link in it leads out of ``source``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,10 @@ class Identity:
     gid: int = 0
     hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """The Pod's ``hostAliases``: (address, names)."""
+    full_name: str = ""
+    """Its name with its domain, where it has one."""
+    resolver: str = ""
+    """The Pod's own resolv.conf; empty for the host's."""
 
 
 def survey() -> Survey:
@@ -93,6 +102,8 @@ def sandbox_of(root: Root) -> dict[str, Any]:
     """The sandbox part of a request to a zygote."""
     mounts: list[dict[str, Any]] = []
     for path, link in root.survey.entries:
+        if root.identity.resolver and path in _RESOLUTION:
+            continue
         if link:
             mounts.append({"kind": "symlink", "source": link, "target": path})
         elif path in root.survey.copied:
@@ -109,7 +120,8 @@ def sandbox_of(root: Root) -> dict[str, Any]:
     # Environments last among equals: an interpreter or the node's directory may lie below the home or /tmp.
     inner = [_bind(path, path, read_only=True) for path in root.environment
              if not any(path == top or path.startswith(top + "/") for top in covered)]
-    inner += [_bind(volume.source, volume.target, read_only=volume.read_only) for volume in root.volumes]
+    inner += [_bind(volume.source, volume.target, read_only=volume.read_only) | (
+        {"beneath": volume.beneath} if volume.beneath else {}) for volume in root.volumes]
     inner += [{"kind": "tmpfs", "target": target, "size_bytes": size, "mode": 0o1777}
               for target, size in root.tmpfs.items()]
     mounts += sorted(inner, key=lambda entry: str(entry["target"]))
@@ -130,8 +142,11 @@ def _own_files(identity: Identity) -> list[dict[str, Any]]:
         group += f"user:x:{identity.gid}:\n"
     hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     if identity.pod_ip:
-        hosts += f"{identity.pod_ip}\t{identity.hostname}\n"
-    for address, names in identity.hosts:
-        hosts += f"{address}\t{' '.join(names)}\n"
+        names = [name for name in (identity.full_name, identity.hostname) if name]
+        hosts += f"{identity.pod_ip}\t{' '.join(dict.fromkeys(names))}\n"
+    for address, aliases in identity.hosts:
+        hosts += f"{address}\t{' '.join(aliases)}\n"
     files = {"/etc/passwd": passwd, "/etc/group": group, "/etc/hosts": hosts, "/etc/hostname": identity.hostname + "\n"}
+    if identity.resolver:
+        files |= {"/etc/resolv.conf": identity.resolver, "/etc/nsswitch.conf": _NSSWITCH}
     return [{"kind": "file", "target": path, "content": content} for path, content in files.items()]

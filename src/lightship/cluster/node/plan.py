@@ -103,7 +103,7 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
         component=component if component is not None and _may_be_warm(container, image) else None,
         installs_own=component is not None,
         workdir=container.get("workingDir") or "/",
-        mounts=tuple(_mounts(container)),
+        mounts=tuple(_mounts(container, env)),
         security=security.of(pod, container),
         memory_limit_bytes=quantities.whole(limits["memory"]) if "memory" in limits else 0,
         termination_message_path=container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH,
@@ -131,9 +131,14 @@ def _may_be_warm(container: Mapping[str, Any], image: Image) -> bool:
     ) and not container.get("envFrom")
 
 
-def _mounts(container: Mapping[str, Any]) -> list[VolumeMount]:
+def _mounts(container: Mapping[str, Any], env: Mapping[str, str]) -> list[VolumeMount]:
+    for mount in container.get("volumeMounts") or ():
+        if mount.get("mountPropagation") == "Bidirectional":
+            raise ConfigError(f'the volume mount "{mount["name"]}" is Bidirectional, which this node does not give: '
+                              "mounts of a container would reach the host", remedy="Take mountPropagation off")
     return [
         VolumeMount(volume=mount["name"], path=mount["mountPath"].rstrip("/") or "/",
-                    sub_path=mount.get("subPath") or "", read_only=bool(mount.get("readOnly")))
+                    sub_path=mount.get("subPath") or variables.expand(mount.get("subPathExpr") or "", env),
+                    read_only=bool(mount.get("readOnly")))
         for mount in container.get("volumeMounts") or ()
     ]

@@ -301,10 +301,16 @@ def log_path(pods_directory: Path, uid: str, container: str, restarts: int) -> P
 
 
 def mount_source(mount: plan.VolumeMount, made: Mapping[str, pod_volumes.Volume]) -> str:
+    """The directory that a built-in container works on, in this process."""
+    volume = _volume(mount, made)
+    return pod_volumes.sub_path(volume.path, mount.sub_path) if mount.sub_path else volume.path
+
+
+def _volume(mount: plan.VolumeMount, made: Mapping[str, pod_volumes.Volume]) -> pod_volumes.Volume:
     volume = made.get(mount.volume)
     if volume is None:
         raise ConfigError(f'the volume mount "{mount.volume}" names no volume of the Pod')
-    return pod_volumes.sub_path(volume.path, mount.sub_path) if mount.sub_path else volume.path
+    return volume
 
 
 def bind_mounts(made: ContainerPlan, occasion: Occasion) -> tuple[list[layout.Mount], dict[str, int]]:
@@ -312,13 +318,14 @@ def bind_mounts(made: ContainerPlan, occasion: Occasion) -> tuple[list[layout.Mo
     binds: list[layout.Mount] = []
     memory: dict[str, int] = {}
     for mount in made.mounts:
-        source = mount_source(mount, occasion.volumes)
-        volume = occasion.volumes[mount.volume]
+        volume = _volume(mount, occasion.volumes)
+        pod_volumes.check_sub_path(mount.sub_path)
         if not volume.path:
             memory[mount.path] = volume.size_bytes
         else:
             read_only = mount.read_only or volume.read_only
-            binds.append(layout.Mount(source=source, target=mount.path, read_only=read_only))
+            binds.append(layout.Mount(source=volume.path, target=mount.path, read_only=read_only,
+                                      beneath=mount.sub_path))
     own = {mount.path for mount in made.mounts}
     if occasion.service_account is not None and pod_volumes.SERVICE_ACCOUNT_PATH not in own:
         binds.append(layout.Mount(source=occasion.service_account.path, target=pod_volumes.SERVICE_ACCOUNT_PATH,

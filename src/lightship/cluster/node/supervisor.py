@@ -15,13 +15,14 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.cluster.node import plan, pod_status, restarts, variables, volumes
+from lightship.cluster.node import plan, pod_status, references, restarts, variables, volumes
 from lightship.cluster.node.container_life import ContainerLife, Setting
 from lightship.cluster.node.entrypoints import ContainerExit
 from lightship.cluster.node.errors import StartError
 from lightship.cluster.node.logs import ContainerLog
 from lightship.cluster.node.network.pod_network import Attachment, PodNetwork
 from lightship.cluster.node.pod_status import ContainerView
+from lightship.cluster.node.references import References
 from lightship.cluster.node.runner import Machinery, Occasion, Runner, Started
 from lightship.cluster.node.status_writer import StatusWriter
 from lightship.kube import objects
@@ -31,6 +32,8 @@ from lightship.lib import tasks
 from lightship.runtime.events import Recorder
 
 PREPARE_RETRY_SECONDS = 2.0
+REFRESH_SECONDS = volumes.TOKEN_SECONDS * 0.4
+"""How often a Pod's token is made anew: one that is given out has at least half of its life before it."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class Services:
     network: PodNetwork
     recorder: Recorder
     surroundings: Callable[[variables.Sources], plan.Surroundings]
+    references: References
     allocatable: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,6 +71,8 @@ class Supervisor:
         self._stopping = asyncio.Event()
         """It is ending: nothing starts any more."""
         self._vanished = False
+        self._stale = asyncio.Event()
+        """What the Pod's volumes show may have changed."""
         self._hurry = asyncio.Event()
         """There is no grace (any more)."""
         self._background = tasks.Tasks(f"Pod {objects.key(pod)}")
@@ -82,6 +88,9 @@ class Supervisor:
             self._stop.set()
             if self._grace_seconds() <= 0:
                 self._hurry.set()
+        if objects.labels(before) != objects.labels(pod) or \
+                objects.meta(before).get("annotations") != objects.meta(pod).get("annotations"):
+            self._stale.set()
         if objects.spec(pod).get("readinessGates") and \
                 objects.status(before).get("conditions") != objects.status(pod).get("conditions"):
             self._writer.mark()
@@ -272,6 +281,8 @@ class Supervisor:
                     self._service_account = await volumes.service_account_volume(
                         self._pod, self._services.volume_source)
                 self._view.prepared = True
+                if volumes.changes(self._pod) or self._service_account is not None:
+                    self._background.spawn(self._keep_volumes(), name="volumes")
                 return
             except StartError as error:
                 for view in (*self._view.init, *self._view.main):
@@ -279,6 +290,24 @@ class Supervisor:
                 self._writer.mark(urgent=True)
                 self._warn("FailedMount", str(error))
             await self._clock.sleep(PREPARE_RETRY_SECONDS)
+
+    async def _keep_volumes(self) -> None:
+        """Keeps what the volumes show up to date until cancelled."""
+        leave = self._services.references.follow(references.of(self._pod), self._stale.set)
+        try:
+            while True:
+                await tasks.first(self._stale.wait, lambda: self._clock.sleep(REFRESH_SECONDS))
+                self._stale.clear()
+                try:
+                    await volumes.refresh(self._with_address(), self._services.volume_source,
+                                          credentials=self._service_account is not None)
+                except errors.LightshipError as error:
+                    _log.warning("could not refresh a Pod's volumes; will try again",
+                                 extra={"pod": str(objects.key(self._pod)), "cause": str(error)})
+                    await self._clock.sleep(PREPARE_RETRY_SECONDS)
+                    self._stale.set()
+        finally:
+            leave()
 
     def _wants_credentials(self) -> bool:
         automount = objects.spec(self._pod).get("automountServiceAccountToken")

@@ -6,9 +6,9 @@ Pod's own directory and go with it; claims live under ``<node>/volumes`` and sta
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-import stat
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.cluster.node import reclaim, variables
+from lightship.cluster.node import reclaim, variables, volume_files
 from lightship.cluster.node.errors import ConfigError, StartError
+from lightship.cluster.node.volume_files import Files
 from lightship.kube import objects, quantities
 from lightship.kube.objects import Object
 from lightship.kube.resources import CONFIGMAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
@@ -27,6 +28,8 @@ SERVICE_ACCOUNT_VOLUME = "kube-api-access"
 TOKEN_SECONDS = 3607
 ROOT_CA = "kube-root-ca.crt"
 
+_SHOWN = ("configMap", "secret", "downwardAPI", "projected")
+_log = logging.getLogger(__name__)
 _SAFE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*)\Z")
 
 
@@ -70,7 +73,7 @@ async def service_account_volume(pod: Object, source: VolumeSource) -> Volume | 
         files = await _projected(pod, projected, source)
     except errors.NotFound:
         return None
-    return _files(_directory(pod, SERVICE_ACCOUNT_VOLUME, source), files)
+    return _files(pod, _directory(pod, SERVICE_ACCOUNT_VOLUME, source), files)
 
 
 async def _one(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> Volume:
@@ -96,7 +99,7 @@ async def _one(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> 
         kinds = ", ".join(sorted(set(volume) - {"name"})) or "nothing"
         raise StartError("CreateContainerConfigError",
                          f'the volume "{name}" is of a kind that this node does not have: {kinds}')
-    return _files(_directory(pod, name, source), files)
+    return _files(pod, _directory(pod, name, source), files)
 
 
 def _directory(pod: Object, name: str, source: VolumeSource) -> Path:
@@ -110,6 +113,9 @@ def _empty(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> Volu
     limit = quantities.whole(spec["sizeLimit"]) if spec.get("sizeLimit") else 0
     directory = _directory(pod, volume["name"], source)
     directory.chmod(0o777)
+    if (group := fs_group(pod)) is not None:
+        os.chown(directory, -1, group)
+        directory.chmod(0o2777)
     if spec.get("medium") == "Memory" and source.memory_volumes and len(objects.spec(pod)["containers"]) == 1 \
             and not objects.spec(pod).get("initContainers"):
         return Volume(path="", size_bytes=limit)
@@ -146,10 +152,6 @@ async def _bound_directory(name: str, source: VolumeSource) -> Path:
         raise StartError("CreateContainerConfigError", f'the persistentvolume "{name}" is of a kind that this node '
                          "does not have", remedy='Use a claim of the storage class "standard"')
     return found
-
-
-Files = dict[str, tuple[bytes, int]]
-"""Relative path to content and mode."""
 
 
 async def _keyed(pod: Object, kind: str, reference: Mapping[str, Any], source: VolumeSource) -> Files:
@@ -203,25 +205,39 @@ async def _projected(pod: Object, reference: Mapping[str, Any], source: VolumeSo
     return files
 
 
-def _files(directory: Path, files: Files) -> Volume:
-    """Writes the files behind a ``..data`` link, as kubelet lays them out, so that an update can be one rename."""
-    data = directory / "..data.0"
-    data.mkdir(exist_ok=True)
-    for relative, (content, mode) in files.items():
-        parts = Path(relative).parts
-        if os.path.isabs(relative) or ".." in parts or not parts:
-            raise ConfigError(f'"{relative}" is not a path inside a volume')
-        target = data.joinpath(*parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(stat.S_IMODE(mode))
-        top = directory / parts[0]
-        if not top.is_symlink():
-            top.symlink_to(Path("..data") / parts[0])
-    link = directory / "..data"
-    if not link.is_symlink():
-        link.symlink_to(data.name)
+async def refresh(pod: Object, source: VolumeSource, *, credentials: bool) -> None:
+    """Brings what the Pod's volumes show up to date, each volume at once. What is gone stays as it was last."""
+    for volume in objects.spec(pod).get("volumes") or ():
+        if any(volume.get(kind) is not None for kind in _SHOWN):
+            try:
+                await _one(pod, volume, source)
+            except StartError as error:
+                _log.info("a volume stays as it was", extra={"pod": str(objects.key(pod)), "volume": volume["name"],
+                                                             "cause": str(error)})
+    if credentials:
+        await service_account_volume(pod, source)
+
+
+def changes(pod: Object) -> bool:
+    """Whether the Pod has volumes that show what may change."""
+    return any(volume.get(kind) is not None for volume in objects.spec(pod).get("volumes") or () for kind in _SHOWN)
+
+
+def fs_group(pod: Object) -> int | None:
+    """The group that owns the Pod's volumes, where this process can give files away."""
+    group = (objects.spec(pod).get("securityContext") or {}).get("fsGroup")
+    return int(group) if group is not None and os.geteuid() == 0 else None
+
+
+def _files(pod: Object, directory: Path, files: Files) -> Volume:
+    volume_files.write(directory, files, fs_group(pod))
     return Volume(path=str(directory), read_only=True)
+
+
+def check_sub_path(relative: str) -> None:
+    """Raises ``ConfigError`` for what is no path inside a volume. Links in it are looked at when it is mounted."""
+    if os.path.isabs(relative) or ".." in Path(relative).parts:
+        raise ConfigError(f'subPath "{relative}" leads out of its volume')
 
 
 def sub_path(volume: str, relative: str) -> str:

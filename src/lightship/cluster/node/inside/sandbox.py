@@ -85,11 +85,36 @@ def _apply(root: str, entry: dict[str, Any], overlaid: list[str]) -> None:
             options += f",size={entry['size_bytes']}"
         linux.mount("tmpfs", target, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
     elif kind == "bind":
-        _ensure(root, target, os.path.isdir(entry["source"]), overlaid)
-        linux.mount(entry["source"], target, None, linux.MS_BIND | linux.MS_REC)
+        source, opened = entry["source"], -1
+        if entry.get("beneath"):
+            opened = _open_beneath(source, entry["beneath"])
+            source = f"/proc/self/fd/{opened}"
+        _ensure(root, target, os.path.isdir(source), overlaid)
+        linux.mount(source, target, None, linux.MS_BIND | linux.MS_REC)
+        if opened >= 0:
+            os.close(opened)
         linux.protect(target, bool(entry.get("read_only")))
     else:
         raise OSError(22, "unknown kind of mount " + kind)
+
+
+def _open_beneath(volume: str, relative: str) -> int:
+    """Opens a subPath; what is missing is made as directories. Another container may change the volume meanwhile, so
+    each step is taken from a descriptor, and no link leads out."""
+    root = os.open(volume, os.O_PATH | os.O_DIRECTORY)
+    try:
+        parts = [part for part in relative.split("/") if part not in ("", ".")]
+        for count in range(1, len(parts) + 1):
+            try:
+                os.close(linux.open_beneath(root, "/".join(parts[:count]), os.O_PATH))
+            except FileNotFoundError:
+                parent = linux.open_beneath(root, "/".join(parts[:count - 1]) or ".", os.O_RDONLY | os.O_DIRECTORY)
+                os.mkdir(parts[count - 1], 0o777, dir_fd=parent)
+                os.chmod(parts[count - 1], 0o777, dir_fd=parent)
+                os.close(parent)
+        return linux.open_beneath(root, "/".join(parts) or ".", os.O_PATH)
+    finally:
+        os.close(root)
 
 
 def _ensure(root: str, target: str, directory: bool, overlaid: list[str]) -> None:
