@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from lightship.client.client import Client
 from lightship.client.inprocess import InProcess
 from lightship.cluster import builtin
-from lightship.cluster.apiserver import bootstrap, listener, pki, subresources, tokens
+from lightship.cluster.apiserver import bootstrap, listener, metrics, pki, subresources, tokens
 from lightship.cluster.apiserver.server import ApiServer, ApiServerOptions
 from lightship.cluster.builtin import claim_plan
 from lightship.cluster.node import logs
@@ -81,7 +81,7 @@ async def start(settings: Settings, admin_token: str, kinds: tuple[Kind, ...], l
 def builtin_controllers(cluster: Cluster, manager: Manager) -> None:
     """Add what Kubernetes' own controller manager and scheduler would do. Call it after the domains' controllers."""
     owned = [served.resource for served in cluster.server.registry.served
-             if served.persistent and served.resource.kind != EVENTS.kind]
+             if served.persistent and served.resource.kind != EVENTS.kind and served.resource.group != metrics.GROUP]
     deps = builtin.Deps(manager=manager, resources=owned, ca_pem=cluster.pki.ca_pem, clock=cluster.clock)
     for controller in builtin.controllers(deps):
         manager.add(controller)
@@ -97,6 +97,7 @@ async def start_node(cluster: Cluster, settings: Settings, entrypoints: Mapping[
     stack.push_async_callback(node.stop)
     await node.start()
     cluster.server.logs = _Logs(node)
+    cluster.server.metrics = node.metrics
     return node
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightship.cluster.apiserver import columns, workloads
+from lightship.cluster.apiserver import columns, metrics, workloads
 from lightship.cluster.apiserver.access import kinds as access_kinds
 from lightship.cluster.apiserver.kinds import cluster_columns, cluster_table, services, storage, workload_table
 from lightship.cluster.apiserver.quota import kinds as quota_kinds
@@ -162,4 +162,5 @@ def served() -> tuple[Served, ...]:
         *quota_kinds.served(),
         *workload_table.served(),
         *cluster_table.served(),
+        *metrics.served(),
     )

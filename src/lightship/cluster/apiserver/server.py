@@ -18,6 +18,7 @@ from lightship import __version__, errors
 from lightship.client.client import Client
 from lightship.client.inprocess import InProcess
 from lightship.client.transport import Request, Response, User
+from lightship.client.usage import MetricsSource
 from lightship.cluster.apiserver import (
     applies,
     bodies,
@@ -26,6 +27,7 @@ from lightship.cluster.apiserver import (
     evictions,
     formats,
     gate,
+    metrics,
     reads,
     registry,
     routes,
@@ -83,13 +85,15 @@ class ApiServerOptions:
 class ApiServer:
     """Serves the core kinds and those of the domains.
 
-    The app may set ``logs`` (the node, once it runs), ``ready`` and entries of ``proxies`` and ``mounts`` at any time.
+    The app may set ``logs`` and ``metrics`` (the node, once it runs), ``ready`` and entries of ``proxies`` and
+    ``mounts`` at any time.
     A mount answers every path below its prefix, which no API group may bear.
     """
 
     def __init__(self, options: ApiServerOptions) -> None:
         self.registry = registry.Registry([*core.served(), *map(registry.custom, options.kinds)])
         self.logs: LogSource | None = None
+        self.metrics: MetricsSource | None = None
         self.ready: Callable[[], bool] = lambda: True
         self.proxies: dict[Key, ProxyHandler] = {}
         self.mounts: dict[str, ProxyHandler] = {}
@@ -159,6 +163,8 @@ class ApiServer:
         call = Call(request=request, user=user, target=target, query=query, format=formats.negotiate(accept))
         if target.subresource not in ("", "status"):
             return await self._subresource(call, verb)
+        if resource.group == metrics.GROUP:
+            return await metrics.answer(call, verb, self.metrics, self._backend.clock.now())
         if not target.served.persistent:
             if verb != "create" or target.name:
                 raise MethodNotAllowed(f"{resource.plural} can only be created")

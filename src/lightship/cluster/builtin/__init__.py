@@ -17,6 +17,7 @@ from lightship.cluster.builtin import (
     disruption,
     endpoints,
     garbage,
+    hpa,
     jobs,
     jobsets,
     namespace_deletion,
@@ -33,6 +34,7 @@ from lightship.kube.resources import (
     CRON_JOBS,
     CUSTOM_RESOURCE_DEFINITIONS,
     DAEMON_SETS,
+    HORIZONTAL_POD_AUTOSCALERS,
     JOB_SETS,
     PERSISTENT_VOLUMES,
     POD_DISRUPTION_BUDGETS,
@@ -47,6 +49,7 @@ __all__ = ["controllers", "Deps"]
 _WHERE_SERVED: tuple[tuple[Resource, Callable[[Deps], Controller]], ...] = (
     (STATEFUL_SETS, statefulsets.controller), (DAEMON_SETS, daemonsets.controller), (CRON_JOBS, cronjobs.controller),
     (JOB_SETS, jobsets.controller), (POD_DISRUPTION_BUDGETS, disruption.controller),
+    (HORIZONTAL_POD_AUTOSCALERS, hpa.controller),
 )
 
 

@@ -126,6 +126,8 @@ class _Server:
             linux.die_with_parent()  # new credentials forget it
             for descriptor in descriptors:
                 os.close(descriptor)
+        elif "pids" in message:
+            _send(self._node, {"pids": {name: pid for pid, name in self._containers.items()}})
         elif "stop" in message:
             self._end()
 
