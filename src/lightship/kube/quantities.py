@@ -39,3 +39,26 @@ def milli(value: str | int | float) -> int:
 def whole(value: str | int | float) -> int:
     """Whole units, rounded up: bytes or pieces."""
     return math.ceil(parse(value))
+
+
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_DECIMAL = (("E", 18), ("P", 15), ("T", 12), ("G", 9), ("M", 6), ("k", 3), ("", 0), ("m", -3), ("u", -6), ("n", -9))
+
+
+def canonical(value: Decimal, *, binary: bool = False) -> str:
+    """The shortest exact way to write ``value``, as Kubernetes does; ``binary`` prefers ``Ki``, ``Mi`` and so on.
+
+    Past the nano it is rounded up.
+    """
+    if value == 0:
+        return "0"
+    if binary and value == value.to_integral_value() and abs(value) >= 1024:
+        number, step = int(value), 0
+        while number % 1024 == 0 and step < len(_BINARY) - 1:
+            number, step = number // 1024, step + 1
+        return f"{number}{_BINARY[step]}"
+    for suffix, exponent in _DECIMAL:
+        scaled = value.scaleb(-exponent)
+        if scaled == scaled.to_integral_value():
+            return f"{int(scaled)}{suffix}"
+    return f"{math.ceil(value.scaleb(9))}n"

@@ -39,6 +39,7 @@ from lightship.cluster.apiserver import (
 )
 from lightship.cluster.apiserver.access import Authorizer, rbac
 from lightship.cluster.apiserver.addresses import ServiceAddresses
+from lightship.cluster.apiserver.admission import Admission
 from lightship.cluster.apiserver.backend import Backend, Call
 from lightship.cluster.apiserver.crds.registrar import Registrar
 from lightship.cluster.apiserver.discovery import Discovery
@@ -98,10 +99,11 @@ class ApiServer:
         self.proxies: dict[Key, ProxyHandler] = {}
         self.mounts: dict[str, ProxyHandler] = {}
         ServiceAddresses(options.store, options.clock).install(self.registry)
-        self._backend = Backend(store=options.store, registry=self.registry, clock=options.clock, ids=options.ids)
         self.definitions = Registrar(self.registry, options.store, options.clock,
                                      Client(InProcess(self.handle, DEFINITIONS_CONTROLLER)))
         rules = rbac.Rbac(options.store)
+        self._backend = Backend(store=options.store, registry=self.registry, clock=options.clock, ids=options.ids,
+                                admission=Admission(options.store, None if options.authorizer else rules))
         self._gate = gate.Gate(options.authenticator, options.authorizer or rules)
         self._tokens = options.tokens
         self._reviewer = Reviewer(options.authenticator, options.authorizer or rules, rules)

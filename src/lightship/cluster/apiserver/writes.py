@@ -11,14 +11,14 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.transport import Response
-from lightship.cluster.apiserver import bodies, lifecycle, reads, strict
-from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode
+from lightship.cluster.apiserver import bodies, lifecycle, managed, reads, strict
+from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode, packed
 from lightship.cluster.apiserver.errors import UnsupportedMediaType
 from lightship.cluster.apiserver.registry import Served
 from lightship.cluster.store.broadcast import Key
 from lightship.cluster.store.errors import RevisionConflict
 from lightship.cluster.store.store import Entry, Render
-from lightship.kube import objects, patches
+from lightship.kube import objects, patches, times
 from lightship.kube.objects import Object
 
 LIMIT_ATTEMPTS = 50
@@ -35,7 +35,7 @@ def render(obj: Object) -> Render:
     metadata = obj["metadata"]
 
     def at(revision: int) -> bytes:
-        value = encode(obj | {"metadata": metadata | {"resourceVersion": str(revision)}})
+        value = packed(obj | {"metadata": metadata | {"resourceVersion": str(revision)}})
         if len(value) > bodies.LIMIT_OBJECT_BYTES:
             raise errors.TooLarge(f"the object has {len(value)} bytes, the limit is {bodies.LIMIT_OBJECT_BYTES}")
         return value
@@ -82,14 +82,17 @@ async def _create(backend: Backend, call: Call, obj: Object) -> Response:
     new = inward(served, lifecycle.created(obj, served, call.target.namespace,
                                            (backend.ids.uid(), backend.clock.now())))
     lifecycle.check(new, served, ())
-    new, faults = lifecycle.admitted(served, new, None)
+    new, faults = lifecycle.admitted(served, backend.admission.prepared(call, new), None)
     lifecycle.check(new, served, faults)
+    if not applying(call):
+        new = managed.created(managed.with_entries(new, []), call, times.rfc3339(backend.clock.now()))
     key = Key(served.store_resource, call.target.namespace, objects.name(new))
-    if call.query.dry_run():
-        if backend.store.get(key) is not None:
-            raise errors.AlreadyExists(f'{served.resource.group_resource} "{key.name}" already exists')
-        return reads.answer(backend, call, encode(new), 201)
-    entry = await backend.store.put(key, render(new), 0)
+    with backend.admission.held(call, new, None):
+        if call.query.dry_run():
+            if backend.store.get(key) is not None:
+                raise errors.AlreadyExists(f'{served.resource.group_resource} "{key.name}" already exists')
+            return reads.answer(backend, call, encode(new), 201)
+        entry = await backend.store.put(key, render(new), 0)
     if served.settled:
         await served.settled(decode(entry.value), False)
     return reads.answer(backend, call, entry.value, 201)
@@ -108,6 +111,14 @@ _PATCH_TYPES = {
     "application/merge-patch+json": "merge", "application/json-patch+json": "json",
     "application/strategic-merge-patch+json": "strategic", APPLY: "apply",
 }
+
+
+_UNOWNED = ("binding", "eviction")
+
+
+def applying(call: Call) -> bool:
+    """Whether the request is a server-side apply, which keeps its own account of fields."""
+    return call.request.method == "PATCH" and bodies.content_type(call.request) == APPLY
 
 
 async def patch(backend: Backend, call: Call) -> Response:
@@ -161,12 +172,13 @@ async def modify_entry(backend: Backend, call: Call, change: Change) -> Entry:
         new = _admitted(call, old, inward(call.served, wanted))
         if new == old:
             return entry
-        if call.query.dry_run():
-            return Entry(entry.revision, encode(new))
         gone = lifecycle.finished(new)
         try:
-            write = backend.store.delete if gone else backend.store.put
-            entry = await write(call.key, render(new), entry.revision)
+            with backend.admission.held(call, new, old):
+                if call.query.dry_run():
+                    return Entry(entry.revision, encode(new))
+                write = backend.store.delete if gone else backend.store.put
+                entry = await write(call.key, render(new), entry.revision)
             if call.served.settled:
                 await call.served.settled(decode(entry.value), gone)
             return entry
@@ -181,6 +193,8 @@ def _admitted(call: Call, old: Object, wanted: Object) -> Object:
         return wanted  # Made by the server itself (``subresources.bind``).
     if call.target.subresource == "status":
         new = lifecycle.with_status(old, wanted)
+        if applying(call) and new != old:
+            new = managed.with_entries(new, wanted["metadata"].get("managedFields") or [])
         if served.admit and new != old:
             new, found = served.admit(new, old)
             lifecycle.check(new, served, found)

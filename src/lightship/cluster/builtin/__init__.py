@@ -24,7 +24,9 @@ from lightship.cluster.builtin import (
     namespaces,
     nodes,
     pod_collection,
+    quotas,
     replicasets,
+    role_aggregation,
     scheduler,
     statefulsets,
 )
@@ -64,6 +66,8 @@ def controllers(deps: Deps) -> list[Controller]:
         namespaces.controller(deps),
         pod_collection.controller(deps),
         nodes.controller(deps),
+        quotas.controller(deps),
+        role_aggregation.controller(deps),
     ]
     for resource, make in _WHERE_SERVED:
         if deps.serves(resource):

@@ -17,6 +17,8 @@ NAMESPACE = "kubeflow"
 TO_KUBEFLOW_ADMIN, TO_KUBEFLOW_EDIT, TO_KUBEFLOW_VIEW = (
     f"rbac.authorization.kubeflow.org/aggregate-to-kubeflow-{name}" for name in ("admin", "edit", "view"))
 
+ROUTES_ROLE = "lightship:pipelines-routes"
+"""Lets whoever is known through to KFP's REST at the Kubernetes API's door, where every route has its own review."""
 EDITOR_ROLE = "kubeflow-edit"
 """What the account ``default-editor`` of each namespace is bound to there."""
 
@@ -94,6 +96,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
     "ephemeral-volume-controller": (*_EVENTS, *_CLAIMS),
     "horizontal-pod-autoscaler": (*_EVENTS, _status("autoscaling", "horizontalpodautoscalers"),
                                   rule(_CHANGE, "*", "*/scale"), rule(READ, "metrics.k8s.io", "*")),
+    "custom-kinds": (rule(READ, "apiextensions.k8s.io", "customresourcedefinitions"),),
     "event-controller": (rule(("delete", "get", "list", "watch"), "", "events"),),
     "role-aggregation": (rule(("escalate", "get", "list", "patch", "update", "watch"), "rbac.authorization.k8s.io",
                               "clusterroles"),),
@@ -119,6 +122,7 @@ def cluster_roles() -> list[Object]:
     p = policy
     return [
         *(p.cluster_role(f"lightship:{name}", rules) for name, rules in IDENTITIES.items()),
+        p.cluster_role(ROUTES_ROLE, [{"nonResourceURLs": ["/apis/v1beta1/*", "/apis/v2beta1/*"], "verbs": ["*"]}]),
         p.aggregated_role("kubeflow-admin", (TO_KUBEFLOW_ADMIN, p.TO_ADMIN)),
         p.aggregated_role(EDITOR_ROLE, (TO_KUBEFLOW_EDIT, p.TO_EDIT), (TO_KUBEFLOW_ADMIN,)),
         p.aggregated_role("kubeflow-view", (TO_KUBEFLOW_VIEW, p.TO_VIEW), (TO_KUBEFLOW_EDIT,)),
@@ -132,7 +136,8 @@ def cluster_roles() -> list[Object]:
 
 
 def cluster_role_bindings() -> list[Object]:
-    return [policy.cluster_binding(f"lightship:{name}", account_subjects((name,))) for name in IDENTITIES]
+    return [*(policy.cluster_binding(f"lightship:{name}", account_subjects((name,))) for name in IDENTITIES),
+            policy.cluster_binding(ROUTES_ROLE, policy.groups("system:authenticated"))]
 
 
 def account_subjects(names: Iterable[str]) -> list[Object]:

@@ -116,7 +116,7 @@ def _validate_quota(obj: Object, old: Object | None) -> Sequence[FieldFault]:
 
 
 def _default_limits(obj: Object) -> Object:
-    """As upstream: of containers, ``default`` falls back to ``max``, ``defaultRequest`` to ``default``, then ``min``."""
+    """As upstream: a container's ``default`` falls back to ``max``, ``defaultRequest`` to ``default``, then ``min``."""
     items = []
     for item in objects.spec(obj).get("limits") or ():
         if item.get("type") == "Container":
