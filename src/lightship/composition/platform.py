@@ -97,7 +97,8 @@ class _Platform:
             managing = group.create_task(self._manage(manager), name="manager")
             self._stack.push_async_callback(_stop_manager, manager, managing)
             node = group.create_task(
-                embedded.start_node(cluster, self._settings, entrypoints, self._stack), name="node")
+                embedded.start_node(cluster, self._settings, entrypoints, self._stack, self._loopback_ports()),
+                name="node")
             await asyncio.sleep(0)  # It launches its look at the machine, and we use the time that this takes.
             http = rest.make(rest.Parts(cluster=cluster, history=history, manager=manager, routes=composed.routes),
                              self._front)
@@ -115,6 +116,11 @@ class _Platform:
             await self._stack.aclose()
             for task in (stopping, managing, watching):
                 task.cancel()
+
+    def _loopback_ports(self) -> tuple[int, ...]:
+        """The ports in the URLs that users hand to Pods: REST, the Kubernetes API, the gateway."""
+        urls = (self._cluster.url, self._gateway.url)
+        return (self._front.getsockname()[1], *(int(url.rpartition(":")[2]) for url in urls))
 
     async def _manage(self, manager: Manager) -> None:
         if not self._options.controllers:

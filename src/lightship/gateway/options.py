@@ -66,7 +66,7 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--with-parent", action="store_true",
                         help="end when standard input ends, or the process that started this one")
     parser.add_argument("--pod-sockets", type=Path,
-                        help="a packet socket whose owner hands out sockets of the Pods' own network, where they have one")
+                        help="a packet socket whose owner hands out sockets of the Pods' own network")
     known = parser.parse_args(argv)
     return Options(kubeconfig=known.kubeconfig, context=known.context, host=known.host, port=known.port,
                    with_parent=known.with_parent, pod_sockets=known.pod_sockets)

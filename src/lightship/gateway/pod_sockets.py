@@ -60,8 +60,13 @@ async def _socket(path: Path) -> socket.socket | None:
 
 async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock.fileno(), lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(sock.fileno(), _resolve, ready)
     try:
         await ready
     finally:
         loop.remove_reader(sock.fileno())
+
+
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

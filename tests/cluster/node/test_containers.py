@@ -182,7 +182,7 @@ async def test_every_condition_is_there(node: NodeUnderTest) -> None:
         "PodReadyToStartContainers": "False", "Initialized": "True", "Ready": "False", "ContainersReady": "False",
         "PodScheduled": "True"}
     assert status["qosClass"] == "BestEffort"
-    assert status["podIP"].startswith("127.")
+    assert status["podIP"].startswith("10.244.")
     assert status["startTime"]
 
 
