@@ -97,6 +97,7 @@ async def start_node(cluster: Cluster, settings: Settings, entrypoints: Mapping[
     stack.push_async_callback(node.stop)
     await node.start()
     cluster.server.logs = _Logs(node)
+    cluster.server.sessions.streams = node.streams
     cluster.server.metrics = node.metrics
     return node
 

@@ -48,6 +48,7 @@ from lightship.cluster.apiserver.openapi import OpenApi
 from lightship.cluster.apiserver.queries import Query
 from lightship.cluster.apiserver.reviews import Reviewer
 from lightship.cluster.apiserver.routes import Target
+from lightship.cluster.apiserver.streams import endpoint
 from lightship.cluster.apiserver.subresources import LogSource, ProxyHandler
 from lightship.cluster.apiserver.tokens import Authenticator, TokenAuthenticator, TokenAuthority
 from lightship.cluster.store.broadcast import Key as StoreKey
@@ -86,7 +87,7 @@ class ApiServerOptions:
 class ApiServer:
     """Serves the core kinds and those of the domains.
 
-    The app may set ``logs`` and ``metrics`` (the node, once it runs), ``ready`` and entries of ``proxies`` and
+    The app may set ``sessions.streams``, ``logs`` and ``metrics`` (the node, once it runs), ``ready`` and entries of ``proxies`` and
     ``mounts`` at any time.
     A mount answers every path below its prefix, which no API group may bear.
     """
@@ -94,6 +95,7 @@ class ApiServer:
     def __init__(self, options: ApiServerOptions) -> None:
         self.registry = registry.Registry([*core.served(), *map(registry.custom, options.kinds)])
         self.logs: LogSource | None = None
+        self.sessions = endpoint.Sessions()
         self.metrics: MetricsSource | None = None
         self.ready: Callable[[], bool] = lambda: True
         self.proxies: dict[Key, ProxyHandler] = {}
@@ -211,8 +213,12 @@ class ApiServer:
                 return await subresources.token(backend, call, self._tokens)
             case "finalize", "update":
                 return await writes.update(backend, call)
-            case "exec" | "attach" | "portforward", _:
-                raise errors.Unsupported(f"this server does not offer {call.target.subresource} yet")
+            case "exec" | "attach" | "portforward", "get" | "create":
+                if verb == "get":  # what a WebSocket asks with; to look must not be enough to run commands
+                    await self._review(call.user, Attributes(
+                        verb="create", resource=call.served.resource.plural, subresource=call.target.subresource,
+                        namespace=call.target.namespace, name=call.target.name))
+                return await endpoint.answer(backend, call, self.sessions)
         raise MethodNotAllowed(f"the server does not allow {verb} on {call.target.subresource}")
 
     async def _other(self, request: Request, user: User) -> Response:
