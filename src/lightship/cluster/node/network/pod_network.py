@@ -213,12 +213,14 @@ class PodNetwork:
             raise
         return made
 
+    def has(self, pod: Object) -> bool:
+        """Whether the Pod has a network of its own here."""
+        return objects.uid(pod) in self._attached
+
     async def forward(self, pod: Object, port: int) -> socket.socket:
         """A connected socket to a port as the Pod's own programs reach it: on its loopback, or else at its address.
         Raises ``OSError``."""
-        attachment = self._attached.get(objects.uid(pod))
-        if attachment is None:
-            return await self._connect(None, HOST_IP, port)
+        attachment = self._attached[objects.uid(pod)]
         try:
             descriptor, = await (await self._running()).channel.ask({"inside": True}, (attachment.descriptor,))
         except ChannelError as error:
