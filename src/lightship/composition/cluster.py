@@ -18,6 +18,7 @@ from lightship.cluster.node.agent import Node, NodeOptions
 from lightship.cluster.node.entrypoints import Entrypoint
 from lightship.cluster.store.store import Store
 from lightship.domains.furniture import Kind
+from lightship.kube import objects
 from lightship.kube.objects import Key
 from lightship.kube.resources import EVENTS, SERVICE_ACCOUNTS, STORAGE_CLASSES
 from lightship.lib import clock as clocks
@@ -36,6 +37,7 @@ class Cluster:
     server: ApiServer
     url: str
     pki: pki.Pki
+    authority: tokens.TokenAuthority
     clock: clocks.Clock
 
     def client_for(self, name: str) -> Client:
@@ -48,10 +50,10 @@ class Cluster:
         account = {"apiVersion": "v1", "kind": "ServiceAccount",
                    "metadata": {"name": name, "namespace": PLATFORM_NAMESPACE}}
         await bootstrap.ensure_object(client, SERVICE_ACCOUNTS, account)
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-                   "metadata": {"namespace": PLATFORM_NAMESPACE}, "spec": {"expirationSeconds": CHILD_TOKEN_SECONDS}}
-        answer = await client.create(SERVICE_ACCOUNTS, request, name=name, subresource="token")
-        return str(answer["status"]["token"])
+        uid = objects.uid(await client.get(SERVICE_ACCOUNTS, name, PLATFORM_NAMESPACE))
+        return self.authority.issue(tokens.Claims(
+            namespace=PLATFORM_NAMESPACE, name=name, uid=uid, audiences=(tokens.DEFAULT_AUDIENCE,),
+            expiry=tokens.expiry_after(self.clock, CHILD_TOKEN_SECONDS)), internal=True)
 
 
 async def start(settings: Settings, admin_token: str, kinds: tuple[Kind, ...], listening: socket.socket,
@@ -61,12 +63,13 @@ async def start(settings: Settings, admin_token: str, kinds: tuple[Kind, ...], l
     store = await Store.open(settings.data_dir / "cluster.db")
     stack.push_async_callback(store.close)
     files = pki.ensure(settings.data_dir / "pki", clock)
-    authority = tokens.TokenAuthority(files.service_account_key, clock)
+    authority = tokens.TokenAuthority(files.service_account_key, clock, files.service_account_signing)
     server = ApiServer(ApiServerOptions(
         store=store, kinds=kinds, tokens=authority, clock=clock,
         authenticator=tokens.TokenAuthenticator(admin_token, authority, clock)))
     port = listening.getsockname()[1]
-    cluster = Cluster(server=server, url=f"https://{settings.url_host}:{port}", pki=files, clock=clock)
+    cluster = Cluster(server=server, url=f"https://{settings.url_host}:{port}", pki=files, authority=authority,
+                      clock=clock)
     writer = Client(InProcess(server.handle, bootstrap.IDENTITY))
     await bootstrap.ensure(writer)
     await server.definitions.ensure()

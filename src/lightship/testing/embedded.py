@@ -71,7 +71,7 @@ async def embedded_api(directory: Path, options: EmbeddedOptions | None = None) 
     chosen = options or EmbeddedOptions()
     files = pki.ensure(directory / "pki", chosen.clock)
     token = private.secret(directory / "token")
-    authority = tokens.TokenAuthority(files.service_account_key, chosen.clock)
+    authority = tokens.TokenAuthority(files.service_account_key, chosen.clock, files.service_account_signing)
     store = await Store.open(directory / "cluster.db")
     try:
         server = ApiServer(ApiServerOptions(

@@ -3,17 +3,22 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from lightship import errors
 from lightship.client.transport import User
-from lightship.cluster.apiserver import pki
+from lightship.cluster.apiserver import pki, signing
 from lightship.cluster.apiserver.tokens import (
     DEFAULT_AUDIENCE,
     Claims,
     TokenAuthenticator,
     TokenAuthority,
 )
-from lightship.kube.resources import SERVICE_ACCOUNTS
+from lightship.kube.objects import Key
+from lightship.kube.resources import SECRETS, SERVICE_ACCOUNTS
 from lightship.lib import private
 from lightship.lib.clock import SYSTEM
 from lightship.testing.clock import FakeClock
@@ -101,3 +106,65 @@ def test_secrets_and_keys_are_private(tmp_path: Path) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "pki").iterdir()}
     assert set(modes.values()) == {0o600}
     assert set(modes) == {"ca.crt", "ca.key", "server.crt", "server.key", "sa.key"}
+
+
+async def test_a_bound_token_dies_with_its_object(api: EmbeddedApi, caller: Caller) -> None:
+    client = api.in_process()
+    await client.create(SECRETS, {"metadata": {"name": "s", "namespace": "default"}})
+    spec = {"boundObjectRef": {"kind": "Secret", "apiVersion": "v1", "name": "s"}, "expirationSeconds": 10**9}
+    issued = await client.create(SERVICE_ACCOUNTS, {"metadata": {"namespace": "default"}, "spec": spec},
+                                 name="default", subresource="token")
+    assert issued["spec"]["expirationSeconds"] == 10 * 365 * 24 * 3600
+    bearer = f"Bearer {issued['status']['token']}"
+    assert (await caller.send("GET", "/api", authorization=bearer)).status == 200
+    await client.delete(SECRETS, Key("default", "s"))
+    assert (await caller.send("GET", "/api", authorization=bearer)).status == 401
+    for wrong, error in (({"kind": "Secret", "name": "s"}, errors.NotFound), ({"kind": "Job"}, errors.BadRequest)):
+        with pytest.raises(error):
+            await client.create(SERVICE_ACCOUNTS, {"metadata": {"namespace": "default"},
+                                                   "spec": {"boundObjectRef": wrong}},
+                                name="default", subresource="token")
+
+
+async def test_others_can_check_a_token_by_our_published_key(api: EmbeddedApi, caller: Caller) -> None:
+    issued = await api.in_process().create(
+        SERVICE_ACCOUNTS, {"metadata": {"namespace": "default"}, "spec": {"audiences": ["vault"]}}, name="default",
+        subresource="token")
+    token = issued["status"]["token"]
+    bearer = {"authorization": f"Bearer {api.token}"}
+    _, configuration = await caller.json("GET", "/.well-known/openid-configuration", **bearer)
+    assert configuration["jwks_uri"].endswith("/openid/v1/jwks")
+    _, keys = await caller.json("GET", "/openid/v1/jwks", **bearer)
+    head, body, signature = token.split(".")
+    key = keys["keys"][0]
+    assert msgspec.json.decode(signing.decode(head)) == {"alg": "ES256", "kid": key["kid"], "typ": "JWT"}
+    x, y = (int.from_bytes(signing.decode(key[part]), "big") for part in ("x", "y"))
+    raw = signing.decode(signature)
+    ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key().verify(
+        utils.encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")),
+        f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA256()))
+    assert (await caller.send("GET", "/api", authorization=f"Bearer {token}")).status == 401, "not for us"
+    review = "/apis/authentication.k8s.io/v1/tokenreviews"
+    _, for_vault = await caller.json("POST", review, {"spec": {"token": token, "audiences": ["vault", "x"]}})
+    assert for_vault["status"]["authenticated"] and for_vault["status"]["audiences"] == ["vault"]
+    _, for_us = await caller.json("POST", review, {"spec": {"token": token}})
+    assert not for_us["status"]["authenticated"]
+
+
+def test_a_key_that_is_public_signs_for_everybody_and_the_shared_one_for_our_own(tmp_path: Path) -> None:
+    clock = FakeClock()
+    authority = TokenAuthority(b"k" * 32, clock, tmp_path / "key")
+    claims = Claims(namespace="ns", name="a", uid="u", audiences=(DEFAULT_AUDIENCE,), id="1",
+                    expiry=(clock.now() + timedelta(minutes=10)).replace(microsecond=0))
+    ours = authority.issue(claims, internal=True)
+    assert not (tmp_path / "key").exists(), "no key is made for our own processes"
+    theirs = authority.issue(claims)
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert authority.verify(ours) == authority.verify(theirs) == claims
+    again = TokenAuthority(b"k" * 32, clock, tmp_path / "key")
+    assert again.verify(theirs) == claims
+    assert TokenAuthority(b"k" * 32, clock, tmp_path / "other").verify(theirs) is None
+    head, body, _ = theirs.split(".")
+    none = signing.encode(b'{"alg":"none"}')
+    for forged in (f"{head}.{body}.", f"{none}.{body}.", f"{head}.{body}.{ours.split('.')[2]}", "a.b", "..", "\ud800.x.y"):
+        assert authority.verify(forged) is None

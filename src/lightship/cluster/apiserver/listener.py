@@ -22,6 +22,7 @@ import httptools
 from lightship import errors
 from lightship.client.transport import Request, Response
 from lightship.cluster.apiserver import statuses
+from lightship.cluster.apiserver.access import impersonation
 from lightship.cluster.apiserver.bodies import LIMIT_BODY_BYTES
 from lightship.cluster.apiserver.streams.upgraded import Upgraded
 
@@ -234,7 +235,10 @@ class Connection(asyncio.Protocol):
         self._count_header(len(name) + len(value))
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1")
-        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+        if key in self._headers:
+            between = impersonation.SEPARATOR if key.startswith(impersonation.PREFIX) else ", "
+            text = f"{self._headers[key]}{between}{text}"
+        self._headers[key] = text
 
     def _count_header(self, size: int) -> None:
         self._header_bytes += size

@@ -32,6 +32,9 @@ class Pki:
     server_certificate: Path
     server_key: Path
     service_account_key: bytes
+    """Signs what only we check."""
+    service_account_signing: Path
+    """Holds the key that signs the tokens of ServiceAccounts; made when the first is issued."""
 
     @property
     def ca_pem(self) -> str:
@@ -47,6 +50,7 @@ def ensure(directory: Path, clock: Clock, extra_names: Sequence[str] = ()) -> Pk
         if not all(path.exists() for path in (ca, ca_key, server, server_key)):
             _make(directory, clock.now(), [*NAMES, *extra_names])
         return Pki(ca_certificate=ca, server_certificate=server, server_key=server_key,
+                   service_account_signing=directory / "sa-signing.key",
                    service_account_key=private.secret(directory / "sa.key").encode())
     except OSError as e:
         raise errors.StateError(f"could not prepare certificates in {directory}: {e}",

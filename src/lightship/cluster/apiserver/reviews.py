@@ -14,7 +14,7 @@ from lightship.cluster.apiserver.access import Attributes, Authorizer, rules
 from lightship.cluster.apiserver.access.rbac import Rbac
 from lightship.cluster.apiserver.backend import Call, encode
 from lightship.cluster.apiserver.errors import Cause, Invalid
-from lightship.cluster.apiserver.tokens import DEFAULT_AUDIENCE, Authenticator
+from lightship.cluster.apiserver.tokens import DEFAULT_AUDIENCE, Authenticator, TokenAuthenticator
 from lightship.kube import objects
 from lightship.kube.objects import Object
 
@@ -71,11 +71,16 @@ class Reviewer:
 
     async def _token(self, call: Call, obj: Object) -> dict[str, Any]:
         spec = shapes.convert(objects.spec(obj), _TokenSpec, "spec")
-        audiences = spec.audiences or [DEFAULT_AUDIENCE]
-        user = await self._authenticator.authenticate(spec.token) if spec.token else None
-        if user is None or DEFAULT_AUDIENCE not in audiences:
+        wanted = spec.audiences or [DEFAULT_AUDIENCE]
+        user, good = await self._authenticator.authenticate(spec.token) if spec.token else None, [DEFAULT_AUDIENCE]
+        if isinstance(self._authenticator, TokenAuthenticator) and spec.token:
+            known = self._authenticator.claims(spec.token)
+            user = known[0] if known else None
+            good = list(known[1].audiences) if known and known[1] else good
+        shared = [audience for audience in wanted if audience in good]
+        if user is None or not shared:
             return {"authenticated": False, "user": {}, "error": "the token is not known, or not for this audience"}
-        return {"authenticated": True, "user": _user_info(user), "audiences": [DEFAULT_AUDIENCE]}
+        return {"authenticated": True, "user": _user_info(user), "audiences": shared}
 
     async def _self(self, call: Call, obj: Object) -> dict[str, Any]:
         return {"userInfo": _user_info(call.user)}

@@ -20,6 +20,7 @@ from lightship.client.inprocess import InProcess
 from lightship.client.transport import Request, Response, User
 from lightship.client.usage import MetricsSource
 from lightship.cluster.apiserver import (
+    accounts,
     applies,
     bodies,
     core,
@@ -37,7 +38,7 @@ from lightship.cluster.apiserver import (
     watches,
     writes,
 )
-from lightship.cluster.apiserver.access import Authorizer, rbac
+from lightship.cluster.apiserver.access import Attributes, Authorizer, rbac
 from lightship.cluster.apiserver.addresses import ServiceAddresses
 from lightship.cluster.apiserver.admission import Admission
 from lightship.cluster.apiserver.backend import Backend, Call
@@ -51,10 +52,8 @@ from lightship.cluster.apiserver.routes import Target
 from lightship.cluster.apiserver.streams import endpoint
 from lightship.cluster.apiserver.subresources import LogSource, ProxyHandler
 from lightship.cluster.apiserver.tokens import Authenticator, TokenAuthenticator, TokenAuthority
-from lightship.cluster.store.broadcast import Key as StoreKey
 from lightship.cluster.store.store import Store
 from lightship.kube.objects import Key
-from lightship.kube.resources import SERVICE_ACCOUNTS
 from lightship.lib.clock import SYSTEM, Clock
 from lightship.lib.ids import IdSource, RandomIds
 
@@ -112,7 +111,7 @@ class ApiServer:
         self._discovery = Discovery(self.registry)
         self._openapi = OpenApi(self.registry, _git_version())
         if isinstance(options.authenticator, TokenAuthenticator):
-            options.authenticator.lives = self._account_lives
+            options.authenticator.lives = lambda claims: accounts.still_there(options.store, claims)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; an error is an answer too. A streaming body must be closed by the caller."""
@@ -210,12 +209,12 @@ class ApiServer:
             case "eviction", "create":
                 return await evictions.evict(backend, call)
             case "token", "create":
-                return await subresources.token(backend, call, self._tokens)
+                return await accounts.token(backend, call, self._tokens)
             case "finalize", "update":
                 return await writes.update(backend, call)
             case "exec" | "attach" | "portforward", "get" | "create":
                 if verb == "get":  # what a WebSocket asks with; to look must not be enough to run commands
-                    await self._review(call.user, Attributes(
+                    await self._gate.review(call.user, Attributes(
                         verb="create", resource=call.served.resource.plural, subresource=call.target.subresource,
                         namespace=call.target.namespace, name=call.target.name))
                 return await endpoint.answer(backend, call, self.sessions)
@@ -238,6 +237,8 @@ class ApiServer:
                 answer = _text(200, "ok") if self.ready() else _text(503, "not ready yet")
             case "/version":
                 answer = _json(_version())
+            case accounts.CONFIGURATION_PATH | accounts.KEYS_PATH:
+                answer = accounts.page(path, self._tokens)
             case _ if path.startswith("/openapi/"):
                 answer = self._openapi.answer(path, accept)
             case _:
@@ -245,10 +246,6 @@ class ApiServer:
         if answer is None:
             raise errors.NotFound("the server could not find the requested resource")
         return answer
-
-    def _account_lives(self, namespace: str, name: str, uid: str) -> bool:
-        entry = self._backend.store.get(StoreKey(SERVICE_ACCOUNTS.group_resource, namespace, name))
-        return entry is not None and msgspec.json.decode(entry.value)["metadata"]["uid"] == uid
 
 
 def _verb(request: Request, target: Target, query: Query) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -14,15 +14,10 @@ from lightship import errors
 from lightship.client.transport import Request, Response
 from lightship.cluster.apiserver import bodies, reads, scales, shapes, statuses, writes
 from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode
-from lightship.cluster.apiserver.errors import Cause, Invalid, MethodNotAllowed, UnsupportedMediaType
+from lightship.cluster.apiserver.errors import MethodNotAllowed, UnsupportedMediaType
 from lightship.cluster.apiserver.queries import Query
-from lightship.cluster.apiserver.tokens import DEFAULT_AUDIENCE, Claims, TokenAuthority
-from lightship.kube import conditions, objects, patches, selectors, times
+from lightship.kube import conditions, objects, patches, times
 from lightship.kube.objects import Key, Object
-
-DEFAULT_TOKEN_SECONDS = 3600
-LIMIT_TOKEN_SECONDS = 365 * 24 * 3600
-MINIMUM_TOKEN_SECONDS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,35 +109,6 @@ async def bind(backend: Backend, call: Call) -> Response:
 
     await writes.modify_entry(backend, call, change)
     return Response(status=201, headers=reads.HEADERS, body=encode(statuses.success(201)))
-
-
-class _TokenSpec(msgspec.Struct):
-    audiences: list[str] | None = None
-    expirationSeconds: int | None = None
-
-
-async def token(backend: Backend, call: Call, authority: TokenAuthority | None) -> Response:
-    """POST to a ServiceAccount's ``token``."""
-    if authority is None:
-        raise errors.Unsupported("this server issues no tokens")
-    account = decode(backend.entry(call).value)
-    data = bodies.read(call.request) or {}
-    if not isinstance(data, dict):
-        raise errors.BadRequest("the body must be a TokenRequest")
-    spec = shapes.convert(data.get("spec") or {}, _TokenSpec, "spec")
-    seconds = spec.expirationSeconds if spec.expirationSeconds is not None else DEFAULT_TOKEN_SECONDS
-    if not MINIMUM_TOKEN_SECONDS <= seconds <= 2**32:
-        raise Invalid("TokenRequest", [Cause("spec.expirationSeconds", "Invalid value: may not specify a duration "
-                                                                       f"less than {MINIMUM_TOKEN_SECONDS} seconds")])
-    expiry = backend.clock.now() + timedelta(seconds=min(seconds, LIMIT_TOKEN_SECONDS))
-    audiences = tuple(spec.audiences or [DEFAULT_AUDIENCE])
-    text = authority.issue(Claims(namespace=call.target.namespace, name=call.target.name, uid=objects.uid(account),
-                                  audiences=audiences, expiry=expiry))
-    answer = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
-              "metadata": {"name": call.target.name, "namespace": call.target.namespace},
-              "spec": {"audiences": list(audiences), "expirationSeconds": seconds},
-              "status": {"token": text, "expirationTimestamp": times.rfc3339(expiry)}}
-    return Response(status=201, headers=reads.HEADERS, body=encode(answer))
 
 
 async def log(backend: Backend, call: Call, source: LogSource | None) -> Response:

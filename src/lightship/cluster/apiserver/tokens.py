@@ -1,23 +1,24 @@
-"""Bearer tokens: the admin token, and ServiceAccount tokens as HS256 JWTs.
+"""Bearer tokens: the admin token, and ServiceAccount tokens as JWTs, bound to a Pod, a Secret or a Node where asked.
 
-``app`` builds a ``TokenAuthenticator``; ``server`` asks it who a token is; ``accounts`` has tokens issued. I call only
-``hmac``.
+``composition`` builds a ``TokenAuthenticator``; ``gate`` asks it who a token is; ``accounts`` has tokens issued. I call
+``signing``.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from lightship.client.transport import User
+from lightship.cluster.apiserver import signing
 from lightship.lib.clock import Clock
 
 DEFAULT_AUDIENCE = "https://kubernetes.default.svc"
@@ -35,6 +36,15 @@ class Authenticator(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bound:
+    """The object that a token dies with: its ``kind`` is Pod, Secret or Node."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claims:
     """What a ServiceAccount token says. ``uid`` is the account's; a recreated account voids old tokens."""
 
@@ -43,48 +53,65 @@ class Claims:
     uid: str
     audiences: tuple[str, ...]
     expiry: datetime
+    bound: Bound | None = None
+    node: tuple[str, str] | None = None
+    """Name and uid of the node of the bound Pod."""
+    id: str = ""
 
 
 class TokenAuthority:
-    """Signs and verifies ServiceAccount tokens with one key."""
+    """Signs and verifies ServiceAccount tokens: for everybody with a public key, for our own children with ``key``."""
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
-        assert len(key) >= 32, "the key is too short"
-        self._key, self._clock = key, clock
+    def __init__(self, key: bytes, clock: Clock, public: Path | None = None) -> None:
+        self._clock = clock
+        self._shared = signing.Shared(key)
+        self.public = signing.Public(public) if public is not None else None
 
-    def issue(self, claims: Claims) -> str:
+    def issue(self, claims: Claims, *, internal: bool = False) -> str:
+        """A token. An ``internal`` one is for processes of ours: nobody else could check it."""
+        signer: signing.Shared | signing.Public = self._shared if internal or self.public is None else self.public
         now = int(self._clock.now().timestamp())
+        about: dict[str, Any] = {"namespace": claims.namespace,
+                                 "serviceaccount": {"name": claims.name, "uid": claims.uid}}
+        if claims.bound:
+            about[claims.bound.kind.lower()] = {"name": claims.bound.name, "uid": claims.bound.uid}
+        if claims.node:
+            about["node"] = {"name": claims.node[0], "uid": claims.node[1]}
         payload = {
             "iss": ISSUER, "sub": f"system:serviceaccount:{claims.namespace}:{claims.name}",
             "aud": list(claims.audiences), "iat": now, "nbf": now, "exp": int(claims.expiry.timestamp()),
-            "kubernetes.io": {"namespace": claims.namespace,
-                              "serviceaccount": {"name": claims.name, "uid": claims.uid}},
-        }
-        head = _encode(msgspec.json.encode({"alg": "HS256", "typ": "JWT"}))
-        body = _encode(msgspec.json.encode(payload))
-        return f"{head}.{body}.{self._sign(f'{head}.{body}')}"
+            "kubernetes.io": about} | ({"jti": claims.id} if claims.id else {})
+        head = signing.encode(msgspec.json.encode({"alg": signer.algorithm, "kid": signer.key_id, "typ": "JWT"}))
+        body = signing.encode(msgspec.json.encode(payload))
+        return f"{head}.{body}.{signing.encode(signer.sign(f'{head}.{body}'.encode()))}"
 
     def verify(self, token: str) -> Claims | None:
         """The claims of a token that I signed and that has not expired; else None."""
-        head, _, rest = token.partition(".")
-        body, _, signature = rest.partition(".")
-        if not hmac.compare_digest(self._sign(f"{head}.{body}").encode(), signature.encode()):
+        try:
+            head, body, signature = token.split(".")
+            algorithm = msgspec.json.decode(signing.decode(head))["alg"]
+            signer = {signing.Shared.algorithm: self._shared, signing.Public.algorithm: self.public}[algorithm]
+            if signer is None or not signer.verify(f"{head}.{body}".encode(), signing.decode(signature)):
+                return None
+            return self._claims(msgspec.json.decode(signing.decode(body)))
+        except (ValueError, KeyError, TypeError, msgspec.MsgspecError):
             return None
-        payload: dict[str, Any] = msgspec.json.decode(_decode(body))
+
+    def _claims(self, payload: dict[str, Any]) -> Claims | None:
         expiry = datetime.fromtimestamp(payload["exp"], tz=self._clock.now().tzinfo)
         if expiry <= self._clock.now():
             return None
-        bound = payload["kubernetes.io"]
-        account = bound["serviceaccount"]
-        return Claims(namespace=bound["namespace"], name=account["name"], uid=account["uid"],
-                      audiences=tuple(payload["aud"]), expiry=expiry)
+        about = payload["kubernetes.io"]
+        account, node = about["serviceaccount"], about.get("node")
+        bound = next((Bound(kind=kind, **about[kind.lower()]) for kind in ("Pod", "Secret", "Node")
+                      if kind.lower() in about), None)
+        return Claims(namespace=about["namespace"], name=account["name"], uid=account["uid"], bound=bound,
+                      audiences=tuple(payload["aud"]), expiry=expiry, id=payload.get("jti", ""),
+                      node=(node["name"], node["uid"]) if node and bound and bound.kind == "Pod" else None)
 
-    def _sign(self, text: str) -> str:
-        return _encode(hmac.digest(self._key, text.encode(), "sha256"))
 
-
-AccountLives = Callable[[str, str, str], bool]
-"""Whether the ServiceAccount of a namespace, name and uid is still there."""
+StillThere = Callable[[Claims], bool]
+"""Whether the ServiceAccount of a token, and what the token is bound to, are still there."""
 
 
 class TokenAuthenticator:
@@ -94,29 +121,46 @@ class TokenAuthenticator:
         self._admin = hashlib.sha256(admin_token.encode()).digest()
         self._authority, self._clock = authority, clock
         self._known: OrderedDict[bytes, tuple[User, Claims]] = OrderedDict()
-        self.lives: AccountLives = lambda namespace, name, uid: True
-        """Set by the API server, which knows the accounts."""
+        self.lives: StillThere = lambda claims: True
+        """Set by the API server, which knows the objects."""
 
     async def authenticate(self, token: str) -> User | None:
+        known = self.claims(token)
+        return known[0] if known and (known[1] is None or DEFAULT_AUDIENCE in known[1].audiences) else None
+
+    def claims(self, token: str) -> tuple[User, Claims | None] | None:
+        """Whose the token is and what it says, for whatever audience; the admin token says nothing."""
         if not token or len(token) > LIMIT_TOKEN_BYTES:
             return None
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         if hmac.compare_digest(digest, self._admin):
-            return ADMIN
+            return ADMIN, None
         known = self._known.get(digest)
         if known is None:
             claims = self._authority.verify(token)
-            if claims is None or DEFAULT_AUDIENCE not in claims.audiences:
+            if claims is None:
                 return None
-            known = (service_account(claims.namespace, claims.name, claims.uid), claims)
+            known = (_user(claims), claims)
             self._known[digest] = known
             if len(self._known) > LIMIT_CACHED_TOKENS:
                 self._known.popitem(last=False)
-        user, claims = known
-        if claims.expiry <= self._clock.now() or not self.lives(claims.namespace, claims.name, claims.uid):
+        if known[1].expiry <= self._clock.now() or not self.lives(known[1]):
             del self._known[digest]
             return None
-        return user
+        return known
+
+
+def _user(claims: Claims) -> User:
+    user = service_account(claims.namespace, claims.name, claims.uid)
+    prefix, extra = "authentication.kubernetes.io/", dict[str, tuple[str, ...]]()
+    if claims.id:
+        extra[f"{prefix}credential-id"] = (f"JTI={claims.id}",)
+    if claims.bound and claims.bound.kind != "Secret":
+        kind = claims.bound.kind.lower()
+        extra |= {f"{prefix}{kind}-name": (claims.bound.name,), f"{prefix}{kind}-uid": (claims.bound.uid,)}
+    if claims.node:
+        extra |= {f"{prefix}node-name": (claims.node[0],), f"{prefix}node-uid": (claims.node[1],)}
+    return User(name=user.name, uid=user.uid, groups=user.groups, extra=extra)
 
 
 def service_account(namespace: str, name: str, uid: str = "") -> User:
@@ -127,11 +171,3 @@ def service_account(namespace: str, name: str, uid: str = "") -> User:
 
 def expiry_after(clock: Clock, seconds: int) -> datetime:
     return clock.now() + timedelta(seconds=seconds)
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

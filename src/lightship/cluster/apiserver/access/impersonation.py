@@ -9,6 +9,7 @@ from lightship import errors
 from lightship.client.transport import User
 from lightship.cluster.apiserver.access import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, Attributes
 
+PREFIX = "impersonate-"
 _USER, _GROUP, _UID, _EXTRA = "impersonate-user", "impersonate-group", "impersonate-uid", "impersonate-extra-"
 _ACCOUNT = "system:serviceaccount:"
 _AUTHENTICATION = "authentication.k8s.io"
@@ -19,7 +20,7 @@ LIMIT_VALUES = 100
 
 def wanted(headers: Mapping[str, str]) -> User | None:
     """Whom the headers name; None where they name nobody. Raises ``errors.BadRequest``."""
-    given = {name: value for name, value in headers.items() if name.startswith("impersonate-")}
+    given = {name: value for name, value in headers.items() if name.startswith(PREFIX)}
     if not given:
         return None
     name = given.get(_USER, "")
