@@ -215,7 +215,8 @@ def _unchanged(spec: Object, before: Object, obj: Object, versions: list[Object]
     for number, name in enumerate(objects.status(obj).get("storedVersions") or ()):
         if name not in known:
             yield FieldFault(f"status.storedVersions[{number}]", f"Invalid value: {shown(name)}: missing from "
-                             f"spec.versions; {name} was previously a storage version, and must remain in spec.versions "
+                             f"spec.versions; {name} was previously a storage version, and must remain in "
+                             f"spec.versions "
                              "until a storage migration ensures no data remains persisted in it and removes it from "
                              "status.storedVersions")
 
@@ -292,7 +293,8 @@ def _selectable(fields: list[Object], schema: Object, place: str) -> Iterator[Fi
         for step in path.removeprefix(".").split("."):
             inner = (inner.get("properties") or {}).get(step) if isinstance(inner, dict) else None
         if not path.startswith(".") or not isinstance(inner, dict):
-            yield FieldFault(where, f"Invalid value: {shown(path)}: must be a simple json path of a field that the schema "
+            yield FieldFault(where,
+                             f"Invalid value: {shown(path)}: must be a simple json path of a field that the schema "
                                     "has")
         elif path.startswith(".metadata") or inner.get("type") not in ("string", "integer", "boolean"):
             yield FieldFault(where, f"Invalid value: {shown(path)}: must point to a field of type string, boolean or "

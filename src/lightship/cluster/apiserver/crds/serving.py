@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from lightship.cluster.apiserver.crds import places, walker
+from lightship.cluster.apiserver.crds import places, rules, walker
 from lightship.cluster.apiserver.crds.places import SchemaFault
 from lightship.cluster.apiserver.errors import MethodNotAllowed
 from lightship.cluster.apiserver.registry import Default, Fault, ScalePaths, Served, Settled, Validate
@@ -48,6 +48,10 @@ class Version:
     def _walk(self) -> Callable[[Any, walker.Findings], Any]:
         return walker.compile(self._schema)
 
+    @cached_property
+    def _rules(self) -> rules.Rules | None:
+        return rules.compile(self._schema)
+
     def admit(self, new: Object, old: Object | None) -> tuple[Object, Iterable[Fault]]:
         """The object as it is stored, and what is wrong with it."""
         findings = walker.Findings()
@@ -58,6 +62,14 @@ class Version:
         if faults and old is not None:
             faults = [fault for fault in faults if not forgiven(fault, new, old, self._schema)]
         yield from faults
+        if any(fault.blocking for fault in faults):
+            if self._rules:
+                yield SchemaFault(places.NOWHERE, RULES_SKIPPED)
+            return
+        if self._rules:
+            broken = self._rules.faults(new, old)
+            yield from (fault for fault in broken if old is None or fault.blocking
+                        or not forgiven(fault, new, old, self._schema))
 
     def unknown(self, obj: Object) -> Sequence[str]:
         """The fields of an object that would be pruned."""

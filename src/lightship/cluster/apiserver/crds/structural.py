@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightship.cluster.apiserver.crds import walker
+from lightship.cluster.apiserver.crds import rules, walker
 from lightship.cluster.apiserver.crds.places import ROOT, shown
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.lib import regex
@@ -80,6 +80,7 @@ def _specified(schema: Schema, place: str, level: str) -> Iterator[FieldFault]:
     yield from _extensions(schema, place)
     yield from _lists(schema, place)
     yield from _values(schema, place)
+    yield from rules.faults(schema, place, level == "root")
     if level == "root" and isinstance(schema.get("additionalProperties"), Mapping):
         yield FieldFault(f"{place}.additionalProperties", "Forbidden: must not be used at the root")
     if schema.get("properties") and schema.get("additionalProperties") is not None and (
@@ -113,9 +114,11 @@ def _kind(schema: Schema, place: str, level: str) -> Iterator[FieldFault]:
         yield FieldFault(f"{place}.items", "Required value: must be specified")
     if schema.get("x-kubernetes-embedded-resource"):
         if kind != "object":
-            yield FieldFault(f"{place}.type", "Required value: must be object if x-kubernetes-embedded-resource is true")
+            yield FieldFault(f"{place}.type",
+                             "Required value: must be object if x-kubernetes-embedded-resource is true")
         if not schema.get("x-kubernetes-preserve-unknown-fields") and not schema.get("properties"):
-            yield FieldFault(f"{place}.properties", "Required value: must not be empty if x-kubernetes-embedded-resource "
+            yield FieldFault(f"{place}.properties",
+                             "Required value: must not be empty if x-kubernetes-embedded-resource "
                                                     "is true without x-kubernetes-preserve-unknown-fields")
     elif not kind and not schema.get("x-kubernetes-int-or-string") and (
             not schema.get("x-kubernetes-preserve-unknown-fields")):
@@ -130,7 +133,8 @@ def _metadata(schema: Schema, place: str) -> Iterator[FieldFault]:
         yield FieldFault(f"{place}.type", f"Invalid value: {shown(schema.get('type', ''))}: must be object")
     restricted = set(schema.get("properties") or {}) - {"name", "generateName"}
     if restricted or schema.keys() - {"type", "properties", "description", "required"}:
-        yield FieldFault(place, "Forbidden: must not specify anything other than name and generateName, but metadata is "
+        yield FieldFault(place,
+                         "Forbidden: must not specify anything other than name and generateName, but metadata is "
                                 "implicitly specified")
 
 
@@ -175,7 +179,8 @@ def _lists(schema: Schema, place: str) -> Iterator[FieldFault]:
     if kind != "map":
         return
     if items.get("type") != "object":
-        yield FieldFault(f"{place}.items.type", f"Invalid value: {shown(items.get('type', ''))}: must be object if parent "
+        yield FieldFault(f"{place}.items.type",
+                         f"Invalid value: {shown(items.get('type', ''))}: must be object if parent "
                                                 "array's x-kubernetes-list-type is map")
     for number, name in enumerate(names):
         inner = (items.get("properties") or {}).get(name)
@@ -225,13 +230,15 @@ def _nested(schema: Schema, outer: Schema, place: str) -> Iterator[FieldFault]:
             yield FieldFault(f"{place}.properties[metadata]", "Forbidden: must not be specified in a nested context")
         specified = (outer.get("properties") or {}).get(name)
         if specified is None:
-            yield FieldFault(f"{place.rpartition('.')[0]}.properties[{name}]", "Required value: because it is defined in "
+            yield FieldFault(f"{place.rpartition('.')[0]}.properties[{name}]",
+                             "Required value: because it is defined in "
                                                                                f"{place}.properties[{name}]")
         else:
             yield from _nested(inner, specified, f"{place}.properties[{name}]")
     if isinstance(schema.get("items"), Mapping):
         if outer.get("items") is None:
-            yield FieldFault(f"{place.rpartition('.')[0]}.items", f"Required value: because it is defined in {place}.items")
+            yield FieldFault(f"{place.rpartition('.')[0]}.items",
+                             f"Required value: because it is defined in {place}.items")
         else:
             yield from _nested(schema["items"], outer["items"], f"{place}.items")
     yield from _junctors(schema, outer, place)
