@@ -11,7 +11,7 @@ from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import CONFIGMAPS, EVENTS
 from lightship.runtime import finalizers
-from lightship.runtime.events import LIMIT_MESSAGE_CHARACTERS, Recorder
+from lightship.runtime.events import COMBINED, LIMIT_BURST_EVENTS, LIMIT_MESSAGE_CHARACTERS, REFILL_SECONDS, Recorder
 from lightship.testing.clock import FakeClock
 from lightship.testing.memory import MemoryApi, Write
 from tests.unit.builtin import build
@@ -104,3 +104,31 @@ async def test_one_that_others_keep_writing_is_given_up_with_a_conflict() -> Non
     with pytest.raises(errors.Conflict, match="others keep writing"):
         await finalizers.remove(api.client(), CONFIGMAPS, there, "ours")
     assert len(api.writes) == finalizers.LIMIT_TRIES
+
+
+async def test_many_that_differ_in_their_words_are_combined() -> None:
+    clock, api = FakeClock(), MemoryApi()
+    recorder = Recorder(api.client(), "x", clock)
+    for number in range(14):
+        await recorder.event(POD, "Normal", "Made", f"made number {number}")
+    told = api.all(EVENTS.path())
+    assert len(told) == 11
+    combined = next(event for event in told if event["message"].startswith(COMBINED))
+    assert (combined["message"], combined["count"]) == (f"{COMBINED}made number 13", 4)
+    await clock.advance(601)
+    await recorder.event(POD, "Normal", "Made", "made number 20")
+    assert api.all(EVENTS.path())[-1]["message"] == "made number 20"
+
+
+async def test_an_object_that_tells_too_much_is_heard_now_and_then() -> None:
+    clock, api = FakeClock(), MemoryApi()
+    recorder = Recorder(api.client(), "x", clock)
+    for _ in range(LIMIT_BURST_EVENTS + 20):
+        await recorder.event(POD, "Warning", "BackOff", "again")
+    assert api.all(EVENTS.path())[0]["count"] == LIMIT_BURST_EVENTS
+    await recorder.event(build.node(), "Normal", "Other", "another object is heard")
+    assert len(api.all(EVENTS.path())) == 2
+    await clock.advance(REFILL_SECONDS)
+    await recorder.event(POD, "Warning", "BackOff", "again")
+    await recorder.event(POD, "Warning", "BackOff", "again")
+    assert api.all(EVENTS.path())[0]["count"] == LIMIT_BURST_EVENTS + 1

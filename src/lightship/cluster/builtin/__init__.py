@@ -16,6 +16,7 @@ from lightship.cluster.builtin import (
     deployments,
     disruption,
     endpoints,
+    events_expiry,
     garbage,
     hpa,
     jobs,
@@ -66,6 +67,7 @@ def controllers(deps: Deps) -> list[Controller]:
         namespaces.controller(deps),
         pod_collection.controller(deps),
         nodes.controller(deps),
+        events_expiry.controller(deps),
         quotas.controller(deps),
         role_aggregation.controller(deps),
     ]

@@ -51,6 +51,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
              rule(("delete", "get", "list", "patch", "watch"), "", "pods"),
              rule(READ, "", "configmaps", "persistentvolumeclaims", "persistentvolumes", "secrets", "services"),
              rule(("get", "patch", "update"), "", "persistentvolumeclaims/status", "persistentvolumes/status"),
+             rule(("delete", "patch"), "", "persistentvolumes"),
              rule(READ, "discovery.k8s.io", "endpointslices"),
              rule(READ, "", "endpoints", "resourcequotas"),
              rule(("create",), "", "serviceaccounts/token"),
