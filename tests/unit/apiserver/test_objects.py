@@ -194,7 +194,7 @@ async def test_every_kind_has_a_table(api: EmbeddedApi, caller: Caller) -> None:
         served = next(s for s in api.server.registry.served if s.resource.plural == plural)
         assert (await caller.send("POST", served.resource.path("default"), sample)).status == 201
     for served in api.server.registry.served:
-        if not served.persistent:
+        if not served.persistent or served.resource.group == "metrics.k8s.io":
             continue
         code, table = await caller.json("GET", served.resource.path(), accept=TABLE)
         assert (code, table["kind"]) == (200, "Table"), served.resource.plural

@@ -3,6 +3,8 @@
     LightshipError
     ├── MethodNotAllowed             this path is there, this verb is not             405
     ├── DisruptionRefused            an eviction would break a disruption budget      429
+    ├── errors.Conflict
+    │   └── ApplyConflict            somebody else owns what an apply would change    409
     └── errors.InvalidInput
         ├── Invalid                  admission found faults, each with its field      422
         ├── NotAcceptable            none of the formats asked for                    406
@@ -61,4 +63,12 @@ class Invalid(errors.InvalidInput):
     def __init__(self, what: str, causes: Sequence[Cause]) -> None:
         faults = "; ".join(f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes)
         super().__init__(f"{what} is invalid: {faults}", field=causes[0].field if causes else "")
+        self.causes = tuple(causes)
+
+
+class ApplyConflict(errors.Conflict):
+    """An apply would change fields that somebody else owns."""
+
+    def __init__(self, message: str, causes: Sequence[Cause]) -> None:
+        super().__init__(message)
         self.causes = tuple(causes)

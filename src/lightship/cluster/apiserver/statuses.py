@@ -36,6 +36,9 @@ def status_of(error: errors.LightshipError, **details: str) -> dict[str, Any]:
     if isinstance(error, api_errors.Invalid):
         filled["causes"] = [{"reason": "FieldValueInvalid", "message": cause.message, "field": cause.field}
                             for cause in error.causes]
+    elif isinstance(error, api_errors.ApplyConflict):
+        filled["causes"] = [{"reason": "FieldManagerConflict", "message": cause.message, "field": cause.field}
+                            for cause in error.causes]
     elif isinstance(error, errors.DeadlineExceeded) and "resource version" in error.message:
         filled["causes"] = [{"reason": "ResourceVersionTooLarge", "message": error.message}]
     if isinstance(error, api_errors.DisruptionRefused):

@@ -6,9 +6,8 @@ custom kinds have no schema here, so nothing of theirs is unknown.
 
 from __future__ import annotations
 
-from typing import Any
-
 from collections.abc import Iterable
+from typing import Any
 
 from lightship import errors
 from lightship.client.transport import Response

@@ -172,6 +172,8 @@ async def modify_entry(backend: Backend, call: Call, change: Change) -> Entry:
         new = _admitted(call, old, inward(call.served, wanted))
         if new == old:
             return entry
+        if not applying(call) and call.target.subresource not in _UNOWNED:
+            new = managed.updated(old, new, call, times.rfc3339(backend.clock.now()))
         gone = lifecycle.finished(new)
         try:
             with backend.admission.held(call, new, old):
