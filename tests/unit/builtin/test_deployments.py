@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from lightship import errors
 from lightship.cluster.builtin import deployments, names, replicasets, rollout
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS
+from lightship.runtime.manager import Manager
+from lightship.testing.clock import FakeClock, settle
+from lightship.testing.memory import MemoryApi
 from tests.unit.builtin import build
 
 WEB = Key("default", "web")
@@ -230,3 +234,109 @@ async def test_a_pod_of_other_labels_or_owner_is_not_counted() -> None:
     stranger = build.pod("stranger", labels={"app": "web"}, owner=build.owned_by("ReplicaSet", "other", "other-uid"))
     outcome = await SET_TABLE.run(Key("default", "web-abc"), build.replica_set(replicas=1), stranger)
     assert len(outcome.all(PODS)) == 2
+
+
+def marked(made: Object, desired: int, most: int) -> Object:
+    """With the annotations that tell what the set was scaled for."""
+    made["metadata"]["annotations"] |= {names.DESIRED_REPLICAS: str(desired), names.MAX_REPLICAS: str(most)}
+    return made
+
+
+@pytest.mark.parametrize(("wanted", "old", "new", "expected"), [
+    # 10 wanted before, surge 3: the change of scale is spread over both sets as they are
+    (20, 8, 5, {"old": 15, "new": 10}),
+    (6, 8, 5, {"old": 5, "new": 3}),
+    (5, 8, 5, {"old": 0}),  # the new one is all that is needed
+    (0, 8, 5, {"old": 0, "new": 0}),
+    (10, 8, 5, {"old": 3}),
+])
+def test_a_change_of_scale_in_the_middle_of_a_rollout_is_spread(
+        wanted: int, old: int, new: int, expected: dict[str, int]) -> None:
+    before, after = build.deployment(10, "web:1"), build.deployment(wanted, "web:2")
+    sets = (marked(of(before, "old", old, old), 10, 13), marked(of(after, "new", new, new, revision=2), 10, 13))
+    assert steps(after, *sets) == expected
+
+
+async def test_a_pause_is_told_of_and_changes_nothing_but_the_scale() -> None:
+    before = build.deployment(2, "web:1")
+    paused = build.deployment(3, "web:2", paused=True)
+    outcome = await DEPLOYMENT_TABLE.run(WEB, paused, of(before, "web-1", 2, 2))
+    assert [made["spec"]["replicas"] for made in outcome.all(REPLICA_SETS)] == [3]
+    progressing = conditions.find(outcome.object(DEPLOYMENTS, "web"), "Progressing")
+    assert progressing is not None and (progressing["status"], progressing["reason"]) == ("Unknown", "DeploymentPaused")
+    resumed = build.deployment(3, "web:2") | {"status": outcome.object(DEPLOYMENTS, "web")["status"]}
+    outcome = await DEPLOYMENT_TABLE.run(WEB, resumed, of(before, "web-1", 3, 3))
+    progressing = conditions.find(outcome.object(DEPLOYMENTS, "web"), "Progressing")
+    assert progressing is not None and progressing["reason"] == "DeploymentResumed"
+
+
+async def test_recreate_waits_for_pods_that_are_ending() -> None:
+    strategy = {"strategy": {"type": "Recreate"}}
+    before, after = build.deployment(1, "web:1", **strategy), build.deployment(1, "web:2", **strategy)
+    ending = build.pod("ending", phase="Running", owner=build.owned_by("ReplicaSet", "old", "old-uid"))
+    ending["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}
+    old = of(before, "old", 0, 0)
+    old["metadata"]["uid"] = "old-uid"
+    outcome = await DEPLOYMENT_TABLE.run(WEB, after, old, ending)
+    assert all(made["spec"]["replicas"] == 0 for made in outcome.all(REPLICA_SETS))
+    outcome = await DEPLOYMENT_TABLE.rest(WEB, after, old)
+    assert sorted(made["spec"]["replicas"] for made in outcome.all(REPLICA_SETS)) == [0, 1]
+
+
+async def test_a_set_that_nobody_controls_is_adopted_and_one_that_no_longer_fits_let_go() -> None:
+    deployment = build.deployment(1)
+    free = of(deployment, "web-1", 1, 1)
+    free["metadata"] |= {"ownerReferences": [], "labels": {"app": "web"}}
+    stranger = of(deployment, "other", 1, 1)
+    stranger["metadata"]["labels"] = {"app": "other"}
+    outcome = await DEPLOYMENT_TABLE.run(WEB, deployment, free, stranger)
+    assert objects.controller_of(outcome.object(REPLICA_SETS, "web-1"))["uid"] == "deploy-uid"  # type: ignore[index]
+    assert objects.controller_of(outcome.object(REPLICA_SETS, "other")) is None
+
+
+async def test_the_name_of_somebody_elses_set_is_not_taken() -> None:
+    deployment = build.deployment(1)
+    first = await DEPLOYMENT_TABLE.run(WEB, deployment)
+    [made] = first.all(REPLICA_SETS)
+    taken = build.replica_set(objects.name(made), 1, owner=build.owned_by("Deployment", "else", "else-uid"))
+    collided = build.deployment(1) | {"status": {"collisionCount": 1}}
+    outcome = await DEPLOYMENT_TABLE.run(WEB, collided, taken)
+    assert len(outcome.all(REPLICA_SETS)) == 2
+    assert outcome.object(DEPLOYMENTS, "web")["status"]["collisionCount"] == 1
+
+
+async def test_annotations_and_the_cause_of_a_change_go_to_the_set() -> None:
+    deployment = build.deployment(1)
+    deployment["metadata"]["annotations"] = {"kubernetes.io/change-cause": "a better image", names.LAST_APPLIED: "{}"}
+    outcome = await DEPLOYMENT_TABLE.run(WEB, deployment, of(deployment, "web-1", 1, 1))
+    notes = objects.annotations(outcome.object(REPLICA_SETS, "web-1"))
+    assert notes["kubernetes.io/change-cause"] == "a better image" and names.LAST_APPLIED not in notes
+
+
+async def test_a_replica_set_says_why_pods_cannot_be_made_and_tries_few() -> None:
+    clock = FakeClock()
+    api = MemoryApi(clock)
+    manager = Manager(api.client, clock)
+    controller = replicasets.controller(build.deps(manager, clock))
+    manager.add(controller)
+    api.insert(REPLICA_SETS.path(), build.replica_set(replicas=20))
+    api.fault = lambda write: errors.Forbidden("exceeded quota") if write.plural == "pods" else None
+    async with build.running(manager):
+        await settle()
+        tried = [write for write in api.writes if write.plural == "pods"]
+        assert len(tried) <= 2, "where one is refused the rest is not tried"
+        [made] = api.all(REPLICA_SETS.path())
+        failure = conditions.find(made, "ReplicaFailure")
+        assert failure is not None and (failure["reason"], failure["message"]) == ("FailedCreate", "exceeded quota")
+        api.fault = None
+        await clock.advance(1)
+        [made] = api.all(REPLICA_SETS.path())
+        assert conditions.find(made, "ReplicaFailure") is None and made["status"]["replicas"] == 20
+
+
+async def test_a_cheap_pod_goes_before_a_dear_one() -> None:
+    there = pods_of("web-abc", *(build.pod(name, phase="Running", node="laptop", ready=True) for name in "abc"))
+    there[0]["metadata"]["annotations"] = {"controller.kubernetes.io/pod-deletion-cost": "-5"}
+    there[1]["metadata"]["annotations"] = {"controller.kubernetes.io/pod-deletion-cost": "5"}
+    outcome = await SET_TABLE.run(Key("default", "web-abc"), build.replica_set(replicas=2), *there)
+    assert [word for word in outcome.words if word.startswith("delete")] == ["delete pods default/a"]

@@ -70,7 +70,8 @@ class Deployments:
         return (await self.children.patch(new, patch) if patch else None) or new
 
     async def _create(self, deployment: Object, sets: Sequence[Object], done: list[Announcement]) -> Object:
-        made = rollout.make_replica_set(deployment, sets, rollout.first_count(deployment, sets))
+        count = rollout.first_count(deployment, sets, old_run=self._old_run(deployment, sets, None))
+        made = rollout.make_replica_set(deployment, sets, count)
         try:
             new = await self._client.create(REPLICA_SETS, made)
         except errors.AlreadyExists as error:

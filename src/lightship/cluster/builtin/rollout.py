@@ -190,10 +190,11 @@ def next_revision(sets: Sequence[Object]) -> int:
     return max((revision(replica_set) for replica_set in sets), default=0) + 1
 
 
-def first_count(deployment: Object, sets: Sequence[Object]) -> int:
+def first_count(deployment: Object, sets: Sequence[Object], *, old_run: bool = False) -> int:
     """How many replicas a new ReplicaSet begins with."""
     if _recreates(deployment):
-        return 0 if any(_occupied(old) or replicas(old) for old in sets) else replicas(deployment)
+        waits = old_run or any(_occupied(old) or replicas(old) for old in sets)
+        return 0 if waits else replicas(deployment)
     return _room(deployment, sets, 0)
 
 
