@@ -125,7 +125,7 @@ class Node:
         self.isolation = await self._probe(survey)
         self._memory = cgroups.MemoryGroups(hashlib.sha256(str(directory).encode()).hexdigest()[:12])
         self._memory.sweep()
-        found = node_object.machine()
+        found = node_object.machine(directory)
         resources = node_object.capacity(found, self._options.max_pods)
         self._services = self._make_services(survey, self._memory, found.cpus, resources)
         await self._register(found, resources)
@@ -136,7 +136,7 @@ class Node:
         self._sweep_directories()
         await self._reclaimer.start()
         self._pods.subscribe(self._changed)
-        self._tasks.spawn(self._heartbeat(), name="lease")
+        self._tasks.spawn(self._heartbeat(found, resources), name="lease")
 
     async def stop(self) -> None:
         """Ends every Pod's processes and everything that I started. The next start fails what ran."""
@@ -256,18 +256,25 @@ class Node:
     async def _register(self, found: node_object.Machine, resources: Mapping[str, str]) -> None:
         assert self._memory is not None
         try:
-            await self._client.create(NODES, node_object.make(self.name))
+            node = await self._client.create(NODES, node_object.make(self.name))
         except errors.AlreadyExists:
-            _log.debug("the node was registered before", extra={"node": self.name})
+            node = await self._client.get(NODES, self.name)
         status = node_object.status(found, resources, self.isolation, self._memory.available, self._clock.now())
         stamp = {name: status["conditions"][0][name] for name in ("lastHeartbeatTime", "lastTransitionTime")}
         status["conditions"] += [entry | stamp for entry in self.network.conditions()]
+        status["conditions"] = node_object.since_when(status["conditions"], node)
         await self._client.patch(NODES, Key("", self.name), {"status": status}, subresource="status")
 
-    async def _heartbeat(self) -> None:
+    async def _heartbeat(self, found: node_object.Machine, resources: Mapping[str, str]) -> None:
+        told = renewed = self._clock.monotonic()
         while True:
             try:
                 await self._renew()
+                now = self._clock.monotonic()
+                if now - renewed >= node_object.LEASE_SECONDS or now - told >= node_object.STATUS_SECONDS:
+                    await self._register(found, resources)
+                    told = now
+                renewed = now
             except errors.LightshipError as error:
                 _log.warning("could not renew the node's lease", extra={"node": self.name, "error": str(error)})
             await self._clock.sleep(node_object.RENEW_SECONDS)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from lightship import __version__
@@ -17,30 +18,57 @@ from lightship.kube.objects import Object
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
+STATUS_SECONDS = 300.0
+"""The status is told anew after so long, and at once when a renewal came so late that I was given up."""
+GPUS = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What was found: cores that this process may use, memory in KiB."""
+    """What was found: cores that this process may use, memory in KiB, disk below the node's directory, GPUs."""
 
     cpus: int
     memory_kib: int
     release: str
     os_name: str
+    disk_kib: int = 0
+    gpus: int = 0
+    machine_id: str = ""
+    boot_id: str = ""
 
 
-def machine() -> Machine:
-    """Looks at the machine."""
+def machine(directory: Path) -> Machine:
+    """Looks at the machine. ``directory`` is where Pods' files are."""
     try:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:
         cpus = os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
-    return Machine(cpus=cpus, memory_kib=memory, release=platform.release(), os_name=platform.platform())
+    disk = os.statvfs(directory)
+    return Machine(cpus=cpus, memory_kib=memory, release=platform.release(), os_name=platform.platform(),
+                   disk_kib=disk.f_blocks * disk.f_frsize // 1024, gpus=count_gpus(Path("/dev")),
+                   machine_id=_word(Path("/etc/machine-id")), boot_id=_word(Path("/proc/sys/kernel/random/boot_id")))
+
+
+def count_gpus(devices: Path) -> int:
+    """NVIDIA's driver makes ``nvidia0``, ``nvidia1`` and so on, one a GPU, beside ``nvidiactl`` and the like."""
+    return sum(1 for path in devices.glob("nvidia[0-9]*") if path.name.removeprefix("nvidia").isdigit())
+
+
+def _word(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # there is none on this machine
+        return ""
 
 
 def capacity(found: Machine, max_pods: int) -> dict[str, str]:
-    return {"cpu": str(found.cpus), "memory": f"{found.memory_kib}Ki", "pods": str(max_pods)}
+    amounts = {"cpu": str(found.cpus), "memory": f"{found.memory_kib}Ki", "pods": str(max_pods)}
+    if found.disk_kib:
+        amounts["ephemeral-storage"] = f"{found.disk_kib}Ki"
+    if found.gpus:
+        amounts[GPUS] = str(found.gpus)
+    return amounts
 
 
 def make(name: str) -> Object:
@@ -71,10 +99,20 @@ def status(found: Machine, resources: Mapping[str, str], isolation: Isolation, m
         "nodeInfo": {
             "architecture": _architecture(), "operatingSystem": "linux", "osImage": found.os_name,
             "kernelVersion": found.release, "kubeletVersion": f"v1.36.0+lightship-{__version__}",
-            "containerRuntimeVersion": f"lightship://{__version__}", "kubeProxyVersion": "", "machineID": "",
-            "systemUUID": "", "bootID": "",
+            "containerRuntimeVersion": f"lightship://{__version__}", "kubeProxyVersion": "",
+            "machineID": found.machine_id, "systemUUID": found.machine_id, "bootID": found.boot_id,
         },
     }
+
+
+def since_when(told: Sequence[conditions.Condition], node: Mapping[str, Any]) -> list[conditions.Condition]:
+    """The conditions with the moment of their last change, which is an earlier one where ``node`` says the same."""
+    result = []
+    for entry in told:
+        there = conditions.find(node, entry["type"]) or {}
+        same = there.get("status") == entry["status"] and there.get("lastTransitionTime")
+        result.append(entry | ({"lastTransitionTime": there["lastTransitionTime"]} if same else {}))
+    return result
 
 
 def lease(name: str, now: datetime) -> Object:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING
 from typing import Any
 
+import msgspec
+
 from lightship.cluster.node.errors import ConfigError
 from lightship.kube import objects, quantities
 from lightship.kube.objects import Object
@@ -50,7 +52,7 @@ def referred(spec: Mapping[str, Any]) -> tuple[set[str], set[str]]:
 
 def resolve(pod: Object, container: Mapping[str, Any], sources: Sources, base: Mapping[str, str]) -> dict[str, str]:
     """``base``, then ``envFrom``, then ``env`` with ``$(NAME)`` expanded from what came before. Raises ConfigError."""
-    result = dict(base)
+    result = {**base, **devices(pod, container)}
     for source in container.get("envFrom") or ():
         result.update(_env_from(pod, source, sources))
     for variable in container.get("env") or ():
@@ -61,6 +63,33 @@ def resolve(pod: Object, container: Mapping[str, Any], sources: Sources, base: M
         else:
             result[variable["name"]] = expand(variable.get("value") or "", result)
     return result
+
+
+DEVICES = "lightship.dev/devices"
+"""The scheduler's word on which devices a Pod has: ``{"nvidia.com/gpu": [0, 1]}``."""
+GPUS = "nvidia.com/gpu"
+
+
+def devices(pod: Object, container: Mapping[str, Any]) -> dict[str, str]:
+    """What tells a container which of the Pod's GPUs are its own: as many as it asks for, in the containers' order."""
+    try:
+        given = msgspec.json.decode(objects.annotations(pod).get(DEVICES, "{}"), type=dict[str, list[int]]).get(GPUS, [])
+    except msgspec.DecodeError:
+        return {}  # a person wrote that
+    start = 0
+    for other in objects.spec(pod).get("containers") or ():
+        wanted = _gpus(other)
+        if other.get("name") == container.get("name"):
+            numbers = ",".join(str(number) for number in given[start:start + wanted])
+            return {"CUDA_VISIBLE_DEVICES": numbers, "NVIDIA_VISIBLE_DEVICES": numbers} if numbers else {}
+        start += wanted
+    return {}
+
+
+def _gpus(container: Mapping[str, Any]) -> int:
+    amounts = container.get("resources") or {}
+    asked = {**(amounts.get("limits") or {}), **(amounts.get("requests") or {})}
+    return quantities.whole(asked.get(GPUS) or 0)
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
