@@ -73,9 +73,10 @@ GPUS = "nvidia.com/gpu"
 def devices(pod: Object, container: Mapping[str, Any]) -> dict[str, str]:
     """What tells a container which of the Pod's GPUs are its own: as many as it asks for, in the containers' order."""
     try:
-        given = msgspec.json.decode(objects.annotations(pod).get(DEVICES, "{}"), type=dict[str, list[int]]).get(GPUS, [])
+        said = msgspec.json.decode(objects.annotations(pod).get(DEVICES, "{}"), type=dict[str, list[int]])
     except msgspec.DecodeError:
         return {}  # a person wrote that
+    given = said.get(GPUS, [])
     start = 0
     for other in objects.spec(pod).get("containers") or ():
         wanted = _gpus(other)
