@@ -166,5 +166,6 @@ def test_a_key_that_is_public_signs_for_everybody_and_the_shared_one_for_our_own
     assert TokenAuthority(b"k" * 32, clock, tmp_path / "other").verify(theirs) is None
     head, body, _ = theirs.split(".")
     none = signing.encode(b'{"alg":"none"}')
-    for forged in (f"{head}.{body}.", f"{none}.{body}.", f"{head}.{body}.{ours.split('.')[2]}", "a.b", "..", "\ud800.x.y"):
+    for forged in (f"{head}.{body}.", f"{none}.{body}.", f"{head}.{body}.{ours.split('.')[2]}", "a.b", "..",
+                   "\ud800.x.y"):
         assert authority.verify(forged) is None

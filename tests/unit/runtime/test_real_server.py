@@ -19,6 +19,7 @@ from lightship.cluster.apiserver.server import ApiServer, ApiServerOptions
 from lightship.cluster.store.store import Store
 from lightship.kube import conditions, objects, resources
 from lightship.kube.objects import Key, Object
+from lightship.lib.clock import SYSTEM
 from lightship.runtime import apply, finalizers
 from lightship.runtime.controller import DONE, Controller, Result, Watch
 from lightship.runtime.informer import Informer, InformerOptions
@@ -34,7 +35,8 @@ class Cluster:
     """The API server on a store in a temporary folder, all built-in controllers, and a node that only pretends."""
 
     def __init__(self, store: Store) -> None:
-        self.server = ApiServer(ApiServerOptions(store=store, authenticator=NobodyKnown()))
+        self.server = ApiServer(ApiServerOptions(
+            store=store, authenticator=NobodyKnown(), tokens=tokens.TokenAuthority(b"k" * 32, SYSTEM)))
         self.writes: list[str] = []
         self.client = self.client_for("tester")
         self.manager = Manager(self.client_for)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lightship.cluster.builtin import (
+    account_tokens,
     claims,
     cronjobs,
     custom_kinds,
@@ -70,6 +71,7 @@ def controllers(deps: Deps) -> list[Controller]:
         events_expiry.controller(deps),
         quotas.controller(deps),
         role_aggregation.controller(deps),
+        account_tokens.controller(deps),
     ]
     for resource, make in _WHERE_SERVED:
         if deps.serves(resource):

@@ -103,6 +103,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                               "clusterroles"),),
     "resourcequota-controller": (rule(READ, "*", "*"), rule(("patch", "update"), "", "resourcequotas/status")),
     "serviceaccount-token-controller": (rule(("create", "delete", "get", "patch", "update"), "", "secrets"),
+                                        rule(("get",), "", "serviceaccounts"),
                                         rule(("create",), "", "serviceaccounts/token")),
     # What Kubeflow adds.
     "pipeline-runs": (*_POD_OWNER, rule(("get",), "", "pods/log"),
