@@ -1,7 +1,7 @@
 """The JSONPath of printer columns and field references: ``.status.conditions[?(@.type=="Ready")].status``.
 
 I am pure. ``compile`` parses once; the result maps an object to the list of values found. Known: fields (with ``\\.``
-escapes and ``['quoted']`` names), indices, ``[*]``, slices are not, and equality filters.
+escapes and ``['quoted']`` names), indices, slices such as ``[-1:]``, ``[*]``, and equality filters.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Finder = Callable[[Any], list[Any]]
 _FIELD = re.compile(r"\.?((?:[^.\[\]\\{}]|\\.)+)")
 _QUOTED = re.compile(r"\[(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")\]")
 _INDEX = re.compile(r"\[(-?\d{1,6}|\*)\]", re.ASCII)
+_SLICE = re.compile(r"\[(-?\d{1,6})?:(-?\d{1,6})?(?::(\d{1,6}))?\]", re.ASCII)
 _FILTER = re.compile(r"\[\?\(\s*@\.((?:[\w-]|\\.|\.)+)\s*(==|!=)\s*"
                      r"(?:'([^']*)'|\"([^\"]*)\"|(true|false|-?\d+))\s*\)\]")
 LIMIT_PATH_CHARACTERS = 1024
@@ -58,6 +59,9 @@ def _step(text: str, position: int) -> tuple[Finder, int]:
         return _field(_unescape(match[1] if match[1] is not None else match[2])), match.end()
     if match := _INDEX.match(text, position):
         return (_every if match[1] == "*" else _item(int(match[1]))), match.end()
+    if match := _SLICE.match(text, position):
+        start, stop, step = (int(number) if number else None for number in match.groups())
+        return _items(slice(start, stop, step or None)), match.end()
     if match := _FILTER.match(text, position):
         path, operator, single, double, literal = match.groups()
         wanted = single if single is not None else double if double is not None else literal
@@ -79,6 +83,10 @@ def _field(name: str) -> Finder:
 
 def _item(index: int) -> Finder:
     return lambda value: [value[index]] if isinstance(value, list) and -len(value) <= index < len(value) else []
+
+
+def _items(wanted: slice) -> Finder:
+    return lambda value: value[wanted] if isinstance(value, list) else []
 
 
 def _every(value: Any) -> list[Any]:

@@ -73,6 +73,8 @@ def test_jsonpaths() -> None:
     assert jsonpath.first('.status.conditions[?(@.type=="Ready")].status', obj) == "True"
     assert jsonpath.compile("{.status.n[*]}")(obj) == [1, 2]
     assert jsonpath.first(".status.n[-1]", obj) == 2
+    assert jsonpath.compile(".status.n[-1:]")(obj) == [2]
+    assert jsonpath.compile(".status.n[:1]")(obj) == [1]
     assert jsonpath.first(r".metadata.labels.a\.b/c", obj) == "x"
     assert jsonpath.first(".metadata.labels['a.b/c']", obj) == "x"
     assert jsonpath.first(".nope.nope", obj) is None
