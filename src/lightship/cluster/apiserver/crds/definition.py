@@ -121,13 +121,17 @@ def default(obj: Object) -> Object:
     return obj | {"spec": rest | {"names": filled | names, "conversion": conversion}}
 
 
-def validate(obj: Object, old: Object | None) -> list[FieldFault]:
+def changes(obj: Object, old: Object) -> list[FieldFault]:
+    """What an update of a definition may not change."""
+    spec = objects.spec(obj)
+    return list(_unchanged(spec, objects.spec(old), obj, spec.get("versions") or []))
+
+
+def validate(obj: Object) -> list[FieldFault]:
     """All faults of a definition."""
     spec = objects.spec(obj)
     faults = [*_head(obj, spec), *_names(spec.get("names") or {}), *_conversion(spec.get("conversion") or {})]
     versions = spec.get("versions") or []
-    if old is not None:
-        faults += _unchanged(spec, objects.spec(old), obj, versions)
     if not versions:
         return [*faults, FieldFault("spec.versions", "Required value: must have exactly one version marked as storage "
                                                      "version")]

@@ -49,9 +49,10 @@ def _types(schema: Any, place: str, depth: int) -> Iterator[FieldFault]:
     if depth > LIMIT_SCHEMA_DEPTH:
         yield FieldFault(place, f"Invalid value: schemas are nested deeper than {LIMIT_SCHEMA_DEPTH} levels")
         return
-    for name, wanted in _OF_TYPE.items():
-        value = schema.get(name)
-        if value is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
+    for name, value in schema.items():
+        wanted = _OF_TYPE.get(name)
+        if wanted is not None and value is not None and (
+                not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
             yield FieldFault(f"{place}.{name}", f"Invalid value: {shown(value)}: has the wrong type")
             return
     for key in (schema.get("required") or []) + (schema.get("x-kubernetes-list-map-keys") or []):
