@@ -293,6 +293,13 @@ class PodNetwork:
         if task is not None and task.done() and not task.cancelled() and task.exception() is None:
             await task.result().stop()
 
+    def hub_pid(self) -> int:
+        """The hub's process, for measurements and tests; 0 while there is none."""
+        task = self._hub
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return 0
+        return task.result().pid
+
     def conditions(self) -> list[dict[str, Any]]:
         """What the Node says of its network."""
         return describe(self.capability)
@@ -372,6 +379,10 @@ class _Hub:
         await running._push()
         running._tasks.spawn(running._follow(), name="tables")
         return running
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     async def stop(self) -> None:
         self.stopping = True
