@@ -30,6 +30,7 @@ from lightship.cluster.node import (
     node_object,
     plan,
     pod_status,
+    strays,
     streams,
     variables,
     volumes,
@@ -99,7 +100,7 @@ class Node:
         self._reclaimer = Reclaimer(client, options.name, options.directory / "volumes", clock)
         self.metrics = metrics.NodeMetrics(options.name, self._roots, clock)
         """What Pods and the machine use, for the API server."""
-        self._memory: cgroups.MemoryGroups | None = None
+        self._groups: cgroups.Groups | None = None
         self._services: Services | None = None
         self._references = References(client, clock)
         self.streams = streams.NodeStreams(self._supervisor_of, self.dial)
@@ -123,11 +124,13 @@ class Node:
         self._environments.sweep()
         survey = layout.survey()
         self.isolation = await self._probe(survey)
-        self._memory = cgroups.MemoryGroups(hashlib.sha256(str(directory).encode()).hexdigest()[:12])
-        self._memory.sweep()
+        self._groups = cgroups.Groups(hashlib.sha256(str(directory).encode()).hexdigest()[:12])
+        self._groups.sweep()
+        if not self.isolation.available:
+            strays.sweep(directory / "pods")
         found = node_object.machine(directory)
         resources = node_object.capacity(found, self._options.max_pods)
-        self._services = self._make_services(survey, self._memory, found.cpus, resources)
+        self._services = self._make_services(survey, self._groups, found.cpus, resources)
         await self._register(found, resources)
         await self._catalogue.start()
         await self._pods.start()
@@ -152,8 +155,8 @@ class Node:
         await self._environments.close()
         await self._zygotes.stop()
         await self.network.stop()
-        if self._memory is not None:
-            self._memory.close()
+        if self._groups is not None:
+            self._groups.close()
 
     async def logs(self, key: Key, query: LogQuery | Mapping[str, str]) -> AsyncIterator[bytes]:
         """A container's log, as ``pods/log`` answers it. Raises ``errors.NotFound``, ``errors.BadRequest`` at once, so
@@ -231,12 +234,12 @@ class Node:
         finally:
             await zygote.stop()
 
-    def _make_services(self, survey: layout.Survey, memory: cgroups.MemoryGroups, cpus: int,
+    def _make_services(self, survey: layout.Survey, groups: cgroups.Groups, cpus: int,
                        resources: dict[str, str]) -> Services:
         directory = self._options.directory
         machinery = Machinery(
             clock=self._clock, zygotes=self._zygotes, environments=self._environments, isolation=self.isolation,
-            survey=survey, memory=memory, entrypoints=self._entrypoints, pods_directory=directory / "pods",
+            survey=survey, groups=groups, entrypoints=self._entrypoints, pods_directory=directory / "pods",
             root_mountpoint=directory / "root", starts=asyncio.Semaphore(STARTS_PER_CPU * cpus))
         tokens = ServiceAccountTokens(self._client, self._clock)
         source = volumes.VolumeSource(
@@ -254,12 +257,12 @@ class Node:
                                  api_host=self._options.api_host, api_port=self._options.api_port)
 
     async def _register(self, found: node_object.Machine, resources: Mapping[str, str]) -> None:
-        assert self._memory is not None
+        assert self._groups is not None
         try:
             node = await self._client.create(NODES, node_object.make(self.name))
         except errors.AlreadyExists:
             node = await self._client.get(NODES, self.name)
-        status = node_object.status(found, resources, self.isolation, self._memory.available, self._clock.now())
+        status = node_object.status(found, resources, self.isolation, self._groups.controllers, self._clock.now())
         stamp = {name: status["conditions"][0][name] for name in ("lastHeartbeatTime", "lastTransitionTime")}
         status["conditions"] += [entry | stamp for entry in self.network.conditions()]
         status["conditions"] = node_object.since_when(status["conditions"], node)

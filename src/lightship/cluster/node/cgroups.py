@@ -1,6 +1,7 @@
-"""Memory limits by cgroup, where this process may make groups: version 1 as root. ``runner`` calls me.
+"""Limits of memory, CPU and processes by control groups, where this process may make groups. ``runner`` calls me.
 
-Elsewhere ``MemoryGroups.available`` is false and the node says so in a condition.
+Version 1 as root; version 2 as root, or for a user whose service manager delegated a subtree. Elsewhere ``controllers``
+is empty, and the node says so in its conditions.
 """
 
 from __future__ import annotations
@@ -10,71 +11,171 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-_MOUNT = Path("/sys/fs/cgroup/memory")
+CPU_PERIOD_MICROSECONDS = 100_000
+_CONTROLLERS = ("memory", "pids", "cpu")
+_LEAST_QUOTA_MICROSECONDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryGroup:
-    """One container's group."""
+class Limits:
+    """What one container may use; 0 for no limit."""
 
-    path: Path
+    memory_bytes: int = 0
+    processes: int = 0
+    cpu_millis: int = 0
+    cpu_request_millis: int = 0
+    """Its share where CPU is short."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One container's group: a directory, or with version 1 one a controller."""
+
+    paths: tuple[Path, ...]
 
     @property
-    def procs(self) -> str:
-        return str(self.path / "cgroup.procs")
+    def procs(self) -> tuple[str, ...]:
+        return tuple(str(path / "cgroup.procs") for path in self.paths)
 
     def oom_killed(self) -> bool:
         """Whether the kernel ended a process of the group for want of memory."""
-        with contextlib.suppress(OSError, ValueError):
-            for line in (self.path / "memory.oom_control").read_text().splitlines():
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1]) > 0
+        for path in self.paths:
+            for name in ("memory.oom_control", "memory.events"):
+                with contextlib.suppress(OSError, ValueError):
+                    for line in (path / name).read_text().splitlines():
+                        if line.startswith("oom_kill ") and int(line.split()[1]) > 0:
+                            return True
         return False
 
     def remove(self) -> None:
-        with contextlib.suppress(OSError):  # busy for a moment after the last process: the next start sweeps it
-            self.path.rmdir()
-            self.path.parent.rmdir()  # made anew by the next container with a limit
+        for path in self.paths:
+            with contextlib.suppress(OSError):  # busy for a moment after the last process: the next start sweeps it
+                path.rmdir()
 
 
-class MemoryGroups:
-    """The groups of one node, under ``lightship-<name>`` in the group this process is in."""
+class Groups:
+    """The groups of one node, under ``lightship-NAME`` in the group that this process is in."""
 
-    def __init__(self, name: str) -> None:
-        self._directory = _own_group() / f"lightship-{name}"
-        self.available = self._try()
+    def __init__(self, name: str, mount: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> None:
+        self._name = f"lightship-{name}"
+        self._second: Path | None = None
+        self._first: dict[str, Path] = {}
+        places = _places(own)
+        if (mount / "cgroup.controllers").exists():
+            if "" in places:
+                self._second = self._delegated(mount / places[""].lstrip("/"))
+        elif os.geteuid() == 0:
+            for controller in _CONTROLLERS:
+                parent = mount / controller / places.get(controller, "/").lstrip("/")
+                if _writable(parent):
+                    self._first[controller] = parent / self._name
 
-    def make(self, name: str, limit_bytes: int) -> MemoryGroup:
-        path = self._directory / name
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "memory.limit_in_bytes").write_text(str(limit_bytes))
-        with contextlib.suppress(OSError):  # swap accounting may be off
-            (path / "memory.memsw.limit_in_bytes").write_text(str(limit_bytes))
-        return MemoryGroup(path=path)
+    @property
+    def controllers(self) -> frozenset[str]:
+        """What can be limited: some of memory, pids and cpu."""
+        if self._second is not None:
+            return frozenset(_CONTROLLERS) & set((self._second.parent / "cgroup.subtree_control").read_text().split())
+        return frozenset(self._first)
+
+    def make(self, name: str, limits: Limits) -> Group | None:
+        """A new group with these limits; None where it would limit nothing."""
+        if self._second is not None:
+            return self._make_second(self._second / name, limits)
+        paths = []
+        for controller, wanted in _first_files(limits).items():
+            if wanted and controller in self._first:
+                paths.append(_made(self._first[controller] / name, wanted))
+        return Group(paths=tuple(paths)) if paths else None
 
     def sweep(self) -> None:
         """Removes the groups that a former life left; they are empty, since its processes died with it."""
-        if self.available and self._directory.is_dir():
-            for path in self._directory.iterdir():
-                if path.is_dir():
-                    MemoryGroup(path=path).remove()
+        for directory in self._directories():
+            if directory.is_dir():
+                Group(paths=tuple(path for path in directory.iterdir() if path.is_dir())).remove()
 
     def close(self) -> None:
         self.sweep()
-        with contextlib.suppress(OSError):
-            self._directory.rmdir()
+        for directory in self._directories():
+            with contextlib.suppress(OSError):  # nothing was ever made, or something is still dying
+                directory.rmdir()
 
-    def _try(self) -> bool:
-        if os.geteuid() != 0 or not (_MOUNT / "memory.limit_in_bytes").exists():
-            return False
-        parent = self._directory.parent
-        return os.access(parent, os.W_OK) and not os.statvfs(parent).f_flag & os.ST_RDONLY
+    def _directories(self) -> list[Path]:
+        return [self._second] if self._second is not None else list(self._first.values())
+
+    def _make_second(self, path: Path, limits: Limits) -> Group | None:
+        wanted: dict[str, str] = {}
+        if limits.memory_bytes:
+            wanted |= {"memory.max": str(limits.memory_bytes), "memory.swap.max": "0", "memory.oom.group": "1"}
+        if limits.processes:
+            wanted["pids.max"] = str(limits.processes)
+        if limits.cpu_millis:
+            wanted["cpu.max"] = f"{_quota(limits.cpu_millis)} {CPU_PERIOD_MICROSECONDS}"
+        if limits.cpu_request_millis:
+            wanted["cpu.weight"] = str(min(10_000, max(1, limits.cpu_request_millis * 100 // 1000)))
+        have = self.controllers
+        wanted = {file: value for file, value in wanted.items() if file.partition(".")[0] in have}
+        return Group(paths=(_made(path, wanted),)) if wanted else None
+
+    def _delegated(self, parent: Path) -> Path | None:
+        """Version 2 allows no processes beside groups: this process moves into a leaf, if it is alone."""
+        if not os.access(parent, os.W_OK) or not _writable(parent):
+            return None
+        leaf = parent / f"{self._name}-server"
+        try:
+            leaf.mkdir(exist_ok=True)
+            for pid in (parent / "cgroup.procs").read_text().split():
+                (leaf / "cgroup.procs").write_text(pid)
+            there = (parent / "cgroup.controllers").read_text().split()
+            (parent / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in _CONTROLLERS if c in there))
+            groups = parent / self._name
+            groups.mkdir(exist_ok=True)
+            (groups / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in _CONTROLLERS if c in there))
+        except OSError:
+            return None  # somebody else's group: limits are not to be had
+        return groups
 
 
-def _own_group() -> Path:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+def _first_files(limits: Limits) -> dict[str, dict[str, str]]:
+    memory: dict[str, str] = {}
+    pids: dict[str, str] = {}
+    cpu: dict[str, str] = {}
+    if limits.memory_bytes:
+        memory = {"memory.limit_in_bytes": str(limits.memory_bytes),
+                  "memory.memsw.limit_in_bytes": str(limits.memory_bytes)}
+    if limits.processes:
+        pids = {"pids.max": str(limits.processes)}
+    if limits.cpu_request_millis:
+        cpu["cpu.shares"] = str(max(2, limits.cpu_request_millis * 1024 // 1000))
+    if limits.cpu_millis:
+        cpu |= {"cpu.cfs_period_us": str(CPU_PERIOD_MICROSECONDS), "cpu.cfs_quota_us": str(_quota(limits.cpu_millis))}
+    return {"memory": memory, "pids": pids, "cpu": cpu}
+
+
+def _quota(millis: int) -> int:
+    return max(_LEAST_QUOTA_MICROSECONDS, millis * CPU_PERIOD_MICROSECONDS // 1000)
+
+
+def _made(path: Path, files: dict[str, str]) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    for name, value in files.items():
+        try:
+            (path / name).write_text(value)
+        except OSError:
+            if "swap" not in name and "memsw" not in name:  # swap may not be accounted for here
+                raise
+    return path
+
+
+def _writable(parent: Path) -> bool:
+    return parent.is_dir() and os.access(parent, os.W_OK) and not os.statvfs(parent).f_flag & os.ST_RDONLY
+
+
+def _places(own: Path) -> dict[str, str]:
+    """The group of this process by controller; version 2's by the empty name."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError):
+        for line in own.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            if "memory" in controllers.split(","):
-                return _MOUNT / path.lstrip("/")
-    return _MOUNT
+            for controller in controllers.split(","):
+                found[controller] = path
+    return found

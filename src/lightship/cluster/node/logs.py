@@ -77,9 +77,10 @@ class ContainerLog:
 
     def write(self, data: bytes) -> None:
         """Takes what the container wrote; lines get the time of now."""
-        *lines, rest = (self._partial + data).split(b"\n")
+        text, newline, rest = (self._partial + data).rpartition(b"\n")
         stamp = _stamp(self._now())
-        out = [stamp + b" stdout F " + line + b"\n" for whole in lines for line in (whole,)]
+        head = stamp + b" stdout F "
+        out = [head, text.replace(b"\n", b"\n" + head), b"\n"] if newline else []
         while len(rest) >= LINE_LIMIT_BYTES:
             out.append(stamp + b" stdout P " + rest[:LINE_LIMIT_BYTES] + b"\n")
             rest = rest[LINE_LIMIT_BYTES:]

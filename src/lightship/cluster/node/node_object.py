@@ -78,7 +78,7 @@ def make(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {}}
 
 
-def status(found: Machine, resources: Mapping[str, str], isolation: Isolation, memory_limits: bool,
+def status(found: Machine, resources: Mapping[str, str], isolation: Isolation, controllers: frozenset[str],
            now: datetime) -> dict[str, Any]:
     told = [
         conditions.make("Ready", True, "NodeReady", "the node agent runs Pods"),
@@ -87,9 +87,13 @@ def status(found: Machine, resources: Mapping[str, str], isolation: Isolation, m
         conditions.make("PIDPressure", False, "NodeHasSufficientPID"),
         conditions.make("IsolationAvailable", isolation.available,
                         "Namespaces" if isolation.available else "NoNamespaces", isolation.reason),
-        conditions.make("MemoryLimitsAvailable", memory_limits, "Cgroups" if memory_limits else "NoCgroups",
-                        "memory limits are enforced by cgroups" if memory_limits else
-                        "no cgroup can be made here, so memory limits are not enforced"),
+        _limited("MemoryLimitsAvailable", "memory" in controllers, "memory limits",
+                 "memory limits are not enforced"),
+        _limited("CpuLimitsAvailable", "cpu" in controllers, "CPU limits",
+                 "a container with a CPU limit is kept to so many whole processors"),
+        _limited("ProcessLimitsAvailable", "pids" in controllers, "process limits",
+                 "they are counted in each container's user namespace" if isolation.user_namespace else
+                 "processes are not limited"),
     ]
     stamp = times.rfc3339(now)
     return {
@@ -103,6 +107,11 @@ def status(found: Machine, resources: Mapping[str, str], isolation: Isolation, m
             "machineID": found.machine_id, "systemUUID": found.machine_id, "bootID": found.boot_id,
         },
     }
+
+
+def _limited(type_: str, available: bool, what: str, otherwise: str) -> dict[str, Any]:
+    message = f"{what} are enforced by control groups" if available else f"no control group can be made: {otherwise}"
+    return conditions.make(type_, available, "Cgroups" if available else "NoCgroups", message)
 
 
 def since_when(told: Sequence[conditions.Condition], node: Mapping[str, Any]) -> list[conditions.Condition]:

@@ -15,6 +15,9 @@ from lightship.cluster.node.descriptors import READ_BYTES
 
 LIMIT_UNTAKEN_BYTES = 256 * 1024
 LAG_SECONDS = 30.0
+RATE_BYTES = 8 * 1024 * 1024
+"""What one container may write a second for long; one that floods waits, and the server does not."""
+BURST_BYTES = 16 * 1024 * 1024
 
 
 class Tap:
@@ -75,6 +78,8 @@ class Output:
         self.taps: set[Tap] = set()
         self._paused = False
         self._lag: asyncio.TimerHandle | None = None
+        self._rest: asyncio.TimerHandle | None = None
+        self._allowance, self._seen = float(BURST_BYTES), self._loop.time()
         self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         if owner:
             os.fchown(self.write_end, owner, -1)  # so that the program may open /dev/stdout by its name
@@ -110,8 +115,22 @@ class Output:
             self._paused = False
             if self._lag is not None:
                 self._lag.cancel()
-            if not self.done.done():
+            if not self.done.done() and self._rest is None:
                 self._loop.add_reader(self._read_end, self._ready)
+
+    def _spend(self, count: int) -> None:
+        """Keeps to the rate: after too much nothing is read for a while, and the container's writes wait."""
+        now = self._loop.time()
+        self._allowance = min(BURST_BYTES, self._allowance + (now - self._seen) * RATE_BYTES) - count
+        self._seen = now
+        if self._allowance < 0:
+            self._loop.remove_reader(self._read_end)
+            self._rest = self._loop.call_later(-self._allowance / RATE_BYTES, self._rested)
+
+    def _rested(self) -> None:
+        self._rest = None
+        if not self._paused and not self.done.done():
+            self._loop.add_reader(self._read_end, self._ready)
 
     def _ready(self) -> None:
         try:
@@ -124,6 +143,7 @@ class Output:
             self._sink(data)
             for tap in self.taps:
                 tap.put(data)
+            self._spend(len(data))
             if any(tap.full for tap in self.taps):
                 self._pause()
             return

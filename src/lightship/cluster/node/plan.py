@@ -13,6 +13,7 @@ from typing import Any
 
 from lightship.cluster.node import catalogue, components, security, variables
 from lightship.cluster.node.catalogue import Environment, Image
+from lightship.cluster.node.cgroups import Limits
 from lightship.cluster.node.components import Component
 from lightship.cluster.node.errors import ConfigError
 from lightship.cluster.node.security import Security
@@ -24,6 +25,8 @@ TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 _INTERPRETER_SETTINGS = re.compile(r"(PYTHON|LD_|MALLOC_|GLIBC_|LC_|LANG\Z|LANGUAGE\Z|ASAN_)")
 _BASE_LANG = "C.UTF-8"
 _DNS_LABEL_LIMIT = 63
+PROCESSES_LIMIT = 2048
+"""Processes and threads that a container may have at once."""
 GRACE_SECONDS = 30.0
 """How long a container has between SIGTERM and SIGKILL, where the Pod does not say."""
 
@@ -58,7 +61,7 @@ class ContainerPlan:
     workdir: str = "/"
     mounts: tuple[VolumeMount, ...] = ()
     security: Security = field(default_factory=Security)
-    memory_limit_bytes: int = 0
+    limits: Limits = field(default_factory=Limits)
     termination_message_path: str = TERMINATION_MESSAGE_PATH
     with_lightship: bool = False
 
@@ -96,7 +99,6 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
     if not argv and not image.entrypoint:
         raise ConfigError(f'no command is given for container "{container["name"]}", and the image '
                           f'"{container.get("image")}" has none here', remedy="Set the container's command")
-    limits = (container.get("resources") or {}).get("limits") or {}
     return ContainerPlan(
         name=container["name"], image=str(container.get("image") or ""), environment=environment,
         entrypoint=image.entrypoint, argv=argv, arguments=arguments, env=env,
@@ -105,7 +107,7 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
         workdir=container.get("workingDir") or "/",
         mounts=tuple(_mounts(container, env)),
         security=security.of(pod, container),
-        memory_limit_bytes=quantities.whole(limits["memory"]) if "memory" in limits else 0,
+        limits=_limits(container),
         termination_message_path=container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH,
         with_lightship=image.with_lightship,
     )
@@ -129,6 +131,17 @@ def _may_be_warm(container: Mapping[str, Any], image: Image) -> bool:
     return not image.with_lightship and not any(
         _INTERPRETER_SETTINGS.match(variable["name"]) for variable in container.get("env") or ()
     ) and not container.get("envFrom")
+
+
+def _limits(container: Mapping[str, Any]) -> Limits:
+    resources = container.get("resources") or {}
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+
+    def millis(amounts: Mapping[str, Any]) -> int:
+        return int(quantities.parse(amounts["cpu"]) * 1000) if "cpu" in amounts else 0
+
+    return Limits(memory_bytes=quantities.whole(limits["memory"]) if "memory" in limits else 0,
+                  processes=PROCESSES_LIMIT, cpu_millis=millis(limits), cpu_request_millis=millis(requests))
 
 
 def _mounts(container: Mapping[str, Any], env: Mapping[str, str]) -> list[VolumeMount]:

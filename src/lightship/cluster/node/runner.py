@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 from lightship.cluster.node import components, entrypoints, execution, layout, plan, processes
 from lightship.cluster.node import volumes as pod_volumes
-from lightship.cluster.node.cgroups import MemoryGroup, MemoryGroups
+from lightship.cluster.node.cgroups import Group, Groups
 from lightship.cluster.node.descriptors import Descriptor, close_all, pipe
 from lightship.cluster.node.environments import BuildError, Built, Environments
 from lightship.cluster.node.errors import ConfigError, ImageError, StartError, ZygoteError
@@ -58,7 +59,7 @@ class Machinery:
     environments: Environments
     isolation: Isolation
     survey: layout.Survey
-    memory: MemoryGroups
+    groups: Groups
     entrypoints: Mapping[str, entrypoints.Entrypoint]
     pods_directory: Path
     root_mountpoint: Path
@@ -77,7 +78,7 @@ class Started:
     """Done when the output has ended and all of it is in the log."""
     image_id: str = ""
     termination_file: Path | None = None
-    group: MemoryGroup | None = None
+    group: Group | None = None
     process: Process | None = field(default=None)
     output: Output | None = None
     given: Descriptor | None = None
@@ -190,7 +191,7 @@ class Runner:
         built, zygote, log = place.built, place.zygote, place.log
         directory = self._machinery.pods_directory / objects.uid(occasion.pod) / "containers" / made.name
         prepare_scratch(directory, made.security.run_as)
-        group = self._memory_group(made, occasion)
+        group = self._group(made, occasion)
         env = {"PATH": built.path, **made.env}
         if not self._machinery.isolation.available:
             env |= {"HOME": str(directory / "home"), "TMPDIR": str(directory / "tmp")}
@@ -199,8 +200,8 @@ class Runner:
         request = Request(
             sandbox=self._sandbox(made, occasion, built, directory), env=env, workdir=made.workdir,
             argv=() if made.component else made.argv, component=_component_call(made) if made.component else None,
-            security=self._security(made), network=occasion.attachment.descriptor, cgroup_procs=(group.procs,) if group else (),
-            tty=bool(occasion.container.get("tty")))
+            security=self._security(made, occasion), cgroup_procs=group.procs if group else (),
+            network=occasion.attachment.descriptor, tty=bool(occasion.container.get("tty")))
         owner = made.security.run_as.uid if made.security.run_as and self._machinery.isolation.users else None
         output = Output(log.write, owner=owner)
         container = occasion.container
@@ -258,18 +259,23 @@ class Runner:
         except ZygoteError as error:
             raise StartError("CreateContainerError", str(error)) from error
 
-    def _memory_group(self, made: ContainerPlan, occasion: Occasion) -> MemoryGroup | None:
-        if not made.memory_limit_bytes or not self._machinery.memory.available:
-            return None
+    def _group(self, made: ContainerPlan, occasion: Occasion) -> Group | None:
         name = f"{objects.uid(occasion.pod)}-{made.name}-{occasion.restarts}"
-        return self._machinery.memory.make(name, made.memory_limit_bytes)
+        return self._machinery.groups.make(name, made.limits)
 
-    def _security(self, made: ContainerPlan) -> Mapping[str, Any]:
+    def _security(self, made: ContainerPlan, occasion: Occasion) -> Mapping[str, Any]:
         """The part of a request that ``inside/identity.py`` applies."""
         security = made.security
         user = None if security.run_as is None else {
             "uid": security.run_as.uid, "gid": security.run_as.gid, "groups": list(security.run_as.groups)}
-        return {"user": user, "capabilities": list(security.capabilities), "confined": security.confined,
+        controllers = self._machinery.groups.controllers
+        # In a user namespace the kernel counts a container's own processes; elsewhere the whole user's.
+        counted = self._machinery.isolation.user_namespace and "pids" not in controllers
+        own_network = occasion.attachment.descriptor >= 0
+        return {"user": user, "confined": security.confined,
+                "capabilities": list(security.with_network() if own_network else security.capabilities),
+                "processes": made.limits.processes if counted else 0,
+                "cpus": [] if "cpu" in controllers else affinity(made.limits.cpu_millis, objects.uid(occasion.pod)),
                 "no_new_privileges": security.no_new_privileges}
 
     def _sandbox(self, made: ContainerPlan, occasion: Occasion, built: Built,
@@ -289,11 +295,20 @@ class Runner:
         return layout.sandbox_of(layout.Root(
             survey=self._machinery.survey, mountpoint=str(self._machinery.root_mountpoint),
             environment=built.directories, scratch=str(directory), volumes=tuple(mounts), tmpfs=memory,
-            identity=layout.Identity(hostname=plan.hostname(occasion.pod), pod_ip=occasion.attachment.ip, uid=run_as.uid,
-                                     resolver=occasion.attachment.resolver,
+            identity=layout.Identity(hostname=plan.hostname(occasion.pod), pod_ip=occasion.attachment.ip,
+                                     uid=run_as.uid, resolver=occasion.attachment.resolver,
                                      full_name=resolution.full_name(occasion.pod, plan.hostname(occasion.pod)),
                                      gid=run_as.gid, hosts=_host_aliases(occasion.pod)),
             user_namespace=isolation.user_namespace, read_only=made.security.read_only_root))
+
+
+def affinity(cpu_millis: int, seed: str) -> list[int]:
+    """The processors of a container with a CPU limit where no quota can be had; none for no limit."""
+    if not cpu_millis or not hasattr(os, "sched_getaffinity"):
+        return []
+    there = sorted(os.sched_getaffinity(0))
+    first = zlib.crc32(seed.encode()) % len(there)
+    return [there[(first + n) % len(there)] for n in range(min(len(there), -(-cpu_millis // 1000)))]
 
 
 def log_path(pods_directory: Path, uid: str, container: str, restarts: int) -> Path:

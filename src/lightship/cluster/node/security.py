@@ -35,10 +35,8 @@ DEFAULT_CAPABILITIES = frozenset({
 """What container runtimes leave to root, less MKNOD (there is no device group here) and NET_RAW, which on the host's
 network would read the traffic of every other Pod and of the platform."""
 
-NETWORK_CAPABILITIES = frozenset({"NET_RAW", "NET_ADMIN"})
-"""These reach as far as the network namespace does: NET_RAW is by default, NET_ADMIN on request, in a Pod's own."""
-
-_ADDABLE = DEFAULT_CAPABILITIES | {"NET_BROADCAST", "IPC_LOCK", "IPC_OWNER", "SYS_PTRACE", "SYS_NICE", "LEASE"}
+_ADDABLE = DEFAULT_CAPABILITIES | {
+    "NET_BROADCAST", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_PTRACE", "SYS_NICE", "LEASE"}
 _HOST_NAMESPACES = ("hostPID", "hostIPC")
 
 
@@ -62,9 +60,12 @@ class Security:
     confined: bool = True
     """Whether system calls that no container needs are refused (seccomp ``RuntimeDefault``, our default too)."""
 
+    raw_network: bool = True
+    """Whether NET_RAW is wanted, which reaches as far as the network namespace does: it is given in a Pod's own."""
+
     def with_network(self) -> tuple[int, ...]:
         """The capabilities in a network namespace of the Pod's own."""
-        return tuple(sorted({*self.capabilities, CAPABILITIES["NET_RAW"]}))
+        return tuple(sorted({*self.capabilities, *((CAPABILITIES["NET_RAW"],) if self.raw_network else ())}))
 
 
 def of(pod: Object, container: Mapping[str, Any]) -> Security:
@@ -88,8 +89,11 @@ def of(pod: Object, container: Mapping[str, Any]) -> Security:
     if profile == "Localhost":
         raise ConfigError(f'container "{name}" names a seccomp profile of the node, and this node has none',
                           remedy="Use the type RuntimeDefault or Unconfined")
+    asked = own.get("capabilities") or {}
+    dropped, added = ({_plain(entry) for entry in asked.get(verb) or ()} for verb in ("drop", "add"))
     return Security(
-        run_as=run_as(merged), capabilities=capabilities(str(name), own.get("capabilities") or {}),
+        run_as=run_as(merged), capabilities=capabilities(str(name), asked),
+        raw_network=bool("NET_RAW" in added or not dropped & {"ALL", "NET_RAW"}),
         no_new_privileges=own.get("allowPrivilegeEscalation") is False,
         read_only_root=bool(own.get("readOnlyRootFilesystem")), confined=profile != "Unconfined")
 
@@ -123,6 +127,7 @@ def capabilities(container: str, asked: Mapping[str, Any]) -> tuple[int, ...]:
             raise ConfigError(f'container "{container}" asks for the capability {name}, which this node does not give: '
                               "it reaches beyond the container", remedy=f"Take {name} off capabilities.add")
         kept.add(name)
+    kept.discard("NET_RAW")  # see ``raw_network``
     return tuple(sorted(CAPABILITIES[name] for name in kept))
 
 

@@ -55,6 +55,8 @@ def _limit(security: dict[str, Any]) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY or most > _OPEN_FILES:
         resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, most))
+    if security.get("cpus"):
+        os.sched_setaffinity(0, security["cpus"])
     if security.get("processes"):  # counted in the container's own user namespace
         count = int(security["processes"])
         resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
