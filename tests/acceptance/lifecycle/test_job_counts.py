@@ -28,7 +28,7 @@ def job(name: str, **spec: Any) -> Any:
 
 
 def progress(platform: Platform, name: str) -> int:
-    return int(platform.kube("GET", f"{JOBS}/{name}")["status"].get("succeeded") or 0)
+    return int((platform.kube("GET", f"{JOBS}/{name}").get("status") or {}).get("succeeded") or 0)
 
 
 def finished(platform: Platform, name: str) -> Any:
