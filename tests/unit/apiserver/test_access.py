@@ -105,7 +105,17 @@ def test_secrets_and_keys_are_private(tmp_path: Path) -> None:
     assert again.ca_pem == files.ca_pem and again.service_account_key == files.service_account_key
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "pki").iterdir()}
     assert set(modes.values()) == {0o600}
-    assert set(modes) == {"ca.crt", "ca.key", "server.crt", "server.key", "sa.key"}
+    assert set(modes) == {"ca.crt", "ca.key", "server.crt", "server.key", "server.names", "sa.key"}
+
+
+def test_a_certificate_of_an_earlier_version_is_replaced_and_its_authority_kept(tmp_path: Path) -> None:
+    files = pki.ensure(tmp_path / "pki", SYSTEM)
+    before = files.server_certificate.read_bytes()
+    (tmp_path / "pki" / "server.names").write_text("localhost")
+    again = pki.ensure(tmp_path / "pki", SYSTEM)
+    assert again.ca_pem == files.ca_pem and again.server_certificate.read_bytes() != before
+    renewed = again.server_certificate.read_bytes()
+    assert pki.ensure(tmp_path / "pki", SYSTEM).server_certificate.read_bytes() == renewed
 
 
 async def test_a_bound_token_dies_with_its_object(api: EmbeddedApi, caller: Caller) -> None:

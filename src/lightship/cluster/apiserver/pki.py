@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
 NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
-ADDRESSES = ("127.0.0.1", "::1")
+ADDRESSES = ("127.0.0.1", "::1", "10.96.0.1")
+"""Loopback, and where Pods with a network of their own find the API server."""
 VALID_DAYS = 3650
 
 
@@ -47,8 +48,11 @@ def ensure(directory: Path, clock: Clock, extra_names: Sequence[str] = ()) -> Pk
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         ca, ca_key = directory / "ca.crt", directory / "ca.key"
         server, server_key = directory / "server.crt", directory / "server.key"
-        if not all(path.exists() for path in (ca, ca_key, server, server_key)):
-            _make(directory, clock.now(), [*NAMES, *extra_names])
+        names = [*NAMES, *extra_names]
+        if not all(path.exists() for path in (ca, ca_key)):
+            _make_authority(directory, clock.now())
+        if not all(path.exists() for path in (server, server_key)) or _made_for(directory) != _names_text(names):
+            _make_server(directory, names)
         return Pki(ca_certificate=ca, server_certificate=server, server_key=server_key,
                    service_account_signing=directory / "sa-signing.key",
                    service_account_key=private.secret(directory / "sa.key").encode())
@@ -57,21 +61,48 @@ def ensure(directory: Path, clock: Clock, extra_names: Sequence[str] = ()) -> Pk
                                 remedy="Check that you may write there") from e
 
 
-def _make(directory: Path, now: datetime, names: Sequence[str]) -> None:
+def _names_text(names: Sequence[str]) -> str:
+    return "\n".join((*names, *ADDRESSES))
+
+
+def _made_for(directory: Path) -> str:
+    """The names that the server's certificate was made for; empty where an earlier version made it."""
+    path = directory / "server.names"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                             serialization.NoEncryption())
+
+
+def _make_authority(directory: Path, now: datetime) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-        return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                 serialization.NoEncryption())
+    key = ec.generate_private_key(ec.SECP256R1())
+    private.write(directory / "ca.key", _pem(key))
+    private.write(directory / "ca.crt", _ca_certificate(key, now).public_bytes(serialization.Encoding.PEM))
+    (directory / "server.names").unlink(missing_ok=True)  # what it had signed is worth nothing now
 
-    ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca = _ca_certificate(ca_key, now)
-    server = _server_certificate(server_key, ca, ca_key, names)
-    for name, content in (("ca.key", pem(ca_key)), ("server.key", pem(server_key)),
-                          ("ca.crt", ca.public_bytes(serialization.Encoding.PEM)),
-                          ("server.crt", server.public_bytes(serialization.Encoding.PEM))):
-        private.write(directory / name, content)
+
+def _make_server(directory: Path, names: Sequence[str]) -> None:
+    """A certificate for the server of the authority that is there, which clients trust already."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    ca = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
+    ca_key = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), password=None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _server_certificate(key, ca, ca_key, names)
+    (directory / "server.names").unlink(missing_ok=True)
+    private.write(directory / "server.key", _pem(key))
+    private.write(directory / "server.crt", certificate.public_bytes(serialization.Encoding.PEM))
+    private.write(directory / "server.names", _names_text(names).encode())
 
 
 def _ca_certificate(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
