@@ -13,7 +13,7 @@ import pytest
 
 from lightship import errors
 from lightship.cluster import builtin
-from lightship.cluster.builtin import job_pods
+from lightship.cluster.builtin import job_pods, pods
 from lightship.kube import conditions, objects, resources, times
 from lightship.kube.objects import Key, Object
 from lightship.lib import ids
@@ -37,6 +37,8 @@ class World:
         self.api = MemoryApi(self.clock, ids.SeededIds(seed))
         self.client = self.api.client()
         self.lives = 0
+        self.failures: dict[str, set[str]] = {}
+        """The Pods of each Job that have failed or were taken from it, by uid: what its status has to count."""
         self.manager = self._manager()
         self._run: asyncio.Task[None] | None = None
         self.node = build.node(cpu="1000", pods="1000")
@@ -52,7 +54,7 @@ class World:
         for controller in builtin.controllers(builtin.Deps(
                 manager=manager, resources=build.KINDS, ca_pem="CA", clock=self.clock, id_source=source)):
             manager.add(controller)
-        manager.add(Kubelet(manager, self.dice).controller())
+        manager.add(Kubelet(manager, self).controller())
         return manager
 
     async def start(self) -> None:
@@ -124,7 +126,7 @@ class World:
             elif action == "stall":
                 self.api.stall_watches()
             elif action == "kill" and (there := self.api.all(resources.PODS.path())):
-                await self.client.delete(resources.PODS, objects.key(self.dice.choice(there)))
+                await self.kill(self.dice.choice(there))
             elif action == "break":
                 self.api.break_watches()
             elif action == "forget":
@@ -139,6 +141,13 @@ class World:
             if action != "stall" and self.dice.random() < 0.5:
                 self.api.resume_watches()
 
+    async def kill(self, pod: Object) -> None:
+        """Somebody deletes a Pod; one that was at work for a Job has failed with that."""
+        await self.client.delete(resources.PODS, objects.key(pod))
+        job_name = objects.labels(pod).get("job-name")
+        if job_name and pods.active(pod):
+            self.failures.setdefault(job_name, set()).add(objects.uid(pod))
+
     async def calm(self) -> None:
         """The end of the storm: all is let happen."""
         self.api.fault = None
@@ -147,26 +156,33 @@ class World:
 
 
 class Kubelet:
-    """Runs what is bound: a Job's Pod ends, another is ready after a while."""
+    """Runs what is bound: a Job's Pod ends, well or not; another is ready after a while."""
 
-    def __init__(self, manager: Manager, dice: random.Random) -> None:
+    def __init__(self, manager: Manager, world: World) -> None:
         self._pods = manager.informer(resources.PODS)
         self._client = manager.client_for("kubelet")
-        self._dice = dice
+        self._world = world
 
     def controller(self) -> Controller:
         return Controller(name="kubelet", reconciler=self, watches=(Watch(resource=resources.PODS),))
 
     async def reconcile(self, key: Key) -> Result:
         pod = self._pods.get(key)
-        if pod is None or not objects.spec(pod).get("nodeName"):
+        if pod is None or not objects.spec(pod).get("nodeName") or objects.deleting(pod):
             return DONE
-        if objects.status(pod).get("phase", "Pending") == "Pending":
-            ends = bool(objects.labels(pod).get("job-name"))
-            ready = conditions.make("Ready", not ends) | {"lastTransitionTime": "2026-01-01T00:00:00Z"}
-            await self._client.patch(resources.PODS, key, {"status": {
-                "phase": "Succeeded" if ends else "Running", "podIP": "127.1.0.1", "conditions": [ready],
-            }}, subresource="status")
+        if objects.status(pod).get("phase", "Pending") != "Pending":
+            return DONE
+        job_name = objects.labels(pod).get("job-name")
+        fails = bool(job_name) and self._world.dice.random() < 0.2
+        ready = conditions.make("Ready", not job_name) | {"lastTransitionTime": times.rfc3339(self._world.clock.now())}
+        now = await self._client.get(resources.PODS, key.name, key.namespace)
+        if objects.deleting(now) or objects.uid(now) != objects.uid(pod) or pods.finished(now):
+            return DONE
+        await self._client.patch(resources.PODS, key, {"status": {
+            "phase": "Failed" if fails else "Succeeded" if job_name else "Running", "podIP": "127.1.0.1",
+            "conditions": [ready]}}, subresource="status")
+        if job_name and fails:
+            self._world.failures.setdefault(job_name, set()).add(objects.uid(pod))
         return DONE
 
 
@@ -218,8 +234,10 @@ def check(world: World) -> None:
     for made in api.all(resources.JOBS.path()):
         assert conditions.is_true(made, "Complete"), made
         assert objects.status(made)["succeeded"] == 3 and not objects.status(made)["uncountedTerminatedPods"]
-        done = [pod for pod in found if objects.labels(pod).get("job-name") == objects.name(made)]
+        done = [pod for pod in found if objects.labels(pod).get("job-name") == objects.name(made)
+                and pods.phase(pod) == "Succeeded"]
         assert len(done) <= 3, "no Pod too many was run to its end"
+        assert objects.status(made).get("failed", 0) == len(world.failures.get(objects.name(made), ())), "none twice"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
