@@ -67,10 +67,15 @@ class Scheduler:
         self.model.stirred = False
         works = [partial(self._gate, pod) for pod in self.model.gated.values()]
         plan = decide(self.model.waiting.values(), self._landscape()) if self.model.waiting else Plan()
-        works += [partial(self._bind, binding, devices) for binding, devices in self._with_devices(plan.bindings)]
+        bound: list[Binding] = []
+        works += [partial(self._bind, binding, devices, bound)
+                  for binding, devices in self._with_devices(plan.bindings)]
         works += [partial(self._choose, choice) for choice in plan.choices]
         works += [partial(self._refuse, refusal) for refusal in plan.refusals]
-        await tasks.each(works, at_once=LIMIT_WRITES_AT_ONCE)
+        try:
+            await tasks.each(works, at_once=LIMIT_WRITES_AT_ONCE)
+        finally:  # all of them can start before any of them is told of
+            await tasks.each([partial(self._tell, binding) for binding in bound], at_once=LIMIT_WRITES_AT_ONCE)
         return DONE
 
     def keys(self, obj: Object) -> Iterable[Key]:
@@ -106,7 +111,7 @@ class Scheduler:
             found.append((binding, devices))
         return found
 
-    async def _bind(self, binding: Binding, devices: Mapping[str, list[int]]) -> None:
+    async def _bind(self, binding: Binding, devices: Mapping[str, list[int]], bound: list[Binding]) -> None:
         pod = binding.pod
         metadata: dict[str, Any] = {"name": pod.key.name, "namespace": pod.key.namespace, "uid": objects.uid(pod.pod)}
         if devices:
@@ -121,8 +126,11 @@ class Scheduler:
         except errors.NotFound:
             return  # it is gone: the watch is about to say so
         self.model.assume(pod, binding.node)
-        await self._events.event(pod.pod, "Normal", "Scheduled",
-                                 f"Successfully assigned {pod.key} to {binding.node}")
+        bound.append(binding)
+
+    async def _tell(self, binding: Binding) -> None:
+        await self._events.event(binding.pod.pod, "Normal", "Scheduled",
+                                 f"Successfully assigned {binding.pod.key} to {binding.node}")
 
     async def _choose(self, choice: Choice) -> None:
         """Tell whoever makes volumes on which node they are wanted."""
