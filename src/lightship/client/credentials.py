@@ -1,13 +1,16 @@
-"""Bearer tokens that change: read from a file again when it does, or made by an exec plugin and kept until they expire.
+"""What a client shows of itself, where that changes: tokens that are read from a file again when it does, tokens and
+certificates that an exec plugin makes and that are kept until they expire, ID tokens that are refreshed.
 
-``client.http`` calls me before each request. I run the plugin, as kubectl would.
+``client.http`` calls me before each request. I run the plugin, as kubectl would; ``client.oidc`` refreshes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +18,11 @@ from typing import Any, Protocol
 import msgspec
 
 from lightship import errors
-from lightship.client.kubeconfig import ClusterConfig, ExecPlugin
+from lightship.client import oidc
+from lightship.client.kubeconfig import ClusterConfig, ExecPlugin, OidcLogin
 from lightship.lib import clock as clocks
+
+_log = logging.getLogger(__name__)
 
 PLUGIN_LIMIT_SECONDS = 60.0
 LIMIT_PLUGIN_OUTPUT_BYTES = 1024 * 1024
@@ -24,33 +30,46 @@ EARLY_SECONDS = 30.0
 """A token is renewed this long before it expires, so that none runs out on the way."""
 
 
-class Credentials(Protocol):
-    """Gives the token to send, empty for none. ``refused`` says that the server did not take it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credential:
+    """What to show: a bearer token, or a certificate with its key as PEM; each empty for none."""
 
-    async def token(self) -> str: ...
+    token: str = ""
+    certificate_pem: bytes = b""
+    key_pem: bytes = b""
+
+
+class Credentials(Protocol):
+    """Gives what to show now. ``refused`` says that the server did not take it."""
+
+    async def current(self) -> Credential: ...
 
     def refused(self) -> None: ...
 
 
 def of(cluster: ClusterConfig, clock: clocks.Clock = clocks.SYSTEM) -> Credentials:
-    """What ``cluster`` says: a token wins over its file, and both over a plugin, as for kubectl."""
+    """What ``cluster`` says: a token wins over its file, and both over a plugin and a login, as for kubectl."""
+    own = Credential(token=cluster.token, certificate_pem=cluster.client_certificate_pem,
+                     key_pem=cluster.client_key_pem)
     if cluster.token:
-        return StaticToken(cluster.token)
+        return Static(own)
     if cluster.token_file is not None:
-        return FileToken(cluster.token_file)
+        return FileToken(cluster.token_file, own)
     if cluster.exec_plugin is not None:
-        return PluginToken(cluster.exec_plugin, cluster, clock)
-    return StaticToken("")
+        return Plugin(cluster.exec_plugin, cluster, clock)
+    if cluster.oidc is not None:
+        return IdToken(cluster.oidc, clock)
+    return Static(own)
 
 
-class StaticToken:
+class Static:
     """Always the same."""
 
-    def __init__(self, token: str) -> None:
-        self._token = token
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
 
-    async def token(self) -> str:
-        return self._token
+    async def current(self) -> Credential:
+        return self._credential
 
     def refused(self) -> None:
         return None
@@ -59,27 +78,26 @@ class StaticToken:
 class FileToken:
     """What the file says now; it is read when it has changed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, own: Credential) -> None:
+        self._path, self._credential = path, own
         self._stamp: tuple[int, int] | None = None
-        self._token = ""
 
-    async def token(self) -> str:
+    async def current(self) -> Credential:
         try:
             stat = os.stat(self._path)  # noqa: ASYNC116, RUF100 - a stat of a local file does not wait
             stamp = (stat.st_mtime_ns, stat.st_ino)
             if stamp != self._stamp:
-                self._token = self._path.read_text().strip()
+                self._credential = replace(self._credential, token=self._path.read_text().strip())
                 self._stamp = stamp
         except OSError as cause:
             raise errors.Unauthenticated(f"could not read the token file {self._path}: {cause.strerror}") from cause
-        return self._token
+        return self._credential
 
     def refused(self) -> None:
         self._stamp = None
 
 
-class PluginToken:
+class Plugin:
     """What an exec plugin prints, kept until shortly before it expires or the server refuses it."""
 
     def __init__(self, plugin: ExecPlugin, cluster: ClusterConfig, clock: clocks.Clock) -> None:
@@ -87,17 +105,17 @@ class PluginToken:
         self._cluster = cluster
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._token = ""
+        self._credential: Credential | None = None
         self._expires: datetime | None = None
 
-    async def token(self) -> str:
+    async def current(self) -> Credential:
         async with self._lock:
-            if not self._token or self._stale():
-                self._token, self._expires = _credential(await self._run(), self._plugin.command)
-            return self._token
+            if self._credential is None or self._stale():
+                self._credential, self._expires = _credential(await self._run(), self._plugin.command)
+            return self._credential
 
     def refused(self) -> None:
-        self._token = ""
+        self._credential = None
 
     def _stale(self) -> bool:
         return self._expires is not None and (self._expires - self._clock.now()).total_seconds() < EARLY_SECONDS
@@ -132,15 +150,58 @@ class PluginToken:
         return output[:LIMIT_PLUGIN_OUTPUT_BYTES]
 
 
-def _credential(output: bytes, command: str) -> tuple[str, datetime | None]:
-    """The token of an ``ExecCredential``, and when it expires."""
+class IdToken:
+    """An OpenID Connect ID token, renewed shortly before it ends or when the server refuses it."""
+
+    def __init__(self, login: OidcLogin, clock: clocks.Clock) -> None:
+        self._login, self._clock = login, clock
+        self._lock = asyncio.Lock()
+        self._refused = False
+
+    async def current(self) -> Credential:
+        async with self._lock:
+            if self._stale():
+                self._login = await oidc.refreshed(self._login)
+                self._refused = False
+                try:
+                    await asyncio.to_thread(oidc.remember, self._login)
+                except OSError as error:
+                    _log.warning("the renewed login could not be written into the kubeconfig",
+                                 extra={"path": str(self._login.file), "error": str(error)})
+            return Credential(token=self._login.id_token)
+
+    def refused(self) -> None:
+        self._refused = True
+
+    def _stale(self) -> bool:
+        expires = oidc.expiry(self._login.id_token)
+        ending = expires is None or (expires - self._clock.now()).total_seconds() < EARLY_SECONDS
+        return ending or (self._refused and bool(self._login.refresh_token))
+
+
+def _credential(output: bytes, command: str) -> tuple[Credential, datetime | None]:
+    """What an ``ExecCredential`` holds, and when it expires."""
     try:
-        status = msgspec.json.decode(output)["status"]
-        token, expires = status["token"], status.get("expirationTimestamp")
-        if not isinstance(token, str) or not token:
-            raise ValueError("the token is empty")
-        return token, clocks.parse_timestamp(expires) if expires else None
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as cause:
+        status = msgspec.json.decode(output, type=_Output).status
+        expires = clocks.parse_timestamp(status.expirationTimestamp) if status.expirationTimestamp else None
+        if not status.token and not (status.clientCertificateData and status.clientKeyData):
+            raise ValueError("it holds neither a token nor a certificate with its key")
+    except (msgspec.MsgspecError, ValueError) as cause:
         raise errors.Unauthenticated(
-            f"the credential plugin {command!r} printed no ExecCredential with status.token",
-            remedy="Plugins that give client certificates are not supported yet") from cause
+            f"the credential plugin {command!r} printed no ExecCredential: {cause}",
+            remedy="It must print one with status.token, or clientCertificateData and clientKeyData") from cause
+    return Credential(token=status.token, certificate_pem=status.clientCertificateData.encode(),
+                      key_pem=status.clientKeyData.encode()), expires
+
+
+class _Status(msgspec.Struct):
+    token: str = ""
+    clientCertificateData: str = ""
+    clientKeyData: str = ""
+    expirationTimestamp: str = ""
+
+
+class _Output(msgspec.Struct):
+    """An ``ExecCredential`` of ``client.authentication.k8s.io``."""
+
+    status: _Status

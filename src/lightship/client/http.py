@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, quote
 
 from lightship import errors
 from lightship.client import credentials
+from lightship.client.credentials import Credential
 from lightship.client.errors import InvalidKubeconfig
 from lightship.client.kubeconfig import ClusterConfig
 from lightship.client.transport import Request, Response
@@ -30,6 +31,8 @@ ANSWER_LIMIT_SECONDS = 60.0
 STREAM_GRACE_SECONDS = 30.0
 """How long after the end that a watch asked for its stream is cut, since the connection may be dead."""
 LIMIT_CONNECTIONS = 100
+LIMIT_RETIRED_SESSIONS = 4
+"""How many generations of client certificates may still have streams open."""
 LIMIT_BODY_BYTES = 64 * 1024 * 1024
 LIMIT_CHUNK_BYTES = 64 * 1024
 
@@ -41,6 +44,9 @@ class Http:
         self.cluster = cluster
         self._credentials = credentials.of(cluster, clock)
         self._session: aiohttp.ClientSession | None = None
+        self._shown = Credential()
+        """Whose certificate the session's connections show."""
+        self._retired: list[aiohttp.ClientSession] = []
         self._closed = False
         self._streams: set[aiohttp.ClientResponse] = set()
 
@@ -48,9 +54,9 @@ class Http:
         response = await self._send(request)
         if response.status == 401:
             # A token may have expired on the way; one that is read or made anew may do. A static one will not.
-            before = await self._credentials.token()
+            before = await self._credentials.current()
             self._credentials.refused()
-            if await self._credentials.token() != before:
+            if await self._credentials.current() != before:
                 return await self._send(request)
         return response
 
@@ -58,25 +64,31 @@ class Http:
         self._closed = True
         for answer in list(self._streams):
             answer.close()  # wakes its reader, which a closed session alone does not
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, *self._retired):
+            if session is not None:
+                await session.close()
+        self._session = None
+        self._retired.clear()
 
     async def _send(self, request: Request) -> Response:
         import aiohttp
 
         streaming = _streams(request)
-        headers = dict(request.headers)
-        if token := await self._credentials.token():
-            headers["authorization"] = f"Bearer {token}"
+        credential = await self._credentials.current()
+        headers = [*request.headers.items(), *self.cluster.impersonate]
+        if credential.token:
+            headers.append(("authorization", f"Bearer {credential.token}"))
         timeout = aiohttp.ClientTimeout(
             total=_stream_seconds(request) if streaming else ANSWER_LIMIT_SECONDS, connect=CONNECT_LIMIT_SECONDS)
         options: dict[str, Any] = {"headers": headers, "data": request.body or None, "timeout": timeout,
                                    "allow_redirects": False}
         if self.cluster.tls_server_name:
             options["server_hostname"] = self.cluster.tls_server_name
+        if self.cluster.proxy_url:
+            options["proxy"] = self.cluster.proxy_url
         try:
-            answer = await self._open().request(request.method, _url(self.cluster.server, request), **options)
+            session = await self._open(credential)
+            answer = await session.request(request.method, _url(self.cluster.server, request), **options)
             if streaming and answer.status < 400:
                 return Response(status=answer.status, headers=_headers(answer.headers), body=self._chunks(answer))
             body = await self._whole(answer)
@@ -84,15 +96,22 @@ class Http:
             raise self._unreachable(cause) from cause
         return Response(status=answer.status, headers=_headers(answer.headers), body=body)
 
-    def _open(self) -> aiohttp.ClientSession:
+    async def _open(self, credential: Credential) -> aiohttp.ClientSession:
         import aiohttp
 
         if self._closed:
             raise errors.Unavailable(f"the client of {self.cluster.server} is closed")
+        if self._session is not None and (credential.certificate_pem, credential.key_pem) != (
+                self._shown.certificate_pem, self._shown.key_pem):
+            self._retired.append(self._session)  # its streams go on with the certificate that they began with
+            self._session = None
+            if len(self._retired) > LIMIT_RETIRED_SESSIONS:
+                await self._retired.pop(0).close()
         if self._session is None:
+            self._shown = credential
             secure = self.cluster.server.startswith("https:")
             connector = aiohttp.TCPConnector(
-                ssl=_tls(self.cluster) if secure else False, limit=LIMIT_CONNECTIONS, keepalive_timeout=60)
+                ssl=_tls(self.cluster, credential) if secure else False, limit=LIMIT_CONNECTIONS, keepalive_timeout=60)
             self._session = aiohttp.ClientSession(connector=connector)
         return self._session
 
@@ -161,7 +180,7 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _tls(cluster: ClusterConfig) -> ssl.SSLContext:
+def _tls(cluster: ClusterConfig, credential: Credential) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cadata=cluster.ca_pem.decode("ascii") if cluster.ca_pem else None)
     except (ssl.SSLError, UnicodeDecodeError) as cause:
@@ -169,21 +188,21 @@ def _tls(cluster: ClusterConfig) -> ssl.SSLContext:
     if cluster.insecure_skip_tls_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if cluster.client_certificate_pem:
-        _load_client_certificate(context, cluster)
+    if credential.certificate_pem:
+        _load_client_certificate(context, cluster.source, credential)
     return context
 
 
-def _load_client_certificate(context: ssl.SSLContext, cluster: ClusterConfig) -> None:
+def _load_client_certificate(context: ssl.SSLContext, source: str, credential: Credential) -> None:
     """OpenSSL takes a chain only from a file: a private one, for the moment."""
     descriptor, name = tempfile.mkstemp(prefix="lightship-", suffix=".pem")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(cluster.client_certificate_pem.rstrip() + b"\n" + cluster.client_key_pem)
+            file.write(credential.certificate_pem.rstrip() + b"\n" + credential.key_pem)
         context.load_cert_chain(name)
     except ssl.SSLError as cause:
         raise InvalidKubeconfig(
-            f"{cluster.source}: client-certificate and client-key: OpenSSL does not take them: {cause.reason}"
+            f"{source}: client-certificate and client-key: OpenSSL does not take them: {cause.reason}"
         ) from cause
     finally:
         os.unlink(name)

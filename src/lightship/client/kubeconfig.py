@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,21 @@ class ExecPlugin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OidcLogin:
+    """An OpenID Connect login: the ID token is sent while it lasts, and renewed by the refresh token."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = ""
+    id_token: str = ""
+    refresh_token: str = ""
+    issuer_ca_pem: bytes = b""
+    user: str = ""
+    """The name of the user's entry in ``file``, into which renewed tokens are written, as kubectl does."""
+    file: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
     """How to reach a cluster, and as whom. Certificates and keys are PEM bytes, empty where there are none."""
 
@@ -46,6 +61,10 @@ class ClusterConfig:
     client_certificate_pem: bytes = b""
     client_key_pem: bytes = b""
     exec_plugin: ExecPlugin | None = None
+    oidc: OidcLogin | None = None
+    impersonate: tuple[tuple[str, str], ...] = ()
+    """Headers that ask to act as somebody else: ``as``, ``as-uid``, ``as-groups``, ``as-user-extra``."""
+    proxy_url: str = ""
     namespace: str = "default"
     source: str = "kubeconfig"
     """Where this came from, for messages."""
@@ -57,50 +76,57 @@ Cluster = ClusterConfig
 def load(path: Path | None = None, context: str = "") -> ClusterConfig:
     """The cluster of ``context`` (or the file's current one).
 
-    Without a path: ``$KUBECONFIG`` (its first file that exists), else ``~/.kube/config``, else the service account of
-    the Pod that this runs in. Raises ``InvalidKubeconfig``.
+    Without a path: the files of ``$KUBECONFIG`` merged as kubectl does (who names something first wins), else
+    ``~/.kube/config``, else the service account of the Pod that this runs in. Raises ``InvalidKubeconfig``.
     """
-    if path is None:
-        path = _default_path()
-        if path is None:
-            return in_cluster()
-    return parse(_read(path), path, context)
+    paths = [path] if path is not None else _default_paths()
+    if not paths:
+        return in_cluster()
+    return _chosen(_Documents([_Document(_yaml(_read(one), one), one) for one in paths]), context)
 
 
 def parse(text: str, path: Path, context: str = "") -> ClusterConfig:
     """``load`` of text that was read from ``path``, against which relative file names in it are resolved."""
-    document = _Document(_yaml(text, path), path)
-    name = context or document.text(document.root, "current-context", "")
-    if not name:
-        raise document.error("current-context", "it is not set",
-                             remedy=f"Choose one of {', '.join(document.names('contexts')) or 'none that exist'}")
-    chosen = document.entry("contexts", name, "context")
-    cluster_name = document.text(chosen, "cluster", f'contexts["{name}"].context')
-    cluster = document.entry("clusters", cluster_name, "cluster")
+    return _chosen(_Documents([_Document(_yaml(text, path), path)]), context)
+
+
+def _chosen(documents: _Documents, context: str) -> ClusterConfig:
+    name = context or documents.current()
+    chosen, at = documents.entry("contexts", name, "context")
+    cluster_name = at.text(chosen, "cluster", f'contexts["{name}"].context')
+    cluster, home = documents.entry("clusters", cluster_name, "cluster")
     where = f'clusters["{cluster_name}"].cluster'
-    server = document.text(cluster, "server", where)
+    server = home.text(cluster, "server", where)
     if not server.startswith(("https://", "http://")):
-        raise document.error(f"{where}.server", f"{server!r} is no http or https URL")
-    user_name = chosen.get("user")
-    user = document.entry("users", str(user_name), "user") if user_name else {}
-    at_user = f'users["{user_name}"].user'
-    for old in ("auth-provider", "username"):
-        if user.get(old):
-            raise document.error(f"{at_user}.{old}", "Kubernetes has removed this way of logging in",
-                                 remedy="Use an exec plugin, a token or a client certificate")
+        raise home.error(f"{where}.server", f"{server!r} is no http or https URL")
     return ClusterConfig(
         server=server.rstrip("/"),
-        ca_pem=document.data(cluster, "certificate-authority", where),
+        ca_pem=home.data(cluster, "certificate-authority", where),
         insecure_skip_tls_verify=bool(cluster.get("insecure-skip-tls-verify")),
         tls_server_name=str(cluster.get("tls-server-name") or ""),
-        token=str(user.get("token") or ""),
-        token_file=document.file(user["tokenFile"]) if user.get("tokenFile") else None,
-        client_certificate_pem=document.data(user, "client-certificate", at_user),
-        client_key_pem=document.data(user, "client-key", at_user),
-        exec_plugin=_exec_plugin(document, user["exec"], f"{at_user}.exec") if user.get("exec") else None,
+        proxy_url=str(cluster.get("proxy-url") or ""),
         namespace=str(chosen.get("namespace") or "default"),
-        source=f"{path}, context {name}",
+        source=f"{at.path}, context {name}",
+        **(_login(documents, str(chosen["user"])) if chosen.get("user") else {}),
     )
+
+
+def _login(documents: _Documents, name: str) -> dict[str, Any]:
+    """What ``ClusterConfig`` says of the user."""
+    user, home = documents.entry("users", name, "user")
+    at = f'users["{name}"].user'
+    if user.get("username"):
+        raise home.error(f"{at}.username", "Kubernetes has removed this way of logging in",
+                         remedy="Use an exec plugin, a token or a client certificate")
+    return {
+        "token": str(user.get("token") or ""),
+        "token_file": home.file(user["tokenFile"]) if user.get("tokenFile") else None,
+        "client_certificate_pem": home.data(user, "client-certificate", at),
+        "client_key_pem": home.data(user, "client-key", at),
+        "exec_plugin": _exec_plugin(home, user["exec"], f"{at}.exec") if user.get("exec") else None,
+        "oidc": _oidc(home, user["auth-provider"], name) if user.get("auth-provider") else None,
+        "impersonate": _impersonation(home, user, at),
+    }
 
 
 def in_cluster(folder: Path = IN_CLUSTER_FOLDER, environment: Mapping[str, str] | None = None) -> ClusterConfig:
@@ -139,6 +165,33 @@ def render(server: str, ca_pem: bytes | str, token: str, namespace: str = "defau
     return text
 
 
+class _Documents:
+    """Several kubeconfigs as one: who names something first wins."""
+
+    def __init__(self, documents: Sequence[_Document]) -> None:
+        self._documents = documents
+
+    def current(self) -> str:
+        for document in self._documents:
+            if name := document.text(document.root, "current-context", ""):
+                return name
+        raise self._documents[0].error(
+            "current-context", "it is not set",
+            remedy=f"Choose one of {', '.join(self._names('contexts')) or 'none that exist'}")
+
+    def entry(self, section: str, name: str, inner: str) -> tuple[dict[str, Any], _Document]:
+        """What ``section`` holds under ``name``, and the document that says so."""
+        for document in self._documents:
+            found = document.entry(section, name, inner)
+            if found is not None:
+                return found, document
+        raise self._documents[0].error(f'{section}["{name}"]', "there is no such entry",
+                                       remedy=f"There are: {', '.join(self._names(section)) or 'none'}")
+
+    def _names(self, section: str) -> list[str]:
+        return [name for document in self._documents for name in document.names(section)]
+
+
 class _Document:
     """A kubeconfig's tree with errors that say where."""
 
@@ -155,15 +208,14 @@ class _Document:
     def names(self, section: str) -> list[str]:
         return [str(entry.get("name")) for entry in self._entries(section)]
 
-    def entry(self, section: str, name: str, inner: str) -> dict[str, Any]:
+    def entry(self, section: str, name: str, inner: str) -> dict[str, Any] | None:
         for entry in self._entries(section):
             if entry.get("name") == name:
                 value = entry.get(inner)
                 if not isinstance(value, dict):
                     raise self.error(f'{section}["{name}"].{inner}', "it is missing or no mapping")
                 return value
-        raise self.error(f'{section}["{name}"]', "there is no such entry",
-                         remedy=f"There are: {', '.join(self.names(section)) or 'none'}")
+        return None
 
     def text(self, mapping: Mapping[str, Any], key: str, where: str) -> str:
         value = mapping.get(key, "")
@@ -209,12 +261,39 @@ def _exec_plugin(document: _Document, value: Any, where: str) -> ExecPlugin:
                       provide_cluster_info=bool(value.get("provideClusterInfo")))
 
 
-def _default_path() -> Path | None:
+def _oidc(document: _Document, provider: Any, user: str) -> OidcLogin:
+    where = f'users["{user}"].user.auth-provider'
+    if not isinstance(provider, dict) or provider.get("name") != "oidc":
+        raise document.error(f"{where}.name", "Kubernetes has removed all login providers but oidc",
+                             remedy="Use an exec plugin, a token or a client certificate")
+    config = provider.get("config")
+    if not isinstance(config, dict):
+        raise document.error(f"{where}.config", "it is missing or no mapping")
+    at = f"{where}.config"
+    return OidcLogin(
+        issuer=document.text(config, "idp-issuer-url", at).rstrip("/"),
+        client_id=document.text(config, "client-id", at),
+        client_secret=str(config.get("client-secret") or ""), id_token=str(config.get("id-token") or ""),
+        refresh_token=str(config.get("refresh-token") or ""),
+        issuer_ca_pem=document.data(config, "idp-certificate-authority", at), user=user, file=document.path)
+
+
+def _impersonation(document: _Document, user: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:
+    groups, extra = user.get("as-groups") or [], user.get("as-user-extra") or {}
+    if not isinstance(groups, list) or not isinstance(extra, dict):
+        raise document.error(f"{where}.as-groups, as-user-extra", "they are no list and no mapping")
+    headers = [("Impersonate-User", user.get("as")), ("Impersonate-Uid", user.get("as-uid")),
+               *(("Impersonate-Group", group) for group in groups),
+               *((f"Impersonate-Extra-{name}", value) for name, values in extra.items() for value in values)]
+    return tuple((name, str(value)) for name, value in headers if value)
+
+
+def _default_paths() -> list[Path]:
     named = [Path(part) for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
     if named:
-        return next((path for path in named if path.exists()), named[0])
+        return [path for path in named if path.exists()] or named[:1]
     usual = Path.home() / ".kube" / "config"
-    return usual if usual.exists() else None
+    return [usual] if usual.exists() else []
 
 
 def _read(path: Path) -> str:

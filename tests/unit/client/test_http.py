@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import json
 import ssl
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -78,9 +79,11 @@ class Server:
         self.open_streams = 0
         self.peer: dict[str, object] | None = None
         self.queries: list[str] = []
+        self.impersonated: list[str] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.queries.append(request.query_string)
+        self.impersonated = [value for name, value in request.headers.items() if name.startswith("Impersonate-")]
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         self.tokens.append(token)
         assert request.transport is not None
@@ -298,3 +301,20 @@ async def test_a_closed_transport_refuses(url: str, pki: Pki) -> None:
     await transport.close()
     with pytest.raises(errors.Unavailable, match="is closed"):
         await Client(transport).delete(PODS, Key("default", "a"))
+
+
+async def test_a_plugin_may_give_a_certificate(server: Server, url: str, pki: Pki, tmp_path: Path) -> None:
+    answer = {"kind": "ExecCredential", "status": {"clientCertificateData": pki.client.certificate.decode(),
+                                                   "clientKeyData": pki.client.key.decode()}}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    made = plugin(tmp_path, f"cat {tmp_path / 'answer'}")
+    async with connected(ClusterConfig(server=url, ca_pem=pki.ca, exec_plugin=made)) as client:
+        await client.get(PODS, "a", "default")
+    assert server.peer is not None and "alice" in str(server.peer["subject"])
+
+
+async def test_impersonation_is_asked_for(server: Server, url: str, pki: Pki) -> None:
+    asked = (("Impersonate-User", "bob"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b"))
+    async with connected(ClusterConfig(server=url, ca_pem=pki.ca, impersonate=asked)) as client:
+        await client.get(PODS, "a", "default")
+    assert server.impersonated == ["bob", "a", "b"]

@@ -80,6 +80,32 @@ def test_the_usual_places(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "--kubeconfig" in raised.value.remedy
 
 
+def test_several_files_are_one_and_the_first_to_say_something_wins(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "a" / "config", tmp_path / "b" / "config"
+    for path in (first, second):
+        path.parent.mkdir()
+        (path.parent / "ca.crt").write_bytes(f"CA of {path.parent.name}".encode())
+    write(first, {"contexts": [{"name": "both", "context": {"cluster": "theirs", "user": "u"}}],
+                  "users": [{"name": "u", "user": {"token": "first"}}]})
+    write(second, document(cluster={"server": "https://x"}) | {"clusters": [
+        {"name": "theirs", "cluster": {"server": "https://127.0.0.1:2", "certificate-authority": "ca.crt"}},
+        {"name": "c", "cluster": {"server": "https://127.0.0.1:3"}}]})
+    monkeypatch.setenv("KUBECONFIG", f"{first}:{second}")
+    found = kubeconfig.load(context="both")
+    assert (found.server, found.ca_pem, found.token) == ("https://127.0.0.1:2", b"CA of b", "first")
+    assert kubeconfig.load().server == "https://127.0.0.1:3", "the current context is the second file's"
+    with pytest.raises(InvalidKubeconfig, match="There are: both, main"):
+        kubeconfig.load(context="absent")
+
+
+def test_acting_as_somebody_else(path: Path) -> None:
+    user = {"token": "t", "as": "bob", "as-groups": ["a", "b"], "as-user-extra": {"reason": ["x"]}}
+    assert kubeconfig.load(write(path, document(user=user))).impersonate == (
+        ("Impersonate-User", "bob"), ("Impersonate-Group", "a"), ("Impersonate-Group", "b"),
+        ("Impersonate-Extra-reason", "x"))
+
+
 def test_in_a_pod(tmp_path: Path) -> None:
     for name, text in (("token", "t"), ("ca.crt", "CA"), ("namespace", "team\n")):
         (tmp_path / name).write_text(text)
@@ -102,6 +128,8 @@ def test_in_a_pod(tmp_path: Path) -> None:
     (document(cluster={"certificate-authority": "absent.crt"}), "certificate-authority: could not read .*absent.crt"),
     (document(user={"exec": {"command": "x"}}), r'users\["u"\].user.exec.apiVersion: it is missing'),
     (document(user={"auth-provider": {"name": "gcp"}}), "Use an exec plugin"),
+    (document(user={"auth-provider": {"name": "oidc", "config": {"client-id": "x"}}}), "idp-issuer-url: it is missing"),
+    (document(user={"as-groups": "a"}), "as-groups"),
     (document(clusters={"a": 1}), "clusters: it is no list"),
 ])
 def test_what_is_wrong_is_said_with_file_and_field(path: Path, content: dict[str, Any] | str, message: str) -> None:
