@@ -140,6 +140,7 @@ class Node:
         await self._reclaimer.start()
         self._pods.subscribe(self._changed)
         self._tasks.spawn(self._heartbeat(found, resources), name="lease")
+        self._tasks.spawn(self._environments.collect(), name="environments")
 
     async def stop(self) -> None:
         """Ends every Pod's processes and everything that I started. The next start fails what ran."""

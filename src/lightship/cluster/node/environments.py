@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lightship.cluster.node import environment_stamps as stamps
 from lightship.cluster.node.catalogue import Environment
 from lightship.cluster.node.errors import ImageError
 from lightship.cluster.node.inside import linux
@@ -26,6 +27,8 @@ from lightship.cluster.node.interpreters import Interpreters
 BUILDS_LIMIT = 2
 """Environments that are built at once."""
 BUILD_SECONDS = 1800.0
+LIMIT_TOTAL_BYTES = 20 * 1024**3
+"""Environments that nothing of this life has used go, the longest unused first, once all take more than this."""
 TAIL_BYTES = 2000
 """How much of the end of a failed build's output its message repeats."""
 
@@ -122,9 +125,14 @@ class Environments:
 
     async def _get(self, environment: Environment, digest: str, python: str) -> Built:
         place = self._directory / digest
+        if place.is_dir() and not await asyncio.to_thread(stamps.is_whole, place):
+            _log.warning("an environment is damaged and is built anew", extra={"digest": digest})
+            await self._remove(digest)
         if not place.is_dir():
             async with self._slots:
                 await self._build(environment, place, python)
+            await self.collect()
+        os.utime(place)  # it is used
         return _describe(place, digest)
 
     async def _build(self, environment: Environment, place: Path, python: str) -> None:
@@ -142,7 +150,30 @@ class Environments:
                 await self._uv(["pip", "install", "--python", str(work / "bin" / "python"), "--link-mode", "hardlink",
                                 "--compile-bytecode", *flags, *_uv_options(install.options), *install.packages],
                                settings, output)
+        await asyncio.to_thread(stamps.write, work)
         os.rename(work, place)
+
+    async def collect(self, limit_bytes: int = LIMIT_TOTAL_BYTES) -> None:
+        """Removes what has long not been used, where all environments together take too much."""
+        found = await asyncio.to_thread(self._survey)
+        for digest in stamps.to_collect(found, self._builds, limit_bytes):
+            if digest not in self._builds:  # somebody may have asked for it meanwhile
+                _log.info("an environment is collected", extra={"digest": digest})
+                await self._remove(digest)
+
+    def _survey(self) -> dict[str, tuple[float, int]]:
+        found = {}
+        for place in self._directory.iterdir() if self._directory.is_dir() else ():
+            stamp = stamps.read(place)
+            if stamp is not None:
+                found[place.name] = (place.stat().st_mtime, stamp.size_bytes)
+        return found
+
+    async def _remove(self, digest: str) -> None:
+        """Out of its place at once, and then, at leisure, off the disk."""
+        gone = self._directory / f"{digest}.building-gone-{os.getpid()}"
+        os.rename(self._directory / digest, gone)
+        await asyncio.to_thread(shutil.rmtree, gone, True)
 
     async def _uv(self, arguments: list[str], settings: Mapping[str, str], output: object) -> None:
         process = await asyncio.create_subprocess_exec(

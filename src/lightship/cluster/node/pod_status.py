@@ -19,6 +19,7 @@ INITIALIZING = "PodInitializing"
 CRASH_LOOP = "CrashLoopBackOff"
 NODE_RESTARTED = "NodeRestarted"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
+EVICTED = "Evicted"
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.cluster.node import plan, pod_status, references, restarts, variables, volumes
+from lightship.cluster.node import plan, pod_status, references, restarts, usage, variables, volumes
 from lightship.cluster.node.container_life import ContainerLife, Setting
 from lightship.cluster.node.entrypoints import ContainerExit
 from lightship.cluster.node.errors import StartError
@@ -32,6 +32,7 @@ from lightship.lib import tasks
 from lightship.runtime.events import Recorder
 
 PREPARE_RETRY_SECONDS = 2.0
+EVICTION_GRACE_SECONDS = 1.0
 REFRESH_SECONDS = volumes.TOKEN_SECONDS * 0.4
 """How often a Pod's token is made anew: one that is given out has at least half of its life before it."""
 
@@ -71,6 +72,8 @@ class Supervisor:
         self._stopping = asyncio.Event()
         """It is ending: nothing starts any more."""
         self._vanished = False
+        self._evicted = asyncio.Event()
+        """It has taken more than it may; the view says what."""
         self._stale = asyncio.Event()
         """What the Pod's volumes show may have changed."""
         self._hurry = asyncio.Event()
@@ -169,16 +172,18 @@ class Supervisor:
         work = asyncio.create_task(self._work(), name=f"containers of {objects.key(self._pod)}")
         deadline = objects.spec(self._pod).get("activeDeadlineSeconds")
         stop = asyncio.create_task(self._stop.wait())
-        waits: set[asyncio.Task[Any]] = {work, stop}
+        evicted = asyncio.create_task(self._evicted.wait())
+        waits: set[asyncio.Task[Any]] = {work, stop, evicted}
         if deadline is not None:
             waits.add(asyncio.create_task(self._past(float(deadline))))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                if not stop.done():
+                if not stop.done() and not evicted.done():
                     self._view.failure = (pod_status.DEADLINE_EXCEEDED,
                                           "Pod was active on the node longer than the specified deadline")
-                await self._terminate(self._grace_seconds())
+                grace = self._grace_seconds()
+                await self._terminate(min(grace, EVICTION_GRACE_SECONDS) if evicted.done() else grace)
                 await tasks.cancel(work)
             else:
                 work.result()
@@ -281,6 +286,8 @@ class Supervisor:
                     self._service_account = await volumes.service_account_volume(
                         self._pod, self._services.volume_source)
                 self._view.prepared = True
+                if usage.is_limited(self._pod):
+                    self._background.spawn(self._watch_disk(), name="disk")
                 if volumes.changes(self._pod) or self._service_account is not None:
                     self._background.spawn(self._keep_volumes(), name="volumes")
                 return
@@ -308,6 +315,18 @@ class Supervisor:
                     self._stale.set()
         finally:
             leave()
+
+    async def _watch_disk(self) -> None:
+        """Looks now and then at what the Pod has written, and evicts it if that is too much."""
+        directory = self._services.machinery.pods_directory / self.uid
+        while True:
+            await self._clock.sleep(usage.LOOK_SECONDS)
+            message = await asyncio.to_thread(usage.excess, self._pod, directory)
+            if message:
+                self._view.failure = (pod_status.EVICTED, message)
+                self._warn("Evicted", message)
+                self._evicted.set()
+                return
 
     def _wants_credentials(self) -> bool:
         automount = objects.spec(self._pod).get("automountServiceAccountToken")
