@@ -213,8 +213,9 @@ class Runner:
             close_all(given_write)
             raise StartError("CreateContainerError", str(error)) from error
         finally:
-            output.close_write_end()
             close_all(given_read)
+            if not request.tty:  # with a terminal the pipe must not end before the terminal takes its place
+                output.close_write_end()
         try:
             started = await process.started
         except asyncio.CancelledError:
@@ -223,6 +224,7 @@ class Runner:
             raise
         if not started:
             await process.wait()
+            output.close_write_end()
             close_all(given_write)
             if group is not None:
                 group.remove()
