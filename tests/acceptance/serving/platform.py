@@ -21,6 +21,7 @@ from lightship.artifacts.local import LocalStore
 from lightship.client.client import Client
 from lightship.cluster import builtin
 from lightship.cluster.node.agent import Node, NodeOptions
+from lightship.cluster.node.network import hub
 from lightship.domains import serving
 from lightship.domains.serving import kinds
 from lightship.kube import conditions, objects
@@ -108,8 +109,8 @@ def failed(service: Object) -> bool:
 @asynccontextmanager
 async def serving_platform(folder: Path) -> AsyncIterator[Serving]:
     """A platform that runs inside the block."""
-    async with (embedded_api(folder, EmbeddedOptions(kinds=serving.SERVING.kinds)) as api, _gateway(api) as port,
-                aiohttp.ClientSession() as http):
+    async with (embedded_api(folder, EmbeddedOptions(kinds=serving.SERVING.kinds)) as api,
+                _gateway(api, folder / "node") as port, aiohttp.ClientSession() as http):
         artifacts = LocalStore(folder / "artifacts", durable=False)
         client = api.in_process()
         node = Node(NodeOptions(directory=folder / "node"), client,
@@ -137,9 +138,10 @@ async def serving_platform(folder: Path) -> AsyncIterator[Serving]:
 
 
 @asynccontextmanager
-async def _gateway(api: EmbeddedApi) -> AsyncIterator[int]:
+async def _gateway(api: EmbeddedApi, node: Path) -> AsyncIterator[int]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "lightship.gateway", "--kubeconfig", str(api.kubeconfig), "--port", "0", "--with-parent",
+        "--pod-sockets", str(node / hub.SOCKET_NAME),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None
     try:

@@ -265,7 +265,7 @@ async def test_a_hub_that_is_killed_is_replaced_and_the_pods_keep_their_network(
     assert hub
     os.kill(hub, signal.SIGKILL)
     async with asyncio.timeout(20):
-        while network.node.network.hub_pid() in (0, hub):
+        while network.node.network.hub_pid() in (0, hub):  # noqa: ASYNC110 - the replacement is no event of ours
             await asyncio.sleep(0.05)
     assert await output(network, fetch(f"http://{objects.status(found)['podIP']}:8080")) == "a\n"
 
