@@ -249,7 +249,8 @@ def _become(spec: dict[str, Any], streams: _Streams, error_write: int) -> None:
         argv = spec["argv"]
         os.execve(_executable(argv[0], environment), argv, environment)
     except BaseException as error:
-        os.write(error_write, str(error).encode())
+        words = error.strerror if isinstance(error, OSError) and not error.filename else None
+        os.write(error_write, (words or str(error)).encode())
     finally:
         os._exit(CANNOT_START)
 
