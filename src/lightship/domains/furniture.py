@@ -6,7 +6,7 @@ I hold types only. A room's ``__init__`` builds its ``Domain``; nothing is impor
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +39,14 @@ class Kind:
     """A served kind with its admission: pure functions, the same in the embedded server and as a webhook.
 
     ``default`` returns the object with defaults filled in (it may return its argument); ``validate`` gets the new and,
-    on update, the old object.
+    on update, the old object. A ``schema`` (structural, OpenAPI v3) is applied before them: it prunes, fills in its
+    defaults, checks types, and tells ``kubectl explain``; without one everything is kept as it comes.
     """
 
     resource: Resource
     default: Callable[[Object], Object] = _keep
     validate: Callable[[Object, Object | None], Sequence[FieldError]] = _accept
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

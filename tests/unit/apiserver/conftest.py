@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class WidgetKind:
     """A custom kind as a domain passes it in."""
 
     resource: Resource = WIDGETS
+    schema: Mapping[str, Any] | None = None
 
     @property
     def default(self) -> Callable[[Object], Object]:

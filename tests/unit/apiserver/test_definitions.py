@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightship import errors
-from lightship.client.client import Client
-from lightship.kube.objects import Key, Object
+from lightship.kube.objects import Object
 from lightship.kube.resources import Resource
-from lightship.testing.embedded import EmbeddedApi, EmbeddedOptions, embedded_api
+from lightship.testing.embedded import EmbeddedOptions, embedded_api
 from tests.unit.apiserver.conftest import Caller, WidgetKind
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -84,8 +82,8 @@ async def test_scale_and_status_of_a_custom_kind(caller: Caller) -> None:
     status, said = await caller.json("PATCH", f"{TABS}/a/scale", {"spec": {"replicas": 4}},
                                      content_type="application/merge-patch+json")
     assert (status, said["spec"]) == (200, {"replicas": 4})
-    status, said = await caller.json("PATCH", f"{TABS}/a/status", {"status": {"replicas": 3, "selector": "a=b", "x": 1}},
-                                     content_type="application/merge-patch+json")
+    given = {"status": {"replicas": 3, "selector": "a=b", "x": 1}}
+    status, said = await caller.json("PATCH", f"{TABS}/a/status", given, content_type="application/merge-patch+json")
     assert (status, said["status"]) == (200, {"replicas": 3, "selector": "a=b"})
     _, said = await caller.json("GET", f"{TABS}/a/scale")
     assert said["status"] == {"replicas": 3, "selector": "a=b"}
@@ -249,3 +247,34 @@ async def test_openapi_describes_custom_kinds(caller: Caller) -> None:
     schema = document["components"]["schemas"]["org.example.stable.v1.CronTab"]
     assert schema["properties"]["spec"]["properties"]["replicas"]["maximum"] == 10
     assert "$ref" in str(schema["properties"]["metadata"])
+
+
+async def test_a_built_in_kind_may_have_a_schema(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "size": {"type": "integer"}, "colour": {"type": "string", "default": "red"}}}}}
+    async with embedded_api(tmp_path, EmbeddedOptions(kinds=[WidgetKind(schema=schema)])) as api:
+        caller, path = Caller(api), "/apis/example.com/v1/namespaces/default/widgets"
+        status, said = await caller.json("POST", path, {"metadata": {"name": "w"}, "spec": {"odd": 1}})
+        assert (status, said["spec"]) == (201, {"colour": "red", "size": 1})
+        status, said = await caller.json("POST", path, {"metadata": {"name": "x"}, "spec": {"size": "big"}})
+        assert (status, said["details"]["causes"][0]["field"]) == (422, "spec.size")
+        assert (await caller.json("POST", path, {"metadata": {"name": "x"}, "spec": {"size": 10}}))[0] == 422
+        _, shown = await caller.json("GET", f"{CRDS}/widgets.example.com")
+        assert shown["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == schema
+
+
+@pytest.mark.parametrize("spec", [{"size": "big"}, {"size": None}, {"size": [1]}, {"size": {}}])
+async def test_admission_that_stumbles_over_a_type_makes_a_bad_request(caller: Caller, spec: Any) -> None:
+    status, said = await caller.json("POST", "/apis/example.com/v1/namespaces/default/widgets",
+                                     {"metadata": {"name": "w"}, "spec": spec})
+    assert status == 400 and "Widget" in said["message"]
+
+
+async def test_the_message_is_upstreams(caller: Caller) -> None:
+    await caller.json("POST", CRDS, crd())
+    _, said = await caller.json("POST", TABS, tab(replicas=11))
+    assert said["message"] == ('CronTab.stable.example.org "a" is invalid: spec.replicas: Invalid value: 11: '
+                               "spec.replicas in body should be less than or equal to 10")
+    _, said = await caller.json("POST", TABS, tab(replicas="x", image=1))
+    assert said["message"].startswith('CronTab.stable.example.org "a" is invalid: [spec.replicas: ')
+    assert {cause["reason"] for cause in said["details"]["causes"]} == {"FieldValueTypeInvalid"}

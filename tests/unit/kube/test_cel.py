@@ -18,7 +18,8 @@ SHARED = [
     "self.l.filter(x, x.size() == 1)", "self.n.map(x, x > 1, x * 2)", "self.m.all(k, self.m[k] > 0)", "size(self.l)",
     "self.s.contains('b') && self.s.endsWith('c')", "self.s.matches('^[a-c]+$')", "'x' in self.m", "2 in self.n",
     "self.a in [1, 5]", "1 == 1.0", "self.f > 1", "7 / 2", "-7 / 2", "-7 % 3", "2 + 3 * 4 - 1", "1.5 * 2.0",
-    "'a' + 'b'", "[1] + [2]", "self.a == 5 ? 'x' : 'y'", "true || self.zzz", "false && self.zzz", "self.zzz == 1 || true",
+    "'a' + 'b'", "[1] + [2]", "self.a == 5 ? 'x' : 'y'", "true || self.zzz", "false && self.zzz",
+    "self.zzz == 1 || true",
     "type(self.a) == int", "type(self.s) == string", "self.nil == null", "self.n[0]", "self['s']", "string(1)",
     "int('12')", "double('1.5')", "duration('1h') > duration('59m')", "b'abc' == b'abc'", "\"a\\nb\"", "r'a\\nb'",
     "timestamp('2024-01-01T00:00:00Z') < timestamp('2024-01-02T00:00:00Z')", "[1, 2] == [1, 2]", "{'a': 1} == {'a': 1}",
@@ -39,7 +40,8 @@ def test_it_agrees_with_the_rust_implementation(source: str) -> None:
 @pytest.mark.parametrize(("source", "wanted"), [
     ("self.?a.orValue(3)", 5), ("self.?zzz.orValue(3)", 3), ("self.?o.?c.hasValue()", False), ("self[?'a'].value()", 5),
     ("self.?a.optMap(x, x + 1).orValue(0)", 6), ("optional.none().or(optional.of(2)).value()", 2),
-    ("{?'a': self.?zzz, 'b': 1}", {"b": 1}), ("[?self.?a, 1]", [5, 1]), ("optional.ofNonZeroValue('').hasValue()", False),
+    ("{?'a': self.?zzz, 'b': 1}", {"b": 1}), ("[?self.?a, 1]", [5, 1]),
+    ("optional.ofNonZeroValue('').hasValue()", False),
     ("self.`foo-bar`", 7), ("'é'.size()", 1),
     ("'a,b'.split(',')", ["a", "b"]), ("'a,b,c'.split(',', 2)", ["a", "b,c"]), ("self.l.join('-')", "ab-b"),
     ("'Abc'.lowerAscii() + 'x'.upperAscii()", "abcX"), ("'abc'.substring(1, 2)", "b"), ("' a '.trim()", "a"),
@@ -67,10 +69,12 @@ def test_what_kubernetes_adds(source: str, wanted: Any) -> None:
 
 @pytest.mark.parametrize(("source", "said"), [
     ("self.zzz", "no such key: zzz"), ("1 / 0", "division by zero"), ("self.n[9]", "index out of bounds: 9"),
-    ("9223372036854775807 + 1", "integer overflow"), ("self.a.b", "no such overload"), ("self.s + 1", "no such overload"),
+    ("9223372036854775807 + 1", "integer overflow"), ("self.a.b", "no such overload"), ("self.s + 1",
+    "no such overload"),
     ("optional.none().value()", "optional.none() dereference"), ("url('x y')", "URL parse error"),
     ("quantity('abc')", "quantities must match"), ("self.s.matches('(')", "error parsing regexp"),
-    ("self.zzz || false", "no such key"), ("duration('x')", "invalid duration"), ("self.o.all(k, k)", "no such overload"),
+    ("self.zzz || false", "no such key"), ("duration('x')", "invalid duration"), ("self.o.all(k, k)",
+    "no such overload"),
 ])
 def test_what_fails_when_it_runs(source: str, said: str) -> None:
     if source == "self.o.all(k, k)":
@@ -100,7 +104,8 @@ SCHEMA = {"type": "object", "properties": {
     "size": {"type": "integer"}, "share": {"type": "number"}, "name": {"type": "string"}, "port": {
         "x-kubernetes-int-or-string": True}, "since": {"type": "string", "format": "date-time"},
     "list": {"type": "array", "items": {"type": "object", "properties": {"key": {"type": "string"}}}},
-    "labels": {"type": "object", "additionalProperties": {"type": "string"}}, "a-b": {"type": "boolean"}, "namespace": {"type": "string"}}}
+    "labels": {"type": "object",
+        "additionalProperties": {"type": "string"}}, "a-b": {"type": "boolean"}, "namespace": {"type": "string"}}}
 
 
 @pytest.mark.parametrize(("source", "said"), [
@@ -121,9 +126,11 @@ def test_what_is_refused_before_it_runs(source: str, said: str) -> None:
 @pytest.mark.parametrize("source", [
     "self.share + 1.5 == 3.5", "self.port == 80", "self.since < timestamp('2030-01-01T00:00:00Z')", "self.a__dash__b",
     "self.labels.all(k, self.labels[k] == 'v') && self.labels.k == 'v'", "self.list.exists(x, x.key == 'one')",
-    "self.share / 4.0 == 0.5", "self.list[0].key + self.name == 'onen'", "type(self.port) == int", "self.__namespace__ == 'x'",
+    "self.share / 4.0 == 0.5", "self.list[0].key + self.name == 'onen'", "type(self.port) == int",
+    "self.__namespace__ == 'x'",
 ])
 def test_json_becomes_what_the_schema_says(source: str) -> None:
-    data = {"share": 2, "port": 80, "since": "2024-01-01T00:00:00Z", "a-b": True, "namespace": "x", "labels": {"k": "v"}, "name": "n",
+    data = {"share": 2, "port": 80, "since": "2024-01-01T00:00:00Z", "a-b": True, "namespace": "x",
+        "labels": {"k": "v"}, "name": "n",
             "list": [{"key": "one"}]}
     assert cel.compile(source, {"self": cel.of_schema(SCHEMA)}, cel.BOOL).run({"self": data}, 10_000)[0] is True

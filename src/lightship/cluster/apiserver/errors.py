@@ -61,8 +61,9 @@ class Invalid(errors.InvalidInput):
     reason = "Invalid"
 
     def __init__(self, what: str, causes: Sequence[Cause]) -> None:
-        faults = "; ".join(f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes)
-        super().__init__(f"{what} is invalid: {faults}", field=causes[0].field if causes else "")
+        faults = ", ".join(f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes)
+        text = f"[{faults}]" if len(causes) > 1 else faults
+        super().__init__(f"{what} is invalid: {text}", field=causes[0].field if causes else "")
         self.causes = tuple(causes)
 
 

@@ -23,7 +23,9 @@ def check(obj: Object, served: Served, faults: Iterable[Fault]) -> None:
     """Raises ``Invalid`` with all faults, of the metadata first."""
     found = [*shapes.faults(obj, served), *faults]
     if found:
-        raise Invalid(f'{served.resource.kind} "{objects.name(obj)}"', [Cause(f.path, f.message) for f in found])
+        resource = served.resource
+        kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+        raise Invalid(f'{kind} "{objects.name(obj)}"', [Cause(f.path, f.message) for f in found])
 
 
 def admitted(served: Served, new: Object, old: Object | None) -> tuple[Object, Iterable[Fault]]:

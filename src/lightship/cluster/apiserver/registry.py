@@ -54,6 +54,9 @@ class AdmittedKind(Protocol):
     @property
     def validate(self) -> Validate: ...
 
+    @property
+    def schema(self) -> Mapping[str, Any] | None: ...
+
 
 def keep(obj: Object) -> Object:
     return obj
@@ -212,8 +215,3 @@ class Registry:
 
 def _place(served: Served) -> tuple[str, str, str]:
     return (served.resource.group, served.resource.version, served.resource.plural)
-
-
-def custom(kind: AdmittedKind) -> Served:
-    """A domain's kind as a served one."""
-    return Served(resource=kind.resource, default=kind.default, validate=kind.validate, custom=True)

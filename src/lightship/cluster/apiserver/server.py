@@ -42,6 +42,7 @@ from lightship.cluster.apiserver.access import Attributes, Authorizer, rbac
 from lightship.cluster.apiserver.addresses import ServiceAddresses
 from lightship.cluster.apiserver.admission import Admission
 from lightship.cluster.apiserver.backend import Backend, Call
+from lightship.cluster.apiserver.crds import serving
 from lightship.cluster.apiserver.crds.registrar import Registrar
 from lightship.cluster.apiserver.discovery import Discovery
 from lightship.cluster.apiserver.errors import MethodNotAllowed
@@ -92,7 +93,7 @@ class ApiServer:
     """
 
     def __init__(self, options: ApiServerOptions) -> None:
-        self.registry = registry.Registry([*core.served(), *map(registry.custom, options.kinds)])
+        self.registry = registry.Registry([*core.served(), *map(serving.builtin, options.kinds)])
         self.logs: LogSource | None = None
         self.sessions = endpoint.Sessions()
         self.metrics: MetricsSource | None = None

@@ -34,7 +34,7 @@ def status_of(error: errors.LightshipError, **details: str) -> dict[str, Any]:
                               "message": str(error), "reason": error.reason, "code": code}
     filled: dict[str, Any] = {key: value for key, value in details.items() if value}
     if isinstance(error, api_errors.Invalid):
-        filled["causes"] = [{"reason": "FieldValueInvalid", "message": cause.message, "field": cause.field}
+        filled["causes"] = [{"reason": _reason(cause.message), "message": cause.message, "field": cause.field}
                             for cause in error.causes]
     elif isinstance(error, api_errors.ApplyConflict):
         filled["causes"] = [{"reason": "FieldManagerConflict", "message": cause.message, "field": cause.field}
@@ -50,6 +50,18 @@ def status_of(error: errors.LightshipError, **details: str) -> dict[str, Any]:
     if filled:
         status["details"] = filled
     return status
+
+
+_REASONS = (("Required value", "FieldValueRequired"), ("Unsupported value", "FieldValueNotSupported"),
+            ("Duplicate value", "FieldValueDuplicate"), ("Forbidden", "FieldValueForbidden"),
+            ("Not found", "FieldValueNotFound"), ("Too long", "FieldValueTooLong"), ("Too many", "FieldValueTooMany"))
+
+
+def _reason(message: str) -> str:
+    """The machine-readable reason that a fault's text begins with the words of."""
+    if "in body must be of type" in message:
+        return "FieldValueTypeInvalid"
+    return next((reason for words, reason in _REASONS if message.startswith(words)), "FieldValueInvalid")
 
 
 def success(code: int = 200, **details: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from lightship.cluster.apiserver.crds import places, rules, walker
 from lightship.cluster.apiserver.crds.places import SchemaFault
 from lightship.cluster.apiserver.errors import MethodNotAllowed
-from lightship.cluster.apiserver.registry import Default, Fault, ScalePaths, Served, Settled, Validate
+from lightship.cluster.apiserver.registry import AdmittedKind, Default, Fault, ScalePaths, Served, Settled
 from lightship.kube import objects
 from lightship.kube.objects import Object
 from lightship.kube.resources import Column, Resource
@@ -38,11 +38,28 @@ def resource_of(definition: Object, version: Object) -> Resource:
         columns=columns)
 
 
+def builtin(kind: AdmittedKind) -> Served:
+    """A domain's kind as a served one: its schema, where it has one, and then its own functions."""
+    if kind.schema is None:
+        return Served(resource=kind.resource, default=kind.default, validate=kind.validate, custom=True)
+    version = Version(kind.schema)
+
+    def admit(new: Object, old: Object | None) -> tuple[Object, Iterable[Fault]]:
+        pruned, faults = version.admit(new, old)
+        found = list(faults)
+        if found:
+            return pruned, found
+        full = kind.default(pruned)
+        return full, kind.validate(full, old)
+
+    return Served(resource=kind.resource, custom=True, openapi=kind.schema, admit=admit, unknown=version.unknown)
+
+
 class Version:
     """A version's schema at work."""
 
-    def __init__(self, schema: Mapping[str, Any], extra: tuple[Default, Validate] | None = None) -> None:
-        self._schema, self._extra = schema, extra
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._schema = schema
 
     @cached_property
     def _walk(self) -> Callable[[Any, walker.Findings], Any]:
