@@ -368,3 +368,12 @@ async def test_what_is_stored_is_what_is_answered(api: EmbeddedApi, caller: Call
     entry = api.store.get(StoreKey("pods", "default", "p"))
     assert entry is not None and entry.value == response.body
     assert msgspec.json.decode(entry.value)["metadata"]["resourceVersion"] == str(entry.revision)
+
+
+async def test_fields_given_twice_are_refused_or_warned_of(caller: Caller) -> None:
+    body = b'{"metadata":{"name":"a"},"data":{"x":"1","x":"2"}}'
+    url = "/api/v1/namespaces/default/configmaps"
+    code, answer = await caller.json("POST", f"{url}?fieldValidation=Strict", body)
+    assert (code, answer["message"]) == (400, 'strict decoding error: duplicate field "data.x"')
+    warned = await caller.send("POST", f"{url}?fieldValidation=Warn", body)
+    assert (warned.status, warned.headers["warning"]) == (201, '299 - "duplicate field \\"data.x\\""')

@@ -117,6 +117,17 @@ async def test_entries_can_be_reset_and_migrated_but_not_broken(caller: Caller) 
         assert code == 422
 
 
+async def test_who_wrote_plainly_and_applies_from_now_on_loses_nothing(caller: Caller) -> None:
+    """kubectl turns its own Update entry into an Apply one; that holds nodes on the way, which an apply never does."""
+    body = deployment("d", "default") | {"apiVersion": "apps/v1", "kind": "Deployment"}
+    body["metadata"].pop("namespace", None)
+    _, made = await caller.json("POST", f"{DEPLOYMENTS}?fieldManager=kubectl-client-side-apply", body)
+    owned = [made["metadata"]["managedFields"][0] | {"manager": "kubectl", "operation": "Apply"}]
+    await caller.json("PATCH", f"{DEPLOYMENTS}/d", {"metadata": {"managedFields": owned}}, content_type=MERGE)
+    code, applied = await apply(caller, f"{DEPLOYMENTS}/d", "kubectl", body)
+    assert (code, applied["spec"]) == (200, made["spec"])
+
+
 @pytest.mark.parametrize(("shape", "live", "applied", "merged"), [
     (FREE, {"a": 1, "b": {"c": 1}}, {"b": {"d": 2}}, {"a": 1, "b": {"c": 1, "d": 2}}),
     (FREE, {"a": [1, 2]}, {"a": [3]}, {"a": [3]}), (SET, ["a", "b"], ["c", "a"], ["c", "a", "b"]),

@@ -83,7 +83,7 @@ class _Merger:
         kept = self._fields
         for other in others:
             kept = fields.union(kept, other["fieldsV1"])
-        result = without(result, fields.minus(last, kept), self._shape)
+        result = without(result, fields.beyond(last, kept), self._shape)
         return managed.with_entries(result, [*others, *([self._entry(entries)] if self._fields else [])])
 
     def _entry(self, entries: list[Entry]) -> Entry:

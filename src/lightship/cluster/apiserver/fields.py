@@ -251,6 +251,12 @@ def _minus(a: Fields, b: Fields) -> Fields | None:
     return {} if kept else None
 
 
+def beyond(a: Fields, b: Fields) -> Fields:
+    """Of ``a`` what may be taken away while ``b`` is kept: no node on the way to anything in ``b``."""
+    return {key: left for key, below in a.items()
+            if key != "." and (left := below if key not in b else beyond(below, b[key]) or None) is not None}
+
+
 def common(a: Fields, b: Fields) -> Fields:
     """The members that are in both, as a set."""
     return {key: both for key, below in a.items() if key in b and (both := _common(below, b[key])) is not None}

@@ -54,9 +54,18 @@ def owned(found: Fields, call: Call) -> Fields:
     return result
 
 
-def created(new: Object, call: Call, now: str) -> Object:
+def decided(obj: Object, prepared: Object, call: Call) -> Fields:
+    """What admission added to a new object: nobody owns it, so that nobody who stops to apply it takes it away."""
+    if obj is prepared or obj == prepared:
+        return {}
+    return fields.compared(obj, prepared, fields.shape_of(call.served))[0] or {}
+
+
+def created(new: Object, call: Call, now: str, decided: Fields) -> Object:
     """A new object with its one entry."""
     found = owned(fields.added(new, fields.shape_of(call.served), dots=False), call)
+    if decided:
+        found = fields.minus(found, decided)
     return with_entries(new, [entry(manager_of(call), "Update", call, now, found)] if found else [])
 
 

@@ -148,8 +148,10 @@ class _Types:
     def add_kind(self, served: Served) -> None:
         resource = served.resource
         name = kubernetes_types.name_of(resource.api_version, resource.kind)
+        required: dict[str, Any] = {}
         if name:
-            properties = self._properties(name)
+            whole = self._object(name)
+            properties, required = whole["properties"], {k: v for k, v in whole.items() if k == "required"}
         elif served.openapi is not None:
             self.schemas[schema_name(served)] = _custom_schema(served)
             return
@@ -160,25 +162,36 @@ class _Types:
         strings = {label: {"type": "string"} for label in ("apiVersion", "kind")}
         self.schemas[schema_name(served)] = {
             "type": "object", "description": f"{resource.kind} in {resource.api_version}.",
-            "properties": strings | properties,
+            "properties": strings | properties, **required,
             "x-kubernetes-group-version-kind": [
                 {"group": resource.group, "version": resource.version, "kind": resource.kind}],
-        } | (_OPEN if served.custom else {})
+        } | (_OPEN if served.custom and not name else {})
 
-    def _properties(self, name: str) -> dict[str, Any]:
-        return {label: self._schema(field) for label, field in kubernetes_types.json_fields(name).items()}
+    def _object(self, name: str) -> dict[str, Any]:
+        """The schema of a type less what names it."""
+        known = kubernetes_types.json_fields(name)
+        required = sorted(label for label, field in known.items() if field.required)
+        return {"type": "object", "properties": {label: self._schema(field) for label, field in known.items()}} | (
+            {"required": required} if required else {})
 
     def _schema(self, field: Field) -> dict[str, Any]:
         inner = dict(_BASIC.get(field.type) or {}) or self._reference(field.type)
         if field.map:
-            return {"type": "object", "additionalProperties": inner}
+            atomic = {"x-kubernetes-map-type": "atomic"} if field.atomic else {}
+            return {"type": "object", "additionalProperties": inner} | atomic
+        strategy, _, key = field.merge.partition(":")
+        merging = {"x-kubernetes-patch-strategy": strategy} if strategy else {}
+        if key:
+            merging["x-kubernetes-patch-merge-key"] = key
         if field.repeated:
-            strategy, _, key = field.merge.partition(":")
-            merging = {"x-kubernetes-patch-strategy": strategy} if strategy else {}
-            keyed = {"x-kubernetes-patch-merge-key": key, "x-kubernetes-list-type": "map",
-                     "x-kubernetes-list-map-keys": [key]} if key else {}
-            return {"type": "array", "items": inner} | merging | keyed
-        return {"allOf": [inner], "default": {}} if "$ref" in inner and not field.pointer else inner
+            kind, _, keys = field.list.partition(":")
+            kept: dict[str, Any] = {"x-kubernetes-list-type": kind} if kind else {}
+            if keys:
+                kept["x-kubernetes-list-map-keys"] = keys.split(",")
+            return {"type": "array", "items": inner} | merging | kept
+        if "$ref" in inner:
+            return {"allOf": [inner]} | ({} if field.pointer else {"default": {}}) | merging
+        return inner | ({"default": field.default} if field.default else {}) | merging
 
     def _reference(self, name: str) -> dict[str, Any]:
         if "." not in name:
@@ -187,6 +200,6 @@ class _Types:
         known = f"io.k8s.apimachinery.pkg.apis.meta.{version}.{kind}" if package == "meta" else (
             f"io.k8s.api.{package}.{version}.{kind}")
         if known not in self.schemas:
-            self.schemas[known] = {"type": "object"}
-            self.schemas[known]["properties"] = self._properties(name)
+            self.schemas[known] = {}  # Before its fields: a type may hold itself.
+            self.schemas[known] |= {"description": f"{kind} of {package}/{version}."} | self._object(name)
         return {"$ref": _REF + known}

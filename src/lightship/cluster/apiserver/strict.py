@@ -6,12 +6,13 @@ custom kinds have no schema here, so nothing of theirs is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lightship import errors
-from lightship.client.transport import Response
-from lightship.cluster.apiserver import kubernetes_types, shapes, typed
+from lightship.client.transport import Request, Response
+from lightship.cluster.apiserver import bodies, kubernetes_types, shapes, typed
 from lightship.cluster.apiserver.backend import Call
 from lightship.cluster.apiserver.registry import Served
 from lightship.kube.objects import Object
@@ -38,7 +39,8 @@ def check(call: Call, obj: Object) -> list[str]:
         raise errors.BadRequest(f"fieldValidation must be Ignore, Warn or Strict, not {mode[:100]!r}")
     if mode in ("", "Ignore"):
         return []
-    unknown = [f'unknown field "{path}"' for path in _unknown(call.served, obj)]
+    unknown = [f'duplicate field "{path}"' for path in _duplicates(call.request)]
+    unknown += [f'unknown field "{path}"' for path in _unknown(call.served, obj)]
     del unknown[LIMIT_NAMED_FIELDS:]
     if unknown and mode == "Strict":
         raise errors.BadRequest(f"strict decoding error: {', '.join(unknown)}")
@@ -46,16 +48,43 @@ def check(call: Call, obj: Object) -> list[str]:
 
 
 def _unknown(served: Served, obj: Object) -> Iterable[str]:
-    if served.custom:
-        return served.unknown(obj) if served.unknown else ()
     name = kubernetes_types.name_of(served.resource.api_version, served.resource.kind)
-    return typed.unknown(obj, name) if name else ()
+    if name:
+        return typed.unknown(obj, name)
+    return served.unknown(obj) if served.unknown else ()
+
+
+class _Pairs(dict[str, Any]):
+    """An object as it was written, which knows the keys that it was given twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        seen: set[str] = set()
+        self.twice = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+
+
+def _duplicates(request: Request) -> Iterator[str]:
+    """The paths of fields that a JSON body gives twice: the decoder would only see the last."""
+    if request.method == "PATCH" or bodies.content_type(request) != "application/json" or not request.body:
+        return
+    yield from _twice(json.loads(request.body, object_pairs_hook=_Pairs), "")
+
+
+def _twice(value: Any, place: str) -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        yield from (f"{place}.{key}".lstrip(".") for key in value.twice)
+        for key, inner in value.items():
+            yield from _twice(inner, f"{place}.{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _twice(inner, f"{place}[{number}]")
 
 
 def warned(response: Response, warnings: list[str]) -> Response:
     """The answer with its warnings in the header that clients print."""
     if not warnings:
         return response
-    text = "; ".join(warnings).encode("ascii", errors="replace").decode().replace("\\", "").replace('"', "\\\"")
-    headers = {**response.headers, "warning": f'299 - "{text}"'}
+    shown = [text.encode("ascii", errors="replace").decode().replace("\\", "").replace('"', '\\"')
+             for text in warnings]
+    headers = {**response.headers, "warning": ", ".join(f'299 - "{text}"' for text in shown)}
     return Response(status=response.status, headers=headers, body=response.body)

@@ -82,10 +82,12 @@ async def _create(backend: Backend, call: Call, obj: Object) -> Response:
     new = inward(served, lifecycle.created(obj, served, call.target.namespace,
                                            (backend.ids.uid(), backend.clock.now())))
     lifecycle.check(new, served, ())
-    new, faults = lifecycle.admitted(served, backend.admission.prepared(call, new), None)
+    prepared = backend.admission.prepared(call, new)
+    decided = managed.decided(new, prepared, call)
+    new, faults = lifecycle.admitted(served, prepared, None)
     lifecycle.check(new, served, faults)
     if not applying(call):
-        new = managed.created(managed.with_entries(new, []), call, times.rfc3339(backend.clock.now()))
+        new = managed.created(managed.with_entries(new, []), call, times.rfc3339(backend.clock.now()), decided)
     key = Key(served.store_resource, call.target.namespace, objects.name(new))
     with backend.admission.held(call, new, None):
         if call.query.dry_run():
