@@ -74,7 +74,7 @@ async def start(settings: Settings, admin_token: str, kinds: tuple[Kind, ...], l
     await bootstrap.ensure(writer)
     await server.definitions.ensure()
     await bootstrap.ensure_object(writer, STORAGE_CLASSES, claim_plan.STANDARD)
-    context = listener.tls(files.server_certificate, files.server_key)
+    context = listener.tls(files.server_certificate, files.server_key, files.ca_certificate)
     front = listener.Listener(server.handle, listener.Address(bound=listening), context)
     await front.start()
     stack.push_async_callback(front.stop)

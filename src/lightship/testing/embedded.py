@@ -79,7 +79,8 @@ async def embedded_api(directory: Path, options: EmbeddedOptions | None = None) 
             tokens=authority, clock=chosen.clock, ids=chosen.ids or RandomIds()))
         await bootstrap.ensure(Client(InProcess(server.handle, CONTROLLER)))
         await server.definitions.ensure()
-        listener = Listener(server.handle, Address(), tls(files.server_certificate, files.server_key))
+        context = tls(files.server_certificate, files.server_key, files.ca_certificate)
+        listener = Listener(server.handle, Address(), context)
         await listener.start()
         try:
             yield EmbeddedApi(server=server, store=store, listener=listener, directory=directory, token=token,

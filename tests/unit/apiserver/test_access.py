@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ssl
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives import hashes
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from lightship import errors
@@ -179,3 +183,43 @@ def test_a_key_that_is_public_signs_for_everybody_and_the_shared_one_for_our_own
     for forged in (f"{head}.{body}.", f"{none}.{body}.", f"{head}.{body}.{ours.split('.')[2]}", "a.b", "..",
                    "\ud800.x.y"):
         assert authority.verify(forged) is None
+
+
+def _signed(directory: Path, authority: Path, subject: list[tuple[x509.ObjectIdentifier, str]]) -> ssl.SSLContext:
+    """A client's context with a certificate of the authority in ``authority``."""
+    ca = x509.load_pem_x509_certificate((authority / "ca.crt").read_bytes())
+    ca_key = serialization.load_pem_private_key((authority / "ca.key").read_bytes(), password=None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    usage = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH])
+    certificate = (x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(*part) for part in subject]))
+                   .issuer_name(ca.subject).public_key(key.public_key()).serial_number(x509.random_serial_number())
+                   .not_valid_before(ca.not_valid_before_utc).not_valid_after(ca.not_valid_after_utc)
+                   .add_extension(usage, critical=False).sign(ca_key, hashes.SHA256()))
+    (directory / "client.pem").write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    context = ssl.create_default_context()
+    context.load_cert_chain(directory / "client.pem")
+    return context
+
+
+async def test_a_client_certificate_is_an_identity(api: EmbeddedApi, tmp_path: Path) -> None:
+    name = [(x509.oid.NameOID.COMMON_NAME, "jane"), (x509.oid.NameOID.ORGANIZATION_NAME, "devs")]
+    review = b'{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}'
+
+    async def ask(context: ssl.SSLContext) -> bytes:
+        context.load_verify_locations(cadata=api.ca_pem)
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.listener.port, ssl=context)
+        writer.write(b"POST /apis/authentication.k8s.io/v1/selfsubjectreviews HTTP/1.1\r\nhost: x\r\n"
+                     b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(review), review))
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    ours = await ask(_signed(tmp_path, api.directory / "pki", name))
+    assert b'"username":"jane"' in ours and b'["devs","system:authenticated"]' in ours
+    assert b" 401 " in await ask(ssl.create_default_context())
+    pki.ensure(tmp_path / "other", SYSTEM)
+    with contextlib.suppress(ssl.SSLError, ConnectionError):  # with TLS 1.3 it may only be hung up on
+        assert await ask(_signed(tmp_path, tmp_path / "other", name)) == b""

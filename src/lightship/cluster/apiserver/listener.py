@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, cast
 import httptools
 
 from lightship import errors
-from lightship.client.transport import Request, Response
+from lightship.client.transport import Request, Response, User
 from lightship.cluster.apiserver import statuses
-from lightship.cluster.apiserver.access import impersonation
+from lightship.cluster.apiserver.access import certificates, impersonation
 from lightship.cluster.apiserver.bodies import LIMIT_BODY_BYTES
 from lightship.cluster.apiserver.streams.upgraded import Upgraded
 
@@ -55,13 +55,19 @@ class Address:
     bound: socket.socket | None = None
 
 
-def tls(certificate: Path, key: Path) -> ssl.SSLContext:
-    """A server context. Raises ``errors.StateError`` for files that cannot be used."""
+def tls(certificate: Path, key: Path, clients: Path | None = None) -> ssl.SSLContext:
+    """A server context. Clients may show certificates of the authority ``clients``, but need not.
+
+    Raises ``errors.StateError`` for files that cannot be used.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(certificate, key)
+        if clients is not None:
+            context.load_verify_locations(clients)
+            context.verify_mode = ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as e:
         raise errors.StateError(f"could not use the certificate {certificate} with {key}: {e}",
                                 remedy=f"Remove {certificate.parent} to have them made again") from e
@@ -150,6 +156,7 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
+        self._user: User | None = None
         self._header_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -164,6 +171,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._listener.connections.add(self)
+        self._user = certificates.user_of(transport.get_extra_info("peercert"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._listener.connections.discard(self)
@@ -273,7 +281,7 @@ class Connection(asyncio.Protocol):
         path, _, query = target.partition("?")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         request = Request(method=self._parser.get_method().decode("latin-1"), path=path, query=query.partition("#")[0],
-                          headers=self._headers, body=body)
+                          headers=self._headers, body=body, user=self._user)
         self._queue.append(_Asked(request, self._parser.should_keep_alive(), self._parser.get_http_version() != "1.0"))
         self._begin()
         if len(self._queue) >= LIMIT_PIPELINED_REQUESTS and self._transport is not None:
