@@ -100,6 +100,9 @@ DEPLOYMENTS = Resource(group="apps", version="v1", kind="Deployment", plural="de
                        categories=("all",), subresources=frozenset({"status", "scale"}))
 REPLICA_SETS = Resource(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", short_names=("rs",),
                         categories=("all",), subresources=frozenset({"status", "scale"}))
+REPLICATION_CONTROLLERS = Resource(group="", version="v1", kind="ReplicationController",
+                                   plural="replicationcontrollers", short_names=("rc",), categories=("all",),
+                                   subresources=frozenset({"status", "scale"}))
 JOBS = Resource(group="batch", version="v1", kind="Job", plural="jobs", categories=("all",), subresources=_STATUS)
 STATEFUL_SETS = Resource(group="apps", version="v1", kind="StatefulSet", plural="statefulsets", short_names=("sts",),
                          categories=("all",), subresources=frozenset({"status", "scale"}))

@@ -10,7 +10,7 @@ from lightship import errors
 from lightship.cluster.builtin import deployments, names, replicasets, rollout
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS
+from lightship.kube.resources import DEPLOYMENTS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS
 from lightship.runtime.manager import Manager
 from lightship.testing.clock import FakeClock, settle
 from lightship.testing.memory import MemoryApi
@@ -340,3 +340,12 @@ async def test_a_cheap_pod_goes_before_a_dear_one() -> None:
     there[1]["metadata"]["annotations"] = {"controller.kubernetes.io/pod-deletion-cost": "5"}
     outcome = await SET_TABLE.run(Key("default", "web-abc"), build.replica_set(replicas=2), *there)
     assert [word for word in outcome.words if word.startswith("delete")] == ["delete pods default/a"]
+
+
+async def test_a_replication_controller_is_kept_too() -> None:
+    made = build.replica_set("old", 2) | {"apiVersion": "v1", "kind": "ReplicationController"}
+    made["spec"]["selector"] = {"app": "web"}
+    table = build.table(replicasets.old_kind)
+    outcome = await table.run(Key("default", "old"), made, build.pod("stray", labels={"app": "web"}))
+    assert len(outcome.all(PODS)) == 2, "one was adopted and one made"
+    assert objects.status(outcome.object(REPLICATION_CONTROLLERS, "old"))["replicas"] == 2

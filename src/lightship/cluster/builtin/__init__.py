@@ -42,6 +42,7 @@ from lightship.kube.resources import (
     JOB_SETS,
     PERSISTENT_VOLUMES,
     POD_DISRUPTION_BUDGETS,
+    REPLICATION_CONTROLLERS,
     STATEFUL_SETS,
     Resource,
 )
@@ -53,7 +54,7 @@ __all__ = ["controllers", "Deps"]
 _WHERE_SERVED: tuple[tuple[Resource, Callable[[Deps], Controller]], ...] = (
     (STATEFUL_SETS, statefulsets.controller), (DAEMON_SETS, daemonsets.controller), (CRON_JOBS, cronjobs.controller),
     (JOB_SETS, jobsets.controller), (POD_DISRUPTION_BUDGETS, disruption.controller),
-    (HORIZONTAL_POD_AUTOSCALERS, hpa.controller),
+    (HORIZONTAL_POD_AUTOSCALERS, hpa.controller), (REPLICATION_CONTROLLERS, replicasets.old_kind),
 )
 
 

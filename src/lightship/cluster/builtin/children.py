@@ -181,15 +181,20 @@ class Children:
 
 def _chooses(owner: Object, labels: Mapping[str, str]) -> bool:
     """Whether the owner's selector chooses these labels; parses it only where the cheap part fits."""
-    selector = objects.spec(owner).get("selector")
+    selector = _selector(owner)
     if not selector or not (selector.get("matchLabels") or {}).items() <= labels.items():
         return False
     return not selector.get("matchExpressions") or selector_of(owner).matches(labels)
 
 
 def selector_of(owner: Object) -> selectors.LabelSelector:
-    """The owner's ``spec.selector``."""
-    return selectors.from_object(objects.spec(owner).get("selector") or {})
+    """The owner's ``spec.selector``; a ReplicationController's is but a map of labels."""
+    return selectors.from_object(_selector(owner))
+
+
+def _selector(owner: Object) -> dict[str, Any]:
+    selector = objects.spec(owner).get("selector") or {}
+    return {"matchLabels": selector} if selector and owner.get("kind") == "ReplicationController" else selector
 
 
 def pod_from(template: Mapping[str, Any], owner: Object, name: str, generate_name: str) -> Object:

@@ -1,4 +1,4 @@
-"""Keeps as many Pods of a ReplicaSet as it asks for.
+"""Keeps as many Pods of a ReplicaSet as it asks for, and of a ReplicationController, which is the same to me.
 
 ``builtin`` builds me; Deployments make the ReplicaSets. I call ``client``.
 """
@@ -15,7 +15,7 @@ from lightship.cluster.builtin import children, pods
 from lightship.cluster.builtin.deps import Deps
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import PODS, REPLICA_SETS
+from lightship.kube.resources import PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, Resource
 from lightship.lib import ids
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result
@@ -101,10 +101,11 @@ def _status(replica_set: Object, active: Sequence[Object], now: datetime) -> tup
 class ReplicaSets:
     """The pass: observe, decide, apply."""
 
-    def __init__(self, deps: Deps) -> None:
-        self._sets = deps.manager.informer(REPLICA_SETS)
+    def __init__(self, deps: Deps, resource: Resource) -> None:
+        self._resource = resource
+        self._sets = deps.manager.informer(resource)
         self._pods = deps.manager.informer(PODS)
-        self.children = children.Children(deps, NAME, owner=REPLICA_SETS, child=PODS)
+        self.children = children.Children(deps, NAME, owner=resource, child=PODS)
         self._client = deps.manager.client_for(NAME)
         self._clock = deps.clock
         self._ids: ids.IdSource = deps.id_source
@@ -132,7 +133,7 @@ class ReplicaSets:
         mine = [pod for pod in self.children.owned(replica_set) if selector.matches(objects.labels(pod))]
         after = decide(replica_set, mine, now)
         status = with_failure(after.status, (failure[0], str(failure[1])) if failure else None, now)
-        self._sets.observe(await apply.patch_status(self._client, REPLICA_SETS, replica_set, status))
+        self._sets.observe(await apply.patch_status(self._client, self._resource, replica_set, status))
         await self._events.announce(replica_set, done)
         if failure is not None:
             raise failure[1]
@@ -153,5 +154,11 @@ class ReplicaSets:
 
 
 def controller(deps: Deps) -> Controller:
-    sets = ReplicaSets(deps)
+    sets = ReplicaSets(deps, REPLICA_SETS)
     return Controller(name=NAME, reconciler=sets, watches=sets.children.watches())
+
+
+def old_kind(deps: Deps) -> Controller:
+    """For ReplicationControllers."""
+    sets = ReplicaSets(deps, REPLICATION_CONTROLLERS)
+    return Controller(name="replication-controller", reconciler=sets, watches=sets.children.watches())

@@ -62,7 +62,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                   rule(_CHANGE, "", "persistentvolumeclaims", "persistentvolumes")),
     "deployment-controller": (*_EVENTS, _status("apps", "deployments"), rule((*READ, *WRITE), "apps", "replicasets"),
                               rule(("get", "list", "patch", "update"), "", "pods")),
-    "replicaset-controller": (*_POD_OWNER, _status("apps", "replicasets")),
+    "replicaset-controller": (*_POD_OWNER, _status("apps", "replicasets"), _status("", "replicationcontrollers")),
     "statefulset-controller": (*_POD_OWNER, _status("apps", "statefulsets"),
                                rule((*READ, *WRITE), "apps", "controllerrevisions"),
                                rule((*READ, *WRITE), "", "persistentvolumeclaims")),
