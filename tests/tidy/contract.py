@@ -87,6 +87,7 @@ LATE_STANDARD = {
     "email": "slow to import",
     "importlib": "importlib.metadata is slow to import",
     "webbrowser": "slow to import",
+    "zoneinfo": "slow to import; only a CronJob with a time zone needs it",
     "tarfile": "slow to import; only archives need it",
     "zipfile": "slow to import; only archives need it",
     "fcntl": "absent on Windows",
