@@ -47,8 +47,7 @@ def status_of(error: errors.LightshipError, **details: str) -> dict[str, Any]:
             filled["retryAfterSeconds"] = error.retry_after_seconds
     elif code in (429, 503):
         filled["retryAfterSeconds"] = 1
-    if filled:
-        status["details"] = filled
+    status["details"] = filled  # empty too: kubectl debug looks into it unasked
     return status
 
 
