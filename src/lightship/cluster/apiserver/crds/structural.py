@@ -36,9 +36,8 @@ _OF_TYPE: dict[str, type | tuple[type, ...]] = {
 
 
 def check(schema: Schema, place: str) -> list[FieldFault]:
-    """All faults of a schema; where its very shape is wrong, only those."""
-    found = list(_types(schema, place, 0))
-    return found or [*_specified(schema, place, "root"), *_defaults(schema, place)]
+    """All faults of a schema; where its very shape is wrong, only those. Defaults are tried on a schema that is right."""
+    return list(_types(schema, place, 0)) or list(_specified(schema, place, "root")) or list(_defaults(schema, place))
 
 
 def _types(schema: Any, place: str, depth: int) -> Iterator[FieldFault]:
