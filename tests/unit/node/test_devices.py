@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lightship.cluster.node import node_object, variables
+from lightship.cluster.node import layout, node_object, variables
 from lightship.kube.objects import Object
 
 
@@ -49,3 +49,14 @@ def test_a_condition_keeps_the_moment_of_its_change() -> None:
     there = {"status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "then"},
                                        {"type": "Egress", "status": "True", "lastTransitionTime": "then"}]}}
     assert [entry["lastTransitionTime"] for entry in node_object.since_when(told, there)] == ["then", "now"]
+
+
+def test_a_container_with_gpus_finds_the_drivers_devices(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidiactl", "null"):
+        (tmp_path / name).touch()
+    (tmp_path / "nvidia-caps").mkdir()
+    assert layout.gpu_devices(tmp_path) == ("nvidia0", "nvidiactl")
+    root = layout.Root(survey=layout.Survey(entries=()), mountpoint="/r", environment=(), scratch="/s", volumes=(),
+                       identity=layout.Identity(hostname="h", pod_ip=""), user_namespace=False, tmpfs={},
+                       devices=("nvidia0",))
+    assert layout.sandbox_of(root)["devices"] == ["nvidia0"]

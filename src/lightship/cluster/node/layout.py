@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _TOP = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32", "/nix/store", "/gnu/store")
@@ -63,6 +64,11 @@ class Identity:
     """The Pod's own resolv.conf; empty for the host's."""
 
 
+def gpu_devices(devices: Path = Path("/dev")) -> tuple[str, ...]:
+    """The names of what a program needs to use NVIDIA's GPUs. Which of them it uses the driver's variables say."""
+    return tuple(sorted(path.name for path in devices.glob("nvidia*") if not path.is_dir()))
+
+
 def survey() -> Survey:
     """Looks at the machine."""
     found = []
@@ -93,6 +99,8 @@ class Root:
     """Volumes that are memory: container path to size in bytes, 0 for no limit of their own."""
     read_only: bool = False
     """Whether only volumes may be written to."""
+    devices: tuple[str, ...] = ()
+    """Names below ``/dev`` that it has beyond what every container has."""
 
 
 HOME = "/root"
@@ -126,7 +134,7 @@ def sandbox_of(root: Root) -> dict[str, Any]:
               for target, size in root.tmpfs.items()]
     mounts += sorted(inner, key=lambda entry: str(entry["target"]))
     return {"root": root.mountpoint, "user_namespace": root.user_namespace, "hostname": root.identity.hostname,
-            "read_only": root.read_only, "mounts": mounts}
+            "read_only": root.read_only, "mounts": mounts, "devices": list(root.devices)}
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from lightship.cluster.node import components, entrypoints, execution, layout, plan, processes
+from lightship.cluster.node import components, entrypoints, execution, layout, plan, processes, variables
 from lightship.cluster.node import volumes as pod_volumes
 from lightship.cluster.node.cgroups import Group, Groups
 from lightship.cluster.node.descriptors import Descriptor, close_all, pipe
@@ -79,6 +79,8 @@ class Started:
     image_id: str = ""
     termination_file: Path | None = None
     group: Group | None = None
+    over_memory: bool = False
+    """Whether the node itself ended it for want of memory, where no group can."""
     process: Process | None = field(default=None)
     output: Output | None = None
     given: Descriptor | None = None
@@ -107,7 +109,7 @@ class Started:
         return ""
 
     def oom_killed(self) -> bool:
-        return self.group is not None and self.group.oom_killed()
+        return self.over_memory or (self.group is not None and self.group.oom_killed())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +303,13 @@ class Runner:
                                      uid=run_as.uid, resolver=occasion.attachment.resolver,
                                      full_name=resolution.full_name(occasion.pod, plan.hostname(occasion.pod)),
                                      gid=run_as.gid, hosts=_host_aliases(occasion.pod)),
-            user_namespace=isolation.user_namespace, read_only=made.security.read_only_root))
+            user_namespace=isolation.user_namespace, read_only=made.security.read_only_root,
+            devices=layout.gpu_devices() if _has_gpus(occasion.pod, made.name) else ()))
+
+
+def _has_gpus(pod: Object, name: str) -> bool:
+    """Whether the scheduler gave the container any: what its variables say is no permission."""
+    return any(container["name"] == name and variables.devices(pod, container) for container in plan.containers(pod))
 
 
 def affinity(cpu_millis: int, seed: str) -> list[int]:

@@ -9,6 +9,7 @@ ancestor.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from . import linux, seccomp
@@ -52,7 +53,7 @@ def enter(spec: dict[str, Any], workdir: str) -> None:
             _apply(root, entry, overlaid)
         except OSError as error:
             raise OSError(error.errno, "{} ({})".format(entry.get("target"), error.strerror)) from error
-    _devices(root)
+    _devices(root, spec.get("devices") or ())
     _proc(root, masked=not spec["user_namespace"])
     os.chdir(root)
     linux.pivot_root(".", ".")
@@ -138,10 +139,10 @@ def _ensure(root: str, target: str, directory: bool, overlaid: list[str]) -> Non
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
-def _devices(root: str) -> None:
+def _devices(root: str, more: Iterable[str]) -> None:
     dev = root + "/dev"
     os.makedirs(dev, exist_ok=True)
-    for name in _DEVICES:
+    for name in (*_DEVICES, *more):
         target = dev + "/" + name
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o666))
         linux.mount("/dev/" + name, target, None, linux.MS_BIND)
