@@ -101,7 +101,10 @@ class _Hub:
             finally:
                 for descriptor in given:
                     os.close(descriptor)
-            socket.send_fds(node, [json.dumps(answer).encode()], made)
+            try:
+                socket.send_fds(node, [json.dumps(answer).encode()], made)
+            except BrokenPipeError:
+                os._exit(0)
             for descriptor in made:
                 os.close(descriptor)
 

@@ -172,7 +172,7 @@ class PodNetwork:
         running = await self._running()
         ip, descriptor = self._spare.popleft() if self._spare else await self._make(running)
         self._fill(running)
-        host = await asyncio.to_thread(_host_resolv_conf)
+        host = _host_resolv_conf()
         api = (tables.API_ADDRESS, tables.API_PORT) if self._options.api[0] else ("", 0)
         made = self._attached[uid] = Attachment(
             ip=ip, descriptor=descriptor, api=api, resolver=resolution.resolv_conf(pod, hub.NAME_SERVER, host))
