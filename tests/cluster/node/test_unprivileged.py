@@ -49,7 +49,7 @@ def test_everything_holds_for_a_normal_user(user: tuple[int, Path]) -> None:
     site = next(path for path in sys.path if path.endswith("site-packages"))
     environment = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "TMPDIR": str(home),
                    "PYTHONPATH": f"{ROOT / 'src'}:{site}", "PYTHONDONTWRITEBYTECODE": "1"}
-    names = ("test_containers.py", "test_isolation.py", "test_security.py", "test_hostile.py")
+    names = ("test_lives.py", "test_containers.py", "test_isolation.py", "test_security.py", "test_hostile.py")
     tests = [str(ROOT / "tests" / "cluster" / "node" / name) for name in names]
     result = subprocess.run(
         [interpreter(uid), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"),

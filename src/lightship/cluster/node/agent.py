@@ -26,6 +26,7 @@ from lightship.cluster.node import (
     isolation,
     layout,
     logs,
+    memory_watch,
     metrics,
     node_object,
     plan,
@@ -43,7 +44,7 @@ from lightship.cluster.node.network import pod_network
 from lightship.cluster.node.processes import Zygote, Zygotes
 from lightship.cluster.node.reclaim import Reclaimer
 from lightship.cluster.node.references import References
-from lightship.cluster.node.runner import Machinery, bare_key
+from lightship.cluster.node.runner import Machinery, Started, bare_key
 from lightship.cluster.node.status_writer import StatusWriter
 from lightship.cluster.node.supervisor import Services, Supervisor, confirm_deletion
 from lightship.cluster.node.tokens import ServiceAccountTokens
@@ -99,6 +100,7 @@ class Node:
             namespace=catalogue.CONFIG_MAP_NAMESPACE, fields=f"metadata.name={catalogue.CONFIG_MAP_NAME}"), clock)
         self._reclaimer = Reclaimer(client, options.name, options.directory / "volumes", clock)
         self.metrics = metrics.NodeMetrics(options.name, self._roots, clock)
+        self._memory_watch = memory_watch.MemoryWatch(self._roots, self._running_container, clock)
         """What Pods and the machine use, for the API server."""
         self._groups: cgroups.Groups | None = None
         self._services: Services | None = None
@@ -141,6 +143,8 @@ class Node:
         self._pods.subscribe(self._changed)
         self._tasks.spawn(self._heartbeat(found, resources), name="lease")
         self._tasks.spawn(self._environments.collect(), name="environments")
+        if "memory" not in self._groups.controllers:
+            self._tasks.spawn(self._memory_watch.run(), name="memory")
 
     async def stop(self) -> None:
         """Ends every Pod's processes and everything that I started. The next start fails what ran."""
@@ -208,6 +212,10 @@ class Node:
                     found.append(metrics.Root(pod=objects.key(pod), labels=objects.labels(pod),
                                               container=container["name"], pid=pid))
         return found
+
+    def _running_container(self, key: Key, container: str) -> Started | None:
+        supervisor = self._supervisor_of(key)
+        return supervisor.running(container) if supervisor is not None else None
 
     def zygote_pids(self) -> list[int]:
         """For measurements and tests."""
@@ -339,9 +347,11 @@ class Node:
             elif not over:
                 assert self._services is not None
                 supervisor = self._supervisors[uid] = Supervisor(pod, self._services)
+                self._memory_watch.add(pod)
                 try:
                     await supervisor.run()
                 finally:
+                    self._memory_watch.remove(pod)
                     del self._supervisors[uid]
             current = self._current(pod)
             if current is not None and objects.deleting(current):

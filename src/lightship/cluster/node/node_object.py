@@ -88,7 +88,7 @@ def status(found: Machine, resources: Mapping[str, str], isolation: Isolation, c
         conditions.make("IsolationAvailable", isolation.available,
                         "Namespaces" if isolation.available else "NoNamespaces", isolation.reason),
         _limited("MemoryLimitsAvailable", "memory" in controllers, "memory limits",
-                 "memory limits are not enforced"),
+                 "what limited containers use is looked at once a second"),
         _limited("CpuLimitsAvailable", "cpu" in controllers, "CPU limits",
                  "a container with a CPU limit is kept to so many whole processors"),
         _limited("ProcessLimitsAvailable", "pids" in controllers, "process limits",
