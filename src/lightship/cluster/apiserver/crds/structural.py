@@ -36,7 +36,7 @@ _OF_TYPE: dict[str, type | tuple[type, ...]] = {
 
 
 def check(schema: Schema, place: str) -> list[FieldFault]:
-    """All faults of a schema; where its very shape is wrong, only those. Defaults are tried on a schema that is right."""
+    """The faults of a schema: of its shape, else of what it says, else of its defaults."""
     return list(_types(schema, place, 0)) or list(_specified(schema, place, "root")) or list(_defaults(schema, place))
 
 
