@@ -68,13 +68,14 @@ _STATUS = frozenset({"status"})
 _AGE = Column(name="Age", path=".metadata.creationTimestamp", type="date")
 
 PODS = Resource(group="", version="v1", kind="Pod", plural="pods", short_names=("po",), categories=("all",),
-                subresources=frozenset({"status", "log", "exec", "attach", "portforward", "binding", "eviction"}))
+                subresources=frozenset({"status", "log", "exec", "attach", "portforward", "proxy", "binding",
+                                       "eviction"}))
 CONFIGMAPS = Resource(group="", version="v1", kind="ConfigMap", plural="configmaps", short_names=("cm",))
 SECRETS = Resource(group="", version="v1", kind="Secret", plural="secrets")
 NAMESPACES = Resource(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False,
                       short_names=("ns",), subresources=frozenset({"status", "finalize"}))
 NODES = Resource(group="", version="v1", kind="Node", plural="nodes", namespaced=False, short_names=("no",),
-                 subresources=_STATUS)
+                 subresources=frozenset({"status", "proxy"}))
 SERVICES = Resource(group="", version="v1", kind="Service", plural="services", short_names=("svc",),
                     categories=("all",), subresources=frozenset({"status", "proxy"}))
 SERVICE_ACCOUNTS = Resource(group="", version="v1", kind="ServiceAccount", plural="serviceaccounts",

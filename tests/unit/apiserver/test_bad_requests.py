@@ -61,7 +61,7 @@ async def test_a_bad_body_is_refused_with_its_reason(caller: Caller, body: Any, 
     ("DELETE", "/api/v1/namespaces", 405), ("GET", "/apis/authentication.k8s.io/v1/tokenreviews", 405),
     ("POST", "/version", 405), ("POST", f"{CONFIGMAPS}?dryRun=Some", 400),
     ("GET", "/api/v1/namespaces/default/services/nope/proxy/", 404),
-    ("POST", "/api/v1/namespaces/default/pods/p/exec", 501),
+    ("POST", "/api/v1/namespaces/default/pods/p/exec", 404),
 ])
 async def test_a_bad_request_line_is_refused(caller: Caller, method: str, url: str, status: int) -> None:
     body = good() if method in ("POST", "PUT") else b""

@@ -19,7 +19,7 @@ from lightship import errors
 from lightship.client.sessions import STDERR, STDOUT, End, Wanted
 from lightship.cluster.apiserver.streams import endpoint, spdy_words
 from lightship.kube.objects import Key
-from lightship.kube.resources import PODS
+from lightship.kube.resources import ENDPOINT_SLICES, PODS, SERVICES
 from lightship.testing.embedded import EmbeddedApi
 
 LIMIT_SECONDS = 10
@@ -341,3 +341,47 @@ async def test_broken_frames_hang_up(dial: Dialer, frame: bytes) -> None:
     _, _, wire = await dial("POST", PORTS, "Upgrade: SPDY/3.1", "Connection: Upgrade")
     wire.writer.write(frame)
     await asyncio.wait_for(wire.reader.read(), LIMIT_SECONDS)
+
+
+@pytest.fixture
+async def pages(api: EmbeddedApi, node: Node) -> AsyncIterator[int]:
+    """A server that tells what it was asked, in chunks; it stands behind Service s."""
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        body = await reader.readexactly(4) if b"content-length: 4" in asked else b""
+        said = asked.splitlines()[0] + b" " + body + (b" LEAK" if b"uthorization" in asked else b"")
+        writer.write(b"HTTP/1.1 207 Well\r\nx-own: yes\r\ntransfer-encoding: chunked\r\n\r\n"
+                     b"%x\r\n%b\r\n3;x=y\r\nend\r\n0\r\n\r\n" % (len(said), said))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = api.in_process()
+    await client.create(SERVICES, {"apiVersion": "v1", "kind": "Service",
+                                   "metadata": {"name": "s", "namespace": "default"},
+                                   "spec": {"ports": [{"port": 80, "targetPort": port}]}})
+    await client.create(ENDPOINT_SLICES, {
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "s-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "s"}},
+        "ports": [{"port": port}],
+        "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True},
+                       "targetRef": {"kind": "Pod", "name": "p", "namespace": "default"}}]})
+    yield port
+    server.close()
+
+
+async def test_http_to_a_pod_and_to_a_service(dial: Dialer, pages: int) -> None:
+    for what in (f"pods/p:{pages}", "services/s:80", "services/http:s:80"):
+        code, headers, wire = await dial("POST", f"/api/v1/namespaces/default/{what}/proxy/a/b?c=d",
+                                         "Content-Length: 4", "Connection: close", "", "body")
+        assert (code, headers["x-own"]) == (207, "yes")
+        text = await asyncio.wait_for(wire.reader.read(), LIMIT_SECONDS)
+        assert b"POST /a/b?c=d HTTP/1.1 body" in text
+        assert b"end" in text
+        assert b"LEAK" not in text
+
+
+@pytest.mark.parametrize(("what", "status"), [
+    ("pods/p:1/proxy/", 503), ("pods/q:1/proxy/", 404), ("services/none:80/proxy/", 404), ("pods/p:web/proxy/", 400)])
+async def test_what_a_proxy_cannot_reach(dial: Dialer, what: str, status: int) -> None:
+    assert (await dial("GET", f"/api/v1/namespaces/default/{what}"))[0] == status

@@ -21,13 +21,14 @@ _SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "portforward": ("", "v1", "PodPortForwardOptions", ("create", "get")),
     "binding": ("", "v1", "Binding", ("create",)), "eviction": ("policy", "v1", "Eviction", ("create",)),
     "token": ("authentication.k8s.io", "v1", "TokenRequest", ("create",)),
-    "proxy": ("", "v1", "ServiceProxyOptions", ("create", "delete", "get", "patch", "update")),
 }
 """Subresource to the group, version and kind that it answers with, and its verbs."""
 
 
 def _subresource(served: Served, name: str) -> tuple[str, str, str, tuple[str, ...]]:
     resource = served.resource
+    if name == "proxy":
+        return "", "v1", f"{resource.kind}ProxyOptions", ("create", "delete", "get", "patch", "update")
     verbs = ("update",) if name == "finalize" else ("get", "patch", "update")
     return _SUBRESOURCES.get(name, (resource.group, resource.version, resource.kind, verbs))
 

@@ -50,10 +50,11 @@ from lightship.cluster.apiserver.openapi import OpenApi
 from lightship.cluster.apiserver.queries import Query
 from lightship.cluster.apiserver.reviews import Reviewer
 from lightship.cluster.apiserver.routes import Target
-from lightship.cluster.apiserver.streams import endpoint
+from lightship.cluster.apiserver.streams import endpoint, http_proxy
 from lightship.cluster.apiserver.subresources import LogSource, ProxyHandler
 from lightship.cluster.apiserver.tokens import Authenticator, TokenAuthenticator, TokenAuthority
 from lightship.cluster.store.store import Store
+from lightship.kube import resources
 from lightship.kube.objects import Key
 from lightship.lib.clock import SYSTEM, Clock
 from lightship.lib.ids import IdSource, RandomIds
@@ -87,9 +88,8 @@ class ApiServerOptions:
 class ApiServer:
     """Serves the core kinds and those of the domains.
 
-    The app may set ``sessions.streams``, ``logs`` and ``metrics`` (the node, once it runs), ``ready`` and entries of ``proxies`` and
-    ``mounts`` at any time.
-    A mount answers every path below its prefix, which no API group may bear.
+    The app may set ``sessions.streams``, ``logs`` and ``metrics`` (the node, once it runs), ``ready`` and entries of
+    ``proxies`` and ``mounts`` at any time. A mount answers every path below its prefix, which no API group may bear.
     """
 
     def __init__(self, options: ApiServerOptions) -> None:
@@ -162,7 +162,7 @@ class ApiServer:
         await self._gate.review(user, gate.resource_attributes(verb, target, query))
         if target.subresource == "proxy":
             call = Call(request=request, user=user, target=target, query=query, format=formats.PLAIN)
-            return await subresources.proxy(call, self.proxies)
+            return await self._proxy(call)
         accept = "" if target.subresource == "log" else request.headers.get("accept", "")
         call = Call(request=request, user=user, target=target, query=query, format=formats.negotiate(accept))
         if target.subresource not in ("", "status"):
@@ -197,6 +197,16 @@ class ApiServer:
             case "deletecollection" if "deletecollection" in call.served.verbs:
                 return await deletes.delete_collection(backend, call)
         raise MethodNotAllowed(f"the server does not allow {verb} on this resource")
+
+    async def _proxy(self, call: Call) -> Response:
+        resource = call.served.resource
+        if resource == resources.NODES:
+            return await http_proxy.node(self._backend, call)
+        if resource == resources.PODS:
+            return await http_proxy.pod(self._backend, call, self.sessions.streams)
+        if subresources.proxy_of(call, self.proxies) is None:
+            return await http_proxy.service(self._backend, call, self.sessions.streams)
+        return await subresources.proxy(call, self.proxies)
 
     async def _subresource(self, call: Call, verb: str) -> Response:
         backend = self._backend

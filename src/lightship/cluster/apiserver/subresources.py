@@ -150,10 +150,15 @@ def _default_container(pod: Object, names: list[str]) -> str:
 _SERVICE = re.compile(r"(?:(https?):)?([a-z0-9-]+)(?::([a-z0-9-]+))?\Z", re.ASCII)
 
 
+def proxy_of(call: Call, handlers: Mapping[Key, ProxyHandler]) -> ProxyHandler | None:
+    """Whoever the app named for the Service of a request, if anyone."""
+    match = _SERVICE.match(call.target.name)
+    return handlers.get(Key(call.target.namespace, match[2])) if match else None
+
+
 async def proxy(call: Call, handlers: Mapping[Key, ProxyHandler]) -> Response:
     """Any request to a Service's ``proxy``: handed to whoever the app named for that Service."""
-    match = _SERVICE.match(call.target.name)
-    handler = handlers.get(Key(call.target.namespace, match[2])) if match else None
+    handler = proxy_of(call, handlers)
     if handler is None:
         raise errors.NotFound(f'no proxy to service "{call.target.name[:100]}" in namespace '
                               f'"{call.target.namespace[:100]}"')
