@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
-NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+         "kubernetes.default.svc.cluster.local")
 ADDRESSES = ("127.0.0.1", "::1", "10.96.0.1")
 """Loopback, and where Pods with a network of their own find the API server."""
 VALID_DAYS = 3650
