@@ -349,3 +349,14 @@ async def test_a_replication_controller_is_kept_too() -> None:
     outcome = await table.run(Key("default", "old"), made, build.pod("stray", labels={"app": "web"}))
     assert len(outcome.all(PODS)) == 2, "one was adopted and one made"
     assert objects.status(outcome.object(REPLICATION_CONTROLLERS, "old"))["replicas"] == 2
+
+
+async def test_what_a_node_refuses_is_not_made_anew_in_a_spin() -> None:
+    key = Key("default", "web-abc")
+    refused = build.pod("refused", phase="Failed", node="laptop", reason="NodeAffinity")
+    outcome = await SET_TABLE.run(key, build.replica_set(replicas=1), *pods_of("web-abc", refused))
+    assert len(outcome.all(PODS)) == 1 and outcome.result.requeue_after_seconds == 5
+    evicted = build.pod("evicted", phase="Failed", node="laptop", conditions=[
+        {"type": "DisruptionTarget", "status": "True"}])
+    outcome = await SET_TABLE.run(key, build.replica_set(replicas=1), *pods_of("web-abc", evicted))
+    assert len(outcome.all(PODS)) == 2

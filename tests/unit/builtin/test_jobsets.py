@@ -147,3 +147,11 @@ async def test_it_goes_some_time_after_its_end() -> None:
     assert outcome.result.requeue_after_seconds == 30
     outcome = await TABLE.run(RUN, job_set(ttlSecondsAfterFinished=10, status=ended))
     assert "delete jobsets default/run" in outcome.words
+
+
+async def test_exclusive_placement_is_carried_on_and_said_to_have_no_effect() -> None:
+    owner = job_set(replicated("driver"))
+    owner["metadata"]["annotations"] = {names.EXCLUSIVE: "kubernetes.io/hostname"}
+    outcome = await TABLE.run(RUN, owner)
+    assert objects.annotations(outcome.all(JOBS)[0])[names.EXCLUSIVE] == "kubernetes.io/hostname"
+    assert [event for event in outcome.events if "ExclusivePlacementIgnored" in event]

@@ -117,6 +117,9 @@ async def test_the_update_is_over_when_all_have_arrived_and_undoing_takes_the_ol
 async def test_a_failed_pod_is_made_anew() -> None:
     owner = stateful_set(1)
     failed = pod(0, owner, ready=False, phase="Failed")
+    waits = await TABLE.run(DB, owner, failed)
+    assert waits.result.requeue_after_seconds == 5, "a node that refuses it would refuse it again"
+    failed["metadata"]["creationTimestamp"] = "2025-12-31T23:00:00Z"
     outcome = await TABLE.rest(DB, owner, failed)
     assert outcome.words[:2] == ["create controllerrevisions default/" + objects.name(revision(owner)),
                                  "delete pods default/db-0"]

@@ -88,7 +88,7 @@ def decide(seen: Seen) -> Plan:
         here = placed.pop(name, [])
         over = [pod for pod in here if pods.finished(pod)]
         running = [pod for pod in here if not pods.finished(pod)]
-        delete += [pod for pod in over if not objects.deleting(pod)]
+        delete += [pod for pod in over if not objects.deleting(pod) and not pods.anew_in_seconds((pod,), seen.now)]
         if not may_stay:
             delete += [pod for pod in running if not objects.deleting(pod)]
         elif may_start and not here:
@@ -177,6 +177,7 @@ def status(seen: Seen) -> tuple[dict[str, Any], float | None]:
         best = min(here, key=lambda pod: (revision_of(pod) != seen.revision, pods.created(pod)))
         left = [pods.available_in_seconds(pod, seconds, seen.now) for pod in here]
         waits += [wait for wait in left if wait]
+        waits += [wait for pod in here if (wait := pods.anew_in_seconds((pod,), seen.now))]
         counts["current"] += 1
         counts["updated"] += revision_of(best) == seen.revision
         counts["ready"] += any(pods.ready(pod) for pod in here)

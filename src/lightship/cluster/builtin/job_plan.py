@@ -244,8 +244,8 @@ def _retry_in_seconds(seen: Seen) -> float:
               and objects.status(pod).get("reason") != names.NODE_RESTARTED]
     if not failed:
         return 0.0
-    ends = sorted(job_pods.ended(pod, seen.now) for pod in failed)
-    success = max((job_pods.ended(pod, seen.now) for pod in seen.owned if job_pods.succeeded(pod)), default=None)
+    ends = sorted(pods.ended(pod, seen.now) for pod in failed)
+    success = max((pods.ended(pod, seen.now) for pod in seen.owned if job_pods.succeeded(pod)), default=None)
     since = [moment for moment in ends if success is None or moment > success]
     return _left(len(since), since[-1], seen.now) if since else 0.0
 
@@ -253,7 +253,7 @@ def _retry_in_seconds(seen: Seen) -> float:
 def _index_retry_in_seconds(before: Object, now: datetime) -> float:
     if objects.status(before).get("reason") == names.NODE_RESTARTED:
         return 0.0
-    return _left(job_pods.all_failures_of_index(before) + 1, job_pods.ended(before, now), now)
+    return _left(job_pods.all_failures_of_index(before) + 1, pods.ended(before, now), now)
 
 
 def _left(failures: int, last: datetime, now: datetime) -> float:

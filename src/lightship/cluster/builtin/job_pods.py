@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from lightship.cluster.builtin import children, names, pods
-from lightship.kube import conditions, objects, times
+from lightship.kube import objects
 from lightship.kube.objects import Object
 
 TRACKING = "batch.kubernetes.io/job-tracking"
@@ -72,26 +71,6 @@ def failures_of_index(pod: Object) -> int:
 def all_failures_of_index(pod: Object) -> int:
     """The same with those that a policy ignored."""
     return _count(pod, FAILURES) + _count(pod, IGNORED_FAILURES)
-
-
-def ended(pod: Object, now: datetime) -> datetime:
-    """When it ended, as far as it says so."""
-    moments = []
-    for state in objects.status(pod).get("containerStatuses") or ():
-        moment = ((state.get("state") or {}).get("terminated") or {}).get("finishedAt")
-        if moment:
-            moments.append(times.parse(str(moment)))
-    if moments:
-        return max(moments)
-    unready = conditions.find(pod, "Ready")
-    if unready is not None and unready.get("status") == "False" and unready.get("lastTransitionTime"):
-        return times.parse(str(unready["lastTransitionTime"]))
-    metadata = objects.meta(pod)
-    if metadata.get("deletionTimestamp"):
-        grace = timedelta(seconds=float(metadata.get("deletionGracePeriodSeconds") or 0))
-        return times.parse(str(metadata["deletionTimestamp"])) - grace
-    stamp = pods.created(pod)
-    return times.parse(stamp) if stamp else now
 
 
 def make_pod(job: Object, suffix: str, wanted: Wanted) -> Object:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from lightship.cluster.builtin import names
 from lightship.kube import conditions, objects, quantities, times
 
 Resources = dict[str, Decimal]
@@ -76,6 +77,41 @@ def _magnitude(stamp: str, now: datetime) -> int:
     if not stamp:
         return 0
     return int(max(0.0, (now - times.parse(stamp)).total_seconds())).bit_length()
+
+
+def ended(pod: Mapping[str, Any], now: datetime) -> datetime:
+    """When it ended, as far as it says so."""
+    moments = []
+    for state in objects.status(pod).get("containerStatuses") or ():
+        moment = ((state.get("state") or {}).get("terminated") or {}).get("finishedAt")
+        if moment:
+            moments.append(times.parse(str(moment)))
+    if moments:
+        return max(moments)
+    unready = conditions.find(pod, "Ready")
+    if unready is not None and unready.get("status") == "False" and unready.get("lastTransitionTime"):
+        return times.parse(str(unready["lastTransitionTime"]))
+    metadata = objects.meta(pod)
+    if metadata.get("deletionTimestamp"):
+        grace = timedelta(seconds=float(metadata.get("deletionGracePeriodSeconds") or 0))
+        return times.parse(str(metadata["deletionTimestamp"])) - grace
+    stamp = created(pod)
+    return times.parse(stamp) if stamp else now
+
+
+REFUSED_SECONDS = 5.0
+"""How long a controller waits before it makes a failed Pod anew: one that a node refuses would be refused again."""
+
+
+def anew_in_seconds(failed: Iterable[Mapping[str, Any]], now: datetime) -> float:
+    """How long to wait before Pods that failed are made anew; 0 where that may be at once.
+
+    Those that somebody disrupted, or that ended with the node's process, are not to blame and wait for nothing.
+    """
+    waits = [REFUSED_SECONDS - (now - ended(pod, now)).total_seconds() for pod in failed
+             if phase(pod) == "Failed" and objects.status(pod).get("reason") != names.NODE_RESTARTED
+             and not conditions.is_true(pod, "DisruptionTarget")]
+    return max([0.0, *waits])
 
 
 def created(obj: Mapping[str, Any]) -> str:

@@ -54,12 +54,13 @@ def decide(replica_set: Object, owned: Sequence[Object], now: datetime,
     def worth(pod: Object) -> tuple[Any, ...]:
         return pods.worth(pod, now, crowds.get(str(objects.spec(pod).get("nodeName") or ""), 0))
 
+    wait = pods.anew_in_seconds(finished, now)
     surplus = sorted(active, key=worth)[:max(0, len(active) - wanted)]
     return Plan(
-        create=max(0, wanted - len(active)),
+        create=0 if wait else max(0, wanted - len(active)),
         delete=tuple(surplus + finished[:max(0, len(finished) - KEPT_FINISHED_PODS)]),
         status=status,
-        requeue_after_seconds=soonest,
+        requeue_after_seconds=min((seconds for seconds in (soonest, wait) if seconds), default=None),
     )
 
 

@@ -89,11 +89,14 @@ def decide(stateful_set: Object, owned: Sequence[Object], versions: Versions, no
         if pod is None:
             create.append(Make(ordinal=ordinal, revision=_revision_for(stateful_set, versions, ordinal)))
         elif pods.finished(pod) and not objects.deleting(pod):
-            doomed.append(pod)
+            if left := pods.anew_in_seconds((pod,), now):
+                soonest = left
+            else:
+                doomed.append(pod)
         elif wait.is_available(pod):
             continue
         else:
-            soonest = wait.soonest
+            soonest = wait.soonest or soonest
         if not parallel(stateful_set):
             return Plan(create=tuple(create), delete=tuple(doomed), requeue_after_seconds=soonest)
     surplus = _next_surplus(stateful_set, condemned(stateful_set, owned), by_ordinal, now)
