@@ -24,6 +24,7 @@ from lightship.kube.resources import (
     PODS,
     SECRETS,
     SERVICES,
+    STATEFUL_SETS,
 )
 from lightship.testing.api_suite import config_map, deployment, pod
 from lightship.testing.embedded import EmbeddedApi
@@ -377,3 +378,32 @@ async def test_fields_given_twice_are_refused_or_warned_of(caller: Caller) -> No
     assert (code, answer["message"]) == (400, 'strict decoding error: duplicate field "data.x"')
     warned = await caller.send("POST", f"{url}?fieldValidation=Warn", body)
     assert (warned.status, warned.headers["warning"]) == (201, '299 - "duplicate field \\"data.x\\""')
+
+
+async def test_what_a_pod_leaves_out_is_filled_in(client: Client) -> None:
+    container = {"name": "c", "image": "x", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+                 "livenessProbe": {"httpGet": {"port": 80}},
+                 "env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}
+    made = await client.create(PODS, pod("p", "default", containers=[container], volumes=[
+        {"name": "a"}, {"name": "s", "secret": {"secretName": "s"}}]))
+    shown = objects.spec(made)["containers"][0]
+    assert shown["resources"]["requests"] == {"cpu": "1", "memory": "1Gi"}
+    assert objects.status(made)["qosClass"] == "Guaranteed"
+    assert shown["livenessProbe"] == {"httpGet": {"path": "/", "port": 80, "scheme": "HTTP"}, "timeoutSeconds": 1,
+                                      "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+    assert shown["env"][0]["valueFrom"]["fieldRef"]["apiVersion"] == "v1"
+    assert objects.spec(made)["volumes"][:2] == [{"name": "a", "emptyDir": {}},
+                                                 {"name": "s", "secret": {"secretName": "s", "defaultMode": 420}}]
+
+
+async def test_a_stateful_set_mounts_its_claims(client: Client) -> None:
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {
+        "containers": [{"name": "c", "image": "x", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}}}
+    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {
+        "requests": {"storage": "1Gi"}}}}
+    with pytest.raises(errors.InvalidInput, match='Not found: "data"'):
+        await client.create(STATEFUL_SETS, {"metadata": {"name": "s", "namespace": "default"}, "spec": spec})
+    await client.create(STATEFUL_SETS, {"metadata": {"name": "s", "namespace": "default"},
+                                        "spec": spec | {"volumeClaimTemplates": [claim]}})
+    with pytest.raises(errors.InvalidInput, match="updates to statefulset spec for fields other than"):
+        await client.patch(STATEFUL_SETS, Key("default", "s"), {"spec": {"serviceName": "other"}})

@@ -10,15 +10,15 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from lightship import errors
+from lightship.cluster.apiserver.kinds import pods
+from lightship.cluster.apiserver.kinds.pods import given, negative, shown, unsupported
 from lightship.cluster.apiserver.registry import FieldFault
-from lightship.cluster.apiserver.shapes import LABEL_RULE, is_label, label_faults
-from lightship.kube import objects, quantities, selectors
+from lightship.cluster.apiserver.shapes import label_faults
+from lightship.kube import objects, selectors
 from lightship.kube.objects import Object
 
-DEFAULT_GRACE_SECONDS = 30
+DEFAULT_GRACE_SECONDS = pods.DEFAULT_GRACE_SECONDS
 _PERCENT = re.compile(r"\d{1,9}%\Z", re.ASCII)
 _MUTABLE_CONTAINER_FIELDS = frozenset({"image"})
 _MUTABLE_POD_FIELDS = frozenset({"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds",
@@ -26,52 +26,9 @@ _MUTABLE_POD_FIELDS = frozenset({"activeDeadlineSeconds", "tolerations", "termin
 
 
 def default_pod(obj: Object) -> Object:
-    spec = default_pod_spec(objects.spec(obj))
+    spec = pods.with_requests(pods.default_spec(objects.spec(obj)))
     status = {"phase": "Pending", "qosClass": qos_class(spec)} | objects.status(obj)
     return obj | {"spec": spec, "status": status}
-
-
-def default_pod_spec(spec_given: dict[str, Any]) -> dict[str, Any]:
-    account = spec_given.get("serviceAccountName") or spec_given.get("serviceAccount") or "default"
-    spec: dict[str, Any] = {
-        "restartPolicy": "Always", "terminationGracePeriodSeconds": DEFAULT_GRACE_SECONDS, "dnsPolicy": "ClusterFirst",
-        "schedulerName": "default-scheduler", "securityContext": {}, "enableServiceLinks": True,
-    } | given(spec_given) | {"serviceAccountName": account, "serviceAccount": account}
-    for field in ("containers", "initContainers"):
-        if spec.get(field):
-            spec[field] = [_default_container(container) for container in spec[field]]
-    return spec
-
-
-def _default_container(wanted: dict[str, Any]) -> dict[str, Any]:
-    image = str(wanted.get("image") or "")
-    latest = image.endswith(":latest") or ":" not in image.rpartition("/")[2]
-    container: dict[str, Any] = {
-        "imagePullPolicy": "Always" if latest else "IfNotPresent", "resources": {},
-        "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
-    } | given(wanted)
-    if container.get("ports"):
-        container["ports"] = [{"protocol": "TCP"} | given(port) for port in container["ports"]]
-    return container
-
-
-def given(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that are set."""
-    return {key: value for key, value in fields.items() if value is not None}
-
-
-def shown(value: Any) -> str:
-    """A value as messages show it."""
-    return msgspec.json.encode(value).decode()[:300]
-
-
-def unsupported(place: str, value: Any, *supported: str) -> FieldFault:
-    known = ", ".join(f'"{name}"' for name in supported)
-    return FieldFault(place, f"Unsupported value: {shown('' if value is None else value)}: supported values: {known}")
-
-
-def negative(place: str, value: Any) -> FieldFault:
-    return FieldFault(place, f"Invalid value: {value}: must be greater than or equal to 0")
 
 
 def qos_class(spec: dict[str, Any]) -> str:
@@ -89,68 +46,8 @@ def qos_class(spec: dict[str, Any]) -> str:
 
 def validate_pod(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     if old is None:
-        return tuple(pod_spec_faults(objects.spec(obj), "spec"))
+        return tuple(pods.spec_faults(objects.spec(obj), "spec"))
     return tuple(_changed(objects.spec(obj), objects.spec(old)))
-
-
-def pod_spec_faults(spec: dict[str, Any], place: str) -> Iterator[FieldFault]:
-    if not spec.get("containers"):
-        yield FieldFault(f"{place}.containers", "Required value")
-    policy = spec.get("restartPolicy", "Always")
-    if policy not in ("Always", "OnFailure", "Never"):
-        yield FieldFault(f"{place}.restartPolicy",
-                         f"Unsupported value: {policy!r}: supported values: \"Always\", \"OnFailure\", \"Never\"")
-    grace = spec.get("terminationGracePeriodSeconds")
-    if grace is not None and grace < 0:
-        yield FieldFault(f"{place}.terminationGracePeriodSeconds", "Invalid value: must be 0 or more")
-    volumes: set[str] = set()
-    for number, volume in enumerate(spec.get("volumes") or ()):
-        if not is_label(volume.get("name") or ""):
-            yield FieldFault(f"{place}.volumes[{number}].name", f"Invalid value: {volume.get('name')!r}: {LABEL_RULE}")
-        if (volume.get("name") or "") in volumes:
-            yield FieldFault(f"{place}.volumes[{number}].name", f"Duplicate value: {volume.get('name')!r}")
-        volumes.add(volume.get("name") or "")
-    names: set[str] = set()
-    for field in ("initContainers", "containers"):
-        for number, container in enumerate(spec.get(field) or ()):
-            here = f"{place}.{field}[{number}]"
-            if (container.get("name") or "") in names:
-                yield FieldFault(f"{here}.name", f"Duplicate value: {container.get('name')!r}")
-            names.add(container.get("name") or "")
-            yield from _container_faults(container, here, volumes)
-
-
-def _container_faults(container: dict[str, Any], place: str, volumes: set[str]) -> Iterator[FieldFault]:
-    if not is_label(container.get("name") or ""):
-        yield FieldFault(f"{place}.name", f"Invalid value: {container.get('name')!r}: {LABEL_RULE}")
-    if not container.get("image"):
-        yield FieldFault(f"{place}.image", "Required value")
-    for number, variable in enumerate(container.get("env") or ()):
-        name = (variable.get("name") or "")
-        if not name or "=" in name or "\x00" in name:
-            yield FieldFault(f"{place}.env[{number}].name",
-                             f"Invalid value: {name!r}: not an environment variable name")
-        if variable.get("value") and variable.get("valueFrom"):
-            yield FieldFault(f"{place}.env[{number}].valueFrom",
-                             "Invalid value: may not be specified when `value` is not empty")
-    for number, mount in enumerate(container.get("volumeMounts") or ()):
-        if (mount.get("name") or "") not in volumes:
-            yield FieldFault(f"{place}.volumeMounts[{number}].name", f"Not found: {mount.get('name')!r}")
-        if not mount.get("mountPath"):
-            yield FieldFault(f"{place}.volumeMounts[{number}].mountPath", "Required value")
-    for number, port in enumerate(container.get("ports") or ()):
-        if not 0 < (port.get("containerPort") or 0) < 65536:
-            yield FieldFault(f"{place}.ports[{number}].containerPort", "Invalid value: must be between 1 and 65535")
-    needs = container.get("resources") or {}
-    for kind in ("limits", "requests"):
-        for name, amount in (needs.get(kind) or {}).items():
-            try:
-                negative = quantities.parse(amount) < 0
-            except errors.InvalidInput as e:
-                yield FieldFault(f"{place}.resources.{kind}[{name}]", f"Invalid value: {e.message}")
-            else:
-                if negative:
-                    yield FieldFault(f"{place}.resources.{kind}[{name}]", "Invalid value: must be 0 or more")
 
 
 def _changed(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldFault]:
@@ -174,7 +71,7 @@ def _same_containers(new: list[dict[str, Any]], old: list[dict[str, Any]]) -> bo
 
 
 def default_template(template: dict[str, Any]) -> dict[str, Any]:
-    return {"metadata": {}} | given(template) | {"spec": default_pod_spec(template.get("spec") or {})}
+    return {"metadata": {}} | given(template) | {"spec": pods.default_spec(template.get("spec") or {})}
 
 
 def template_faults(spec: dict[str, Any], *, place: str = "spec.template", always: bool = False
@@ -186,7 +83,8 @@ def template_faults(spec: dict[str, Any], *, place: str = "spec.template", alway
         return
     labels = (template.get("metadata") or {}).get("labels") or {}
     yield from label_faults(labels, f"{place}.metadata.labels")
-    yield from pod_spec_faults(template.get("spec") or {}, f"{place}.spec")
+    claims = frozenset(objects.name(claim) for claim in spec.get("volumeClaimTemplates") or ())
+    yield from pods.spec_faults(template.get("spec") or {}, f"{place}.spec", claims)
     policy = (template.get("spec") or {}).get("restartPolicy", "Always")
     if always and policy != "Always":
         yield unsupported(f"{place}.spec.restartPolicy", policy, "Always")

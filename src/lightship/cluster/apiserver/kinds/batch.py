@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lightship.cluster.apiserver import workloads
+from lightship.cluster.apiserver.kinds import pods
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.cluster.apiserver.shapes import LABEL_RULE, is_label
 from lightship.kube import objects
@@ -18,7 +19,7 @@ _MACROS = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@
 
 def default_cron_job(obj: Object) -> Object:
     spec: dict[str, Any] = {"concurrencyPolicy": "Allow", "suspend": False, "successfulJobsHistoryLimit": 3,
-                            "failedJobsHistoryLimit": 1} | workloads.given(objects.spec(obj))
+                            "failedJobsHistoryLimit": 1} | pods.given(objects.spec(obj))
     job = spec.get("jobTemplate")
     if job:
         inner = objects.spec(job)
@@ -46,15 +47,15 @@ def _cron_faults(obj: Object) -> Iterator[FieldFault]:
     if zone is not None and (not zone or zone.lower() == "local" or not _zone_known(zone)):
         yield FieldFault("spec.timeZone", f'Invalid value: "{zone}": unknown time zone {zone}')
     if spec.get("concurrencyPolicy") not in ("Allow", "Forbid", "Replace"):
-        yield workloads.unsupported("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), "Allow", "Forbid",
+        yield pods.unsupported("spec.concurrencyPolicy", spec.get("concurrencyPolicy"), "Allow", "Forbid",
                                     "Replace")
     for field in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
         if (spec.get(field) or 0) < 0:
-            yield workloads.negative(f"spec.{field}", spec[field])
+            yield pods.negative(f"spec.{field}", spec[field])
     job = objects.spec(spec.get("jobTemplate") or {})
     yield from workloads.job_spec_faults(job, "spec.jobTemplate.spec")
     if job.get("manualSelector"):
-        yield workloads.unsupported("spec.jobTemplate.spec.manualSelector", True, "nil", "false")
+        yield pods.unsupported("spec.jobTemplate.spec.manualSelector", True, "nil", "false")
 
 
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -122,25 +123,25 @@ def _zone_known(name: str) -> bool:
 def default_job_set(obj: Object) -> Object:
     spec: dict[str, Any] = {"successPolicy": {"operator": "All"},
                             "startupPolicy": {"startupPolicyOrder": "AnyOrder"},
-                            } | workloads.given(objects.spec(obj))
-    spec["network"] = {"enableDNSHostnames": True, "publishNotReadyAddresses": True} | workloads.given(
+                            } | pods.given(objects.spec(obj))
+    spec["network"] = {"enableDNSHostnames": True, "publishNotReadyAddresses": True} | pods.given(
         spec.get("network") or {})
     spec["replicatedJobs"] = [_default_replicated(job) for job in spec.get("replicatedJobs") or []]
     failure = spec.get("failurePolicy")
     if failure:
         rules = [{"name": f"failurePolicyRule{number}"} | {k: v for k, v in rule.items() if v not in (None, "")}
                  for number, rule in enumerate(failure.get("rules") or [])]
-        spec["failurePolicy"] = {"restartStrategy": "Recreate", "maxRestarts": 0} | workloads.given(failure) | (
+        spec["failurePolicy"] = {"restartStrategy": "Recreate", "maxRestarts": 0} | pods.given(failure) | (
             {"rules": rules} if rules else {})
     return obj | {"spec": spec}
 
 
 def _default_replicated(job: dict[str, Any]) -> dict[str, Any]:
     template = job.get("template") or {}
-    inner = {"completionMode": "Indexed"} | workloads.given(objects.spec(template))
+    inner = {"completionMode": "Indexed"} | pods.given(objects.spec(template))
     pod = inner.get("template") or {}
-    inner["template"] = pod | {"spec": {"restartPolicy": "OnFailure"} | workloads.given(objects.spec(pod))}
-    return {"replicas": 1, "groupName": "default"} | workloads.given(job) | {"template": template | {"spec": inner}}
+    inner["template"] = pod | {"spec": {"restartPolicy": "OnFailure"} | pods.given(objects.spec(pod))}
+    return {"replicas": 1, "groupName": "default"} | pods.given(job) | {"template": template | {"spec": inner}}
 
 
 def validate_job_set(obj: Object, old: Object | None) -> Sequence[FieldFault]:
@@ -158,7 +159,7 @@ def _job_set_faults(obj: Object) -> Iterator[FieldFault]:
         place = f"spec.replicatedJobs[{number}]"
         label = job.get("name") or ""
         if label in seen:
-            yield FieldFault(place, f'Duplicate value: {workloads.shown({"name": label})}')
+            yield FieldFault(place, f'Duplicate value: {pods.shown({"name": label})}')
         if number == 0 and job.get("dependsOn"):
             yield FieldFault("", "DependsOn can't be set for the first ReplicatedJob")
         for dependency in job.get("dependsOn") or ():
@@ -166,7 +167,7 @@ def _job_set_faults(obj: Object) -> Iterator[FieldFault]:
                 yield FieldFault("", f"replicatedJob: {label} cannot depend on replicatedJob: {dependency.get('name')}")
         seen.add(label)
         if (job.get("replicas") or 0) < 0:
-            yield workloads.negative(f"{place}.replicas", job["replicas"])
+            yield pods.negative(f"{place}.replicas", job["replicas"])
         longest = f"{name}-{label}-{max(int(job.get('replicas') or 1) - 1, 0)}"
         if len(longest) > LIMIT_JOB_NAME_CHARACTERS:
             yield FieldFault(f"{place}.name", f'Invalid value: "{longest}": JobSet name is too long, job names '
@@ -192,11 +193,11 @@ _ACTIONS = ("FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts", 
 
 def _failure_faults(policy: dict[str, Any], jobs: set[str]) -> Iterator[FieldFault]:
     if (policy.get("maxRestarts") or 0) < 0:
-        yield workloads.negative("spec.failurePolicy.maxRestarts", policy["maxRestarts"])
+        yield pods.negative("spec.failurePolicy.maxRestarts", policy["maxRestarts"])
     names: set[str] = set()
     for number, rule in enumerate(policy.get("rules") or ()):
         if rule.get("action") not in _ACTIONS:
-            yield workloads.unsupported(f"spec.failurePolicy.rules[{number}].action", rule.get("action"), *_ACTIONS)
+            yield pods.unsupported(f"spec.failurePolicy.rules[{number}].action", rule.get("action"), *_ACTIONS)
         if rule.get("name") in names:
             yield FieldFault("", f"rule names are not unique, rules with indices {number} share the name "
                                  f"'{rule.get('name')}'")

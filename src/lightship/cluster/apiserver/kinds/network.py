@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightship.cluster.apiserver import workloads
+from lightship.cluster.apiserver.kinds import pods
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -52,7 +53,7 @@ def validate_ingress(obj: Object, old: Object | None) -> Sequence[FieldFault]:
 
 
 def default_policy(obj: Object) -> Object:
-    spec: dict[str, Any] = {"podSelector": {}} | workloads.given(objects.spec(obj))
+    spec: dict[str, Any] = {"podSelector": {}} | pods.given(objects.spec(obj))
     if not spec.get("policyTypes"):
         spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
     return obj | {"spec": spec}
@@ -63,5 +64,5 @@ def validate_policy(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     faults = list(workloads.label_selector_faults(spec.get("podSelector") or {}, "spec.podSelector"))
     for number, kind in enumerate(spec.get("policyTypes") or ()):
         if kind not in ("Ingress", "Egress"):
-            faults.append(workloads.unsupported(f"spec.policyTypes[{number}]", kind, "Egress", "Ingress"))
+            faults.append(pods.unsupported(f"spec.policyTypes[{number}]", kind, "Egress", "Ingress"))
     return faults

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from lightship.cluster.apiserver import workloads
+from lightship.cluster.apiserver.kinds import pods
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -33,12 +34,12 @@ def _cpu(percent: int) -> dict[str, Any]:
 
 
 def default_autoscaler(obj: Object) -> Object:
-    spec: dict[str, Any] = {"minReplicas": 1} | workloads.given(objects.spec(obj))
+    spec: dict[str, Any] = {"minReplicas": 1} | pods.given(objects.spec(obj))
     spec["metrics"] = spec.get("metrics") or [_cpu(DEFAULT_CPU_PERCENT)]
     behavior = spec.get("behavior")
     if behavior is not None:
-        spec["behavior"] = {"scaleUp": _UP | workloads.given(behavior.get("scaleUp") or {}),
-                            "scaleDown": _DOWN | workloads.given(behavior.get("scaleDown") or {})}
+        spec["behavior"] = {"scaleUp": _UP | pods.given(behavior.get("scaleUp") or {}),
+                            "scaleDown": _DOWN | pods.given(behavior.get("scaleDown") or {})}
     return obj | {"spec": spec}
 
 
@@ -74,7 +75,7 @@ def _metric_faults(metric: dict[str, Any], place: str) -> Iterator[FieldFault]:
         yield FieldFault(f"{place}.type", "Required value: must specify a metric source type")
         return
     if kind not in _SOURCES:
-        yield workloads.unsupported(f"{place}.type", kind, *_SOURCES)
+        yield pods.unsupported(f"{place}.type", kind, *_SOURCES)
         return
     field = _SOURCES[kind]
     source = metric.get(field)
@@ -108,13 +109,13 @@ def _rule_faults(rules: dict[str, Any], place: str) -> Iterator[FieldFault]:
         yield FieldFault(f"{place}.stabilizationWindowSeconds",
                          f"Invalid value: {window}: must be greater than or equal to zero and at most 3600")
     if rules.get("selectPolicy") not in ("Max", "Min", "Disabled"):
-        yield workloads.unsupported(f"{place}.selectPolicy", rules.get("selectPolicy"), "Disabled", "Max", "Min")
+        yield pods.unsupported(f"{place}.selectPolicy", rules.get("selectPolicy"), "Disabled", "Max", "Min")
     if not rules.get("policies"):
         yield FieldFault(f"{place}.policies", "Required value: must specify at least one Policy")
     for number, policy in enumerate(rules.get("policies") or ()):
         here = f"{place}.policies[{number}]"
         if policy.get("type") not in ("Pods", "Percent"):
-            yield workloads.unsupported(f"{here}.type", policy.get("type"), "Percent", "Pods")
+            yield pods.unsupported(f"{here}.type", policy.get("type"), "Percent", "Pods")
         for field in ("value", "periodSeconds"):
             if (policy.get(field) or 0) <= 0:
                 yield FieldFault(f"{here}.{field}", f"Invalid value: {policy.get(field) or 0}: must be greater than "
@@ -191,11 +192,11 @@ def validate_budget(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     spec = objects.spec(obj)
     faults = list(workloads.amount_faults("spec", spec, "minAvailable", "maxUnavailable"))
     if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
-        faults.append(FieldFault("spec", f"Invalid value: {workloads.shown(spec)}: minAvailable and maxUnavailable "
+        faults.append(FieldFault("spec", f"Invalid value: {pods.shown(spec)}: minAvailable and maxUnavailable "
                                          "cannot be both set"))
     faults += workloads.label_selector_faults(spec.get("selector") or {}, "spec.selector")
     policy = spec.get("unhealthyPodEvictionPolicy")
     if policy not in (None, "IfHealthyBudget", "AlwaysAllow"):
-        faults.append(workloads.unsupported("spec.unhealthyPodEvictionPolicy", policy, "AlwaysAllow",
+        faults.append(pods.unsupported("spec.unhealthyPodEvictionPolicy", policy, "AlwaysAllow",
                                             "IfHealthyBudget"))
     return faults

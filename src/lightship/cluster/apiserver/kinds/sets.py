@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lightship.cluster.apiserver import workloads
+from lightship.cluster.apiserver.kinds import pods
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -19,14 +20,14 @@ _STATEFUL_MUTABLE = frozenset({"replicas", "ordinals", "template", "updateStrate
 
 def default_stateful_set(obj: Object) -> Object:
     spec: dict[str, Any] = {"podManagementPolicy": "OrderedReady", "replicas": 1, "revisionHistoryLimit": 10,
-                            } | workloads.given(objects.spec(obj))
+                            } | pods.given(objects.spec(obj))
     update = dict(spec.get("updateStrategy") or {})
     if not update.get("type"):
         update = {"rollingUpdate": {}} | update | {"type": "RollingUpdate"}
     if update["type"] == "RollingUpdate" and update.get("rollingUpdate") is not None:
-        update["rollingUpdate"] = {"partition": 0} | workloads.given(update["rollingUpdate"])
+        update["rollingUpdate"] = {"partition": 0} | pods.given(update["rollingUpdate"])
     spec["updateStrategy"] = update
-    retention = workloads.given(spec.get("persistentVolumeClaimRetentionPolicy") or {})
+    retention = pods.given(spec.get("persistentVolumeClaimRetentionPolicy") or {})
     spec["persistentVolumeClaimRetentionPolicy"] = {"whenDeleted": "Retain", "whenScaled": "Retain"} | retention
     if spec.get("template"):
         spec["template"] = workloads.default_template(spec["template"])
@@ -37,7 +38,7 @@ def default_stateful_set(obj: Object) -> Object:
 
 def _default_claim_template(claim: Object) -> Object:
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "status": {"phase": "Pending"}} | claim | {
-        "spec": {"volumeMode": "Filesystem"} | workloads.given(objects.spec(claim))}
+        "spec": {"volumeMode": "Filesystem"} | pods.given(objects.spec(claim))}
 
 
 def validate_stateful_set(obj: Object, old: Object | None) -> Sequence[FieldFault]:
@@ -45,17 +46,17 @@ def validate_stateful_set(obj: Object, old: Object | None) -> Sequence[FieldFaul
     faults = list(workloads.replica_faults(spec, None, always=True))
     update = spec.get("updateStrategy") or {}
     if update.get("type") not in ("RollingUpdate", "OnDelete"):
-        faults.append(workloads.unsupported("spec.updateStrategy.type", update.get("type"), "OnDelete",
+        faults.append(pods.unsupported("spec.updateStrategy.type", update.get("type"), "OnDelete",
                                             "RollingUpdate"))
     partition = (update.get("rollingUpdate") or {}).get("partition") or 0
     if partition < 0:
-        faults.append(workloads.negative("spec.updateStrategy.rollingUpdate.partition", partition))
+        faults.append(pods.negative("spec.updateStrategy.rollingUpdate.partition", partition))
     if spec.get("podManagementPolicy") not in ("OrderedReady", "Parallel"):
-        faults.append(workloads.unsupported("spec.podManagementPolicy", spec.get("podManagementPolicy"),
+        faults.append(pods.unsupported("spec.podManagementPolicy", spec.get("podManagementPolicy"),
                                             "OrderedReady", "Parallel"))
     for when, policy in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
         if policy not in ("Retain", "Delete"):
-            faults.append(workloads.unsupported(f"spec.persistentVolumeClaimRetentionPolicy.{when}", policy, "Delete",
+            faults.append(pods.unsupported(f"spec.persistentVolumeClaimRetentionPolicy.{when}", policy, "Delete",
                                                 "Retain"))
     if old is not None:
         before = objects.spec(old)
@@ -68,10 +69,10 @@ def validate_stateful_set(obj: Object, old: Object | None) -> Sequence[FieldFaul
 
 
 def default_daemon_set(obj: Object) -> Object:
-    spec: dict[str, Any] = {"revisionHistoryLimit": 10} | workloads.given(objects.spec(obj))
-    update = {"type": "RollingUpdate"} | workloads.given(spec.get("updateStrategy") or {})
+    spec: dict[str, Any] = {"revisionHistoryLimit": 10} | pods.given(objects.spec(obj))
+    update = {"type": "RollingUpdate"} | pods.given(spec.get("updateStrategy") or {})
     if update["type"] == "RollingUpdate":
-        update["rollingUpdate"] = {"maxUnavailable": 1, "maxSurge": 0} | workloads.given(
+        update["rollingUpdate"] = {"maxUnavailable": 1, "maxSurge": 0} | pods.given(
             update.get("rollingUpdate") or {})
     spec["updateStrategy"] = update
     if spec.get("template"):
@@ -84,7 +85,7 @@ def validate_daemon_set(obj: Object, old: Object | None) -> Sequence[FieldFault]
     faults = list(workloads.replica_faults(spec, old, always=True))
     update = spec.get("updateStrategy") or {}
     if update.get("type") not in ("RollingUpdate", "OnDelete"):
-        faults.append(workloads.unsupported("spec.updateStrategy.type", update.get("type"), "OnDelete",
+        faults.append(pods.unsupported("spec.updateStrategy.type", update.get("type"), "OnDelete",
                                             "RollingUpdate"))
     elif update["type"] == "RollingUpdate":
         rolling = update.get("rollingUpdate") or {}
@@ -96,7 +97,7 @@ def validate_daemon_set(obj: Object, old: Object | None) -> Sequence[FieldFault]
 
 
 def default_replication_controller(obj: Object) -> Object:
-    spec: dict[str, Any] = {"replicas": 1} | workloads.given(objects.spec(obj))
+    spec: dict[str, Any] = {"replicas": 1} | pods.given(objects.spec(obj))
     template = spec.get("template")
     if not template:
         return obj | {"spec": spec}
@@ -117,13 +118,13 @@ def validate_replication_controller(obj: Object, old: Object | None) -> Sequence
 def _controller_faults(spec: dict[str, Any]) -> Iterator[FieldFault]:
     selector = spec.get("selector") or {}
     if (spec.get("replicas") or 0) < 0:
-        yield workloads.negative("spec.replicas", spec["replicas"])
+        yield pods.negative("spec.replicas", spec["replicas"])
     if not selector:
         yield FieldFault("spec.selector", "Required value")
     yield from workloads.template_faults(spec, always=True)
     labels = objects.labels(spec.get("template") or {})
     if selector and spec.get("template") and not selector.items() <= labels.items():
-        yield FieldFault("spec.template.metadata.labels", f"Invalid value: {workloads.shown(labels)}: `selector` does "
+        yield FieldFault("spec.template.metadata.labels", f"Invalid value: {pods.shown(labels)}: `selector` does "
                                                           "not match template `labels`")
 
 
@@ -140,7 +141,7 @@ def validate_controller_revision(obj: Object, old: Object | None) -> Sequence[Fi
     if obj.get("data") is None:
         faults.append(FieldFault("data", "Required value: data is mandatory"))
     if (obj.get("revision") or 0) < 0:
-        faults.append(workloads.negative("revision", obj["revision"]))
+        faults.append(pods.negative("revision", obj["revision"]))
     if old is not None and obj.get("data") != old.get("data"):
         faults.append(FieldFault("data", "Invalid value: field is immutable"))
     return faults

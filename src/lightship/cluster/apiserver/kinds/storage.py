@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lightship import errors
-from lightship.cluster.apiserver import workloads
+from lightship.cluster.apiserver.kinds import pods
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.kube import objects, quantities
 from lightship.kube.objects import Object
@@ -19,7 +19,7 @@ _NO_SOURCE = frozenset({"capacity", "accessModes", "claimRef", "persistentVolume
 
 
 def default_volume(obj: Object) -> Object:
-    spec = {"persistentVolumeReclaimPolicy": "Retain", "volumeMode": "Filesystem"} | workloads.given(objects.spec(obj))
+    spec = {"persistentVolumeReclaimPolicy": "Retain", "volumeMode": "Filesystem"} | pods.given(objects.spec(obj))
     return obj | {"spec": spec, "status": {"phase": "Pending"} | objects.status(obj)}
 
 
@@ -42,14 +42,14 @@ def _volume_faults(spec: dict[str, Any], before: dict[str, Any] | None) -> Itera
         yield FieldFault(f"spec.{extra}", "Forbidden: may not specify more than 1 volume type")
     policy = spec.get("persistentVolumeReclaimPolicy")
     if policy not in _POLICIES:
-        yield workloads.unsupported("spec.persistentVolumeReclaimPolicy", policy, *_POLICIES)
+        yield pods.unsupported("spec.persistentVolumeReclaimPolicy", policy, *_POLICIES)
     if before is not None:
         source = {key: spec.get(key) for key in sources}
         if source != {key: before.get(key) for key in before if key not in _NO_SOURCE}:
             yield FieldFault("spec.persistentvolumesource", "Forbidden: spec.persistentvolumesource is immutable after "
                                                             "creation")
         if spec.get("volumeMode") != before.get("volumeMode"):
-            yield FieldFault("spec.volumeMode", f"Invalid value: {workloads.shown(spec.get('volumeMode'))}: field is "
+            yield FieldFault("spec.volumeMode", f"Invalid value: {pods.shown(spec.get('volumeMode'))}: field is "
                                                 "immutable")
 
 
@@ -59,11 +59,11 @@ def mode_faults(spec: dict[str, Any], *, required: bool) -> Iterator[FieldFault]
         yield FieldFault("spec.accessModes", "Required value: at least 1 access mode is required")
     for mode in modes:
         if mode not in MODES:
-            yield workloads.unsupported("spec.accessModes", mode, *MODES)
+            yield pods.unsupported("spec.accessModes", mode, *MODES)
     if "ReadWriteOncePod" in modes and len(modes) > 1:
         yield FieldFault("spec.accessModes", "Forbidden: may not use ReadWriteOncePod with other access modes")
     if spec.get("volumeMode") not in (None, "Block", "Filesystem"):
-        yield workloads.unsupported("spec.volumeMode", spec["volumeMode"], "Block", "Filesystem")
+        yield pods.unsupported("spec.volumeMode", spec["volumeMode"], "Block", "Filesystem")
 
 
 def size_faults(place: str, amount: Any) -> Iterator[FieldFault]:
@@ -73,11 +73,11 @@ def size_faults(place: str, amount: Any) -> Iterator[FieldFault]:
         yield FieldFault(place, f"Invalid value: {e.message}")
         return
     if number <= 0:
-        yield FieldFault(place, f"Invalid value: {workloads.shown(amount)}: must be greater than zero")
+        yield FieldFault(place, f"Invalid value: {pods.shown(amount)}: must be greater than zero")
 
 
 def default_claim(obj: Object) -> Object:
-    return obj | {"spec": {"volumeMode": "Filesystem"} | workloads.given(objects.spec(obj)),
+    return obj | {"spec": {"volumeMode": "Filesystem"} | pods.given(objects.spec(obj)),
                   "status": {"phase": "Pending"} | objects.status(obj)}
 
 
@@ -123,9 +123,9 @@ def validate_class(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     if not obj.get("provisioner"):
         faults.append(FieldFault("provisioner", "Required value"))
     if obj.get("reclaimPolicy") not in _POLICIES:
-        faults.append(workloads.unsupported("reclaimPolicy", obj.get("reclaimPolicy"), "Delete", "Retain"))
+        faults.append(pods.unsupported("reclaimPolicy", obj.get("reclaimPolicy"), "Delete", "Retain"))
     if obj.get("volumeBindingMode") not in ("Immediate", "WaitForFirstConsumer"):
-        faults.append(workloads.unsupported("volumeBindingMode", obj.get("volumeBindingMode"), "Immediate",
+        faults.append(pods.unsupported("volumeBindingMode", obj.get("volumeBindingMode"), "Immediate",
                                             "WaitForFirstConsumer"))
     if old is not None:
         for field, text in (("parameters", "updates to parameters are forbidden."),
