@@ -54,7 +54,8 @@ class Model:
     def node_changed(self, old: Object | None, new: Object | None) -> None:
         if new is None:
             if old is not None and (gone := self.nodes.pop(objects.name(old), None)) is not None:
-                self._homeless[gone.name] = gone.pods
+                if gone.pods:
+                    self._homeless[gone.name] = gone.pods
                 self.stirred = True
             return
         name = objects.name(new)
