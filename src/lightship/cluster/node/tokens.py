@@ -1,4 +1,4 @@
-"""ServiceAccount tokens for Pods, minted by the API and shared by the Pods of one account until they are old.
+"""ServiceAccount tokens for Pods, minted by the API and bound to the Pod, so that each dies with its own.
 
 ``volumes`` calls me through the agent. A token lives in memory here and in the Pods' own volumes.
 """
@@ -17,7 +17,7 @@ from lightship.lib.clock import Clock
 
 TOKENS_LIMIT = 1024
 _FRESH = 0.5
-"""The part of its life in which a token is still given to new Pods."""
+"""The part of its life in which a token is still given to its Pod, whose volumes may ask again."""
 
 
 class ServiceAccountTokens:
@@ -31,11 +31,14 @@ class ServiceAccountTokens:
     async def get(self, pod: Object, audience: str, seconds: int) -> str:
         """A token for the Pod's account that lasts at least half of ``seconds``."""
         account = str(objects.spec(pod).get("serviceAccountName") or "default")
-        key = (objects.namespace(pod), account, audience, seconds)
+        key = (objects.namespace(pod), objects.uid(pod), audience, seconds)
         now = self._clock.monotonic()
         if key in self._tokens and self._tokens[key][0] > now:
             return self._tokens[key][1]
-        spec: dict[str, Any] = {"expirationSeconds": seconds} | ({"audiences": [audience]} if audience else {})
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": objects.name(pod), "uid": objects.uid(pod)}
+        spec: dict[str, Any] = {"expirationSeconds": seconds, "boundObjectRef": bound}
+        if audience:
+            spec["audiences"] = [audience]
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
                    "metadata": {"namespace": key[0]}, "spec": spec}
         answer: Mapping[str, Any] = await self._client.create(SERVICE_ACCOUNTS, request, subresource="token",
