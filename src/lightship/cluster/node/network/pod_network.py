@@ -41,6 +41,8 @@ IDLE_SECONDS = 300.0
 PROBE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
 RESTART_SECONDS = 0.5
+SYNC_SECONDS = 2.0
+"""How long the first Pod waits for the Services to be known."""
 
 _log = logging.getLogger(__name__)
 
@@ -374,8 +376,10 @@ class _Hub:
             informer.subscribe(running._notice)
             await informer.start()
             running._informers.append(informer)
-        for informer in running._informers:
-            await informer.synced.wait()
+        with contextlib.suppress(TimeoutError):  # then they are served as soon as they are known
+            async with asyncio.timeout(SYNC_SECONDS):
+                for informer in running._informers:
+                    await informer.synced.wait()
         await running._push()
         running._tasks.spawn(running._follow(), name="tables")
         return running
