@@ -206,6 +206,13 @@ async def test_built_in_kinds_have_definitions_that_nobody_replaces(caller: Call
     status, said = await caller.json("PATCH", path, {"spec": theirs, "metadata": {"labels": {"a": "b"}}},
                                      content_type="application/merge-patch+json")
     assert (status, said["spec"], said["metadata"]["labels"]) == (200, shown["spec"], {"a": "b"})
+    applied = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+               "metadata": {"name": "widgets.example.com"}, "spec": theirs}
+    response = await caller.send("PATCH", f"{path}?fieldManager=me", applied,
+                                 content_type="application/apply-patch+yaml")
+    assert (response.status, response.headers["warning"]) == (
+        200, '299 - "widgets.example.com is built in: what its definition specifies stays as it is"')
+    assert (await caller.json("GET", path))[1]["spec"] == shown["spec"]
     assert (await caller.json("POST", "/apis/example.com/v1/namespaces/default/widgets",
                               {"metadata": {"name": "w"}, "spec": {"size": 10}}))[0] == 422
 

@@ -39,6 +39,7 @@ Validate = Callable[[Object, Object | None], Sequence[Fault]]
 Cells = Callable[[Object, datetime], list[Any]]
 Unknown = Callable[[Object], Sequence[str]]
 Admit = Callable[[Object, Object | None], tuple[Object, Iterable[Fault]]]
+Amend = Callable[[Object], tuple[Object, list[str]]]
 Settled = Callable[[Object, bool], Awaitable[None]]
 
 
@@ -101,6 +102,8 @@ class Served:
     """In place of ``default`` and ``validate``, where one pass does both; also judges writes of the status."""
     settled: Settled | None = None
     """Told of each write of such an object (and whether it is gone) once it is on disk and before it is answered."""
+    amended: Amend | None = None
+    """What a client wrote as it is taken, with what the client should be warned of."""
     doomed: Default | None = None
     """What a deletion makes of the object before anything else; may refuse it."""
     unknown: Unknown | None = None

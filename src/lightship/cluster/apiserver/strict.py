@@ -27,6 +27,9 @@ def read(call: Call, data: Any) -> tuple[Object, list[str]]:
     """
     obj = shapes.read_object(data, call.served)
     warnings = check(call, data)
+    if call.served.amended:
+        obj, more = call.served.amended(obj)
+        warnings = [*warnings, *more]
     if call.served.notice and call.request.method in ("POST", "PUT"):
         warnings = [*warnings, call.served.notice]
     return obj, warnings

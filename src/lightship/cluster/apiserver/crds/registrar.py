@@ -44,7 +44,7 @@ class Registrar:
     def _kind(self) -> Served:
         """The kind CustomResourceDefinition itself."""
         return Served(resource=definition.RESOURCE, schema=definition.Definition, default=self._default,
-                      validate=self._validate, settled=self._settled, doomed=self._doomed)
+                      validate=self._validate, settled=self._settled, doomed=self._doomed, amended=self._amended)
 
     def _load(self) -> None:
         """Serve what the store defines."""
@@ -62,6 +62,14 @@ class Registrar:
                 await self._client.create(definition.RESOURCE, wanted)
             elif objects.spec(decode(entry.value)) != objects.spec(wanted):
                 await self._client.update(definition.RESOURCE, decode(entry.value))
+
+    def _amended(self, obj: Object) -> tuple[Object, list[str]]:
+        """Whoever writes the definition of a built-in kind means ours: nobody conflicts with it, nobody changes it."""
+        fixed = self._builtin.get(objects.name(obj))
+        if fixed is None or objects.spec(obj) == objects.spec(fixed):
+            return obj, []
+        return builtin.kept(obj, fixed), [f"{objects.name(obj)} is built in: what its definition specifies stays as it "
+                                          "is"]
 
     def _default(self, obj: Object) -> Object:
         """Defaults, and the status that goes with the specification. Objects of built-in kinds keep ours."""
