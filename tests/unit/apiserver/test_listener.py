@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightship import errors
-from lightship.client.transport import Request, Response
+from lightship.client.transport import Duplex, Request, Response
 from lightship.cluster.apiserver import listener as listeners
 from lightship.cluster.apiserver.listener import Address, Listener, tls
 from lightship.testing.embedded import EmbeddedApi
@@ -235,3 +235,84 @@ def test_broken_certificates_are_said_so(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("nope")
     with pytest.raises(errors.StateError, match="certificate"):
         tls(tmp_path / "a", tmp_path / "a")
+
+
+async def test_http_1_0_gets_no_chunks_and_head_no_body(wire: Wire, port: int) -> None:
+    wire.send(b"HEAD /a HTTP/1.1\r\nhost: x\r\n\r\n" + GET % b"/b")
+    assert (await wire.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    assert (await wire.answer())[2] == b"GET /b? 0"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /broken HTTP/1.0\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert b"chunked" not in head.lower()
+        assert body == b"one"
+    writer.close()
+
+
+async def test_headers_that_come_twice_are_joined(port: int) -> None:
+    seen: list[Request] = []
+
+    async def handle(request: Request) -> Response:
+        seen.append(request)
+        return Response(status=200)
+
+    listener = Listener(handle, Address(), None)
+    await listener.start()
+    wire = Wire(*await asyncio.open_connection("127.0.0.1", listener.port))
+    wire.send(b"GET / HTTP/1.1\r\nx-a: 1\r\nX-A: 2\r\n\r\n")
+    await wire.answer()
+    assert seen[0].headers["x-a"] == "1, 2"
+    wire.writer.close()
+    await listener.stop()
+
+
+async def test_a_request_that_drips_is_hung_up_on(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "ARRIVAL_SECONDS", 0.05)
+    monkeypatch.setattr(listeners, "SWEEP_SECONDS", 0.02)
+    listener = Listener(handler.handle, Address(), None)
+    await listener.start()
+    slow, idle = [Wire(*await asyncio.open_connection("127.0.0.1", listener.port)) for _ in range(2)]
+    slow.send(b"GET / HTTP/1.1\r\nhost: x\r\n")
+    with contextlib.suppress(ConnectionError):
+        assert await slow.end() == b""
+    idle.send(GET % b"/a")  # one that waits with its next request does not drip
+    assert (await idle.answer())[0] == 200
+    for wire in (slow, idle):
+        wire.writer.close()
+    await listener.stop()
+
+
+async def test_an_upgraded_connection_is_bytes_both_ways_until_either_ends() -> None:
+    ended = asyncio.Event()
+
+    async def echo(duplex: Duplex) -> None:
+        try:
+            while data := await duplex.read():
+                await duplex.write(data.upper())
+                if data.endswith(b"bye"):
+                    return
+        finally:
+            ended.set()
+
+    async def handle(request: Request) -> Response:
+        return Response(status=101, headers={"upgrade": "echo", "connection": "Upgrade"}, upgrade=echo)
+
+    listener = Listener(handle, Address(), None)
+    await listener.start()
+    asked = b"GET / HTTP/1.1\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n"
+    for end in ("server", "client", "stop"):
+        ended.clear()
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", listener.port))
+        wire.send(asked + b"early")  # what follows the request at once is already the other protocol
+        assert (await wire.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+        assert await wire.reader.readexactly(5) == b"EARLY"
+        if end == "server":
+            wire.send(b"bye")
+            assert await wire.end() == b"BYE"
+        elif end == "client":
+            wire.writer.transport.abort()
+        else:
+            await listener.stop()
+        await asyncio.wait_for(ended.wait(), 5)
+        wire.writer.close()

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import httptools
 
@@ -129,13 +129,6 @@ class Listener:
         self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
 
 
-class _Asked(NamedTuple):
-    request: Request
-    keep_alive: bool
-    chunked: bool
-    """Whether the client knows chunks, which came with HTTP/1.1."""
-
-
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
@@ -144,7 +137,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._queue: deque[_Asked] = deque()
+        self._queue: deque[tuple[Request, bool, bool]] = deque()
+        """Requests, whether the connection is kept after each, and whether its client knows chunks (HTTP/1.1)."""
         self._writable: asyncio.Future[None] | None = None
         self._upgraded: Upgraded | None = None
         self._streaming = self._closing = self._refused = False
@@ -232,11 +226,9 @@ class Connection(asyncio.Protocol):
 
     # What the parser calls.
 
-    def on_message_begin(self) -> None:
-        self._arriving_since = self.last_seen
-
     def on_url(self, url: bytes) -> None:
         self._url += url
+        self._arriving_since = self.last_seen
         self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -282,7 +274,10 @@ class Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         request = Request(method=self._parser.get_method().decode("latin-1"), path=path, query=query.partition("#")[0],
                           headers=self._headers, body=body, user=self._user)
-        self._queue.append(_Asked(request, self._parser.should_keep_alive(), self._parser.get_http_version() != "1.0"))
+        keep_alive = self._parser.should_keep_alive()
+        # HTTP/1.0 keeps a connection alive only if a header says so: most requests need no look at the version.
+        chunked = (keep_alive and "connection" not in self._headers) or self._parser.get_http_version() != "1.0"
+        self._queue.append((request, keep_alive, chunked))
         self._begin()
         if len(self._queue) >= LIMIT_PIPELINED_REQUESTS and self._transport is not None:
             self._transport.pause_reading()
