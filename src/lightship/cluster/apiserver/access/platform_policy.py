@@ -22,7 +22,8 @@ ROUTES_ROLE = "lightship:pipelines-routes"
 EDITOR_ROLE = "kubeflow-edit"
 """What the account ``default-editor`` of each namespace is bound to there."""
 
-_EVENTS = (rule(("create", "patch"), "", "events"), rule(("create", "patch"), "events.k8s.io", "events"))
+_EVENTS = (rule(("create", "get", "patch"), "", "events"), rule(("create", "get", "patch"), "events.k8s.io", "events"))
+"""The recorder looks for the event that it would otherwise write again."""
 _DELEGATION = (rule(("create",), "authentication.k8s.io", "tokenreviews"),
                rule(("create",), "authorization.k8s.io", "subjectaccessreviews"))
 _POD_OWNER = (*_EVENTS, rule(("create", "delete", "get", "list", "patch", "update", "watch"), "", "pods"))
