@@ -17,6 +17,7 @@ import pytest
 
 from lightship import errors
 from lightship.client.sessions import STDERR, STDOUT, End, Wanted
+from lightship.client.transport import Request, User
 from lightship.cluster.apiserver.streams import endpoint, spdy_words
 from lightship.kube.objects import Key
 from lightship.kube.resources import ENDPOINT_SLICES, PODS, SERVICES
@@ -385,3 +386,23 @@ async def test_http_to_a_pod_and_to_a_service(dial: Dialer, pages: int) -> None:
     ("pods/p:1/proxy/", 503), ("pods/q:1/proxy/", 404), ("services/none:80/proxy/", 404), ("pods/p:web/proxy/", 400)])
 async def test_what_a_proxy_cannot_reach(dial: Dialer, what: str, status: int) -> None:
     assert (await dial("GET", f"/api/v1/namespaces/default/{what}"))[0] == status
+
+
+@pytest.mark.parametrize(("verbs", "status"), [(["get"], 403), (["create"], 403), (["get", "create"], 101)])
+async def test_a_websocket_needs_the_right_to_create_too(api: EmbeddedApi, node: Node, verbs: list[str],
+                                                         status: int) -> None:
+    """As upstream since 1.35: who may only look must not run commands, though a WebSocket asks with GET."""
+    client = api.in_process()
+    base = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    about = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "x", "namespace": "default"}}
+    await client.raw("POST", f"{base}/roles", body=about | {
+        "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": verbs}]})
+    await client.raw("POST", f"{base}/rolebindings", body=about | {
+        "kind": "RoleBinding", "subjects": [{"kind": "User", "name": "eve", "apiGroup": "rbac.authorization.k8s.io"}],
+        "roleRef": {"kind": "Role", "name": "x", "apiGroup": "rbac.authorization.k8s.io"}})
+    path, _, query = EXEC.partition("?")
+    headers = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13",
+               "sec-websocket-key": "x", "sec-websocket-protocol": "v5.channel.k8s.io"}
+    answer = await api.server.handle(Request(method="GET", path=path, query=query, headers=headers,
+                                             user=User(name="eve", groups=("system:authenticated",))))
+    assert answer.status == status
