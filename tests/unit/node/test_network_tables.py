@@ -147,3 +147,14 @@ def test_conditions_say_what_there_is() -> None:
         ("NetworkIsolation", "True"), ("Egress", "False"), ("Names", "False")]
     assert told(pod_network.Capability(problem="no")) == [
         ("NetworkIsolation", "False"), ("Egress", "True"), ("Names", "False")]
+
+
+def test_service_links_are_those_of_the_pods_namespace() -> None:
+    services = [service("my-db", clusterIP="10.96.1.2", ports=[{"name": "sql", "port": 5432}]),
+                service("headless", clusterIP="None", ports=[{"port": 1}]),
+                {"metadata": {"name": "other", "namespace": "elsewhere"},
+                 "spec": {"clusterIP": "10.96.1.3", "ports": [{"port": 1}]}}]
+    assert tables.service_links(services, "ns") == {
+        "MY_DB_SERVICE_HOST": "10.96.1.2", "MY_DB_SERVICE_PORT": "5432", "MY_DB_SERVICE_PORT_SQL": "5432",
+        "MY_DB_PORT": "tcp://10.96.1.2:5432", "MY_DB_PORT_5432_TCP": "tcp://10.96.1.2:5432",
+        "MY_DB_PORT_5432_TCP_PROTO": "tcp", "MY_DB_PORT_5432_TCP_PORT": "5432", "MY_DB_PORT_5432_TCP_ADDR": "10.96.1.2"}

@@ -74,6 +74,8 @@ class Surroundings:
     image_catalogue: Object | None = None
     api_host: str = ""
     api_port: int = 0
+    service_links: Mapping[str, str] = field(default_factory=dict)
+    """Variables that tell of the namespace's Services."""
 
 
 def containers(pod: Object) -> list[dict[str, Any]]:
@@ -118,7 +120,7 @@ def hostname(pod: Object) -> str:
 
 
 def _base_environment(pod: Object, surroundings: Surroundings) -> dict[str, str]:
-    base = {"HOME": "/root", "HOSTNAME": hostname(pod), "LANG": _BASE_LANG}
+    base = {**surroundings.service_links, "HOME": "/root", "HOSTNAME": hostname(pod), "LANG": _BASE_LANG}
     if surroundings.api_host:
         host, port = surroundings.api_host, str(surroundings.api_port)
         base |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port,

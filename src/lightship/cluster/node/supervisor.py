@@ -250,7 +250,8 @@ class Supervisor:
         async def make_plan() -> plan.ContainerPlan:
             sources = await self._sources()
             host, port = self._attachment.api
-            surroundings = replace(self._services.surroundings(sources), api_host=host, api_port=port)
+            surroundings = replace(self._services.surroundings(sources), api_host=host, api_port=port,
+                                   service_links=self._attachment.service_links)
             return plan.make(self._with_address(), container, surroundings)
 
         async def occasion(restarts: int) -> Occasion:

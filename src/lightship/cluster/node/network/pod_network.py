@@ -16,7 +16,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,8 @@ class Attachment:
     descriptor: int = -1
     resolver: str = ""
     """Its resolv.conf; empty for the host's."""
+    service_links: Mapping[str, str] = field(default_factory=dict)
+    """Variables that tell of the namespace's Services."""
 
 
 async def probe(zygote: Zygote, user_namespace: bool) -> Capability:
@@ -177,7 +179,8 @@ class PodNetwork:
         host = _host_resolv_conf()
         api = (tables.API_ADDRESS, tables.API_PORT) if self._options.api[0] else ("", 0)
         made = self._attached[uid] = Attachment(
-            ip=ip, descriptor=descriptor, api=api, resolver=resolution.resolv_conf(pod, hub.NAME_SERVER, host))
+            ip=ip, descriptor=descriptor, api=api, resolver=resolution.resolv_conf(pod, hub.NAME_SERVER, host),
+            service_links=running.service_links(pod))
         return made
 
     def detach(self, pod: Object) -> None:
@@ -395,6 +398,11 @@ class _Hub:
             await informer.stop()
         await self._tasks.close()
         await self._process.wait()
+
+    def service_links(self, pod: Object) -> dict[str, str]:
+        if objects.spec(pod).get("enableServiceLinks") is False:
+            return {}
+        return tables.service_links(self._informers[0].list(objects.namespace(pod)), objects.namespace(pod))
 
     def _notice(self, old: Object | None, new: Object | None) -> None:
         self._changed.set()

@@ -25,7 +25,7 @@ def make(services: Iterable[Object], slices: Iterable[Object], api: tuple[str, i
         name = objects.labels(piece).get(_SERVICE_LABEL)
         if name and piece.get("addressType", "IPv4") == "IPv4":
             by_service[Key(objects.namespace(piece), name)].append(piece)
-    ports = [_port(API_ADDRESS, API_PORT, "TCP", [list(api)])]
+    ports = [_port((API_ADDRESS, API_PORT), "TCP", [list(api)])]
     records: dict[str, dict[str, Any]] = {
         _API_NAME: {"a": [API_ADDRESS]}, f"_https._tcp.{_API_NAME}": {"srv": [[API_PORT, _API_NAME]]}}
     pointers = {API_ADDRESS: _API_NAME}
@@ -41,9 +41,29 @@ def make(services: Iterable[Object], slices: Iterable[Object], api: tuple[str, i
     return {"services": ports, "records": records, "pointers": pointers}
 
 
-def _port(ip: str, number: int, protocol: str, endpoints: list[list[Any]], affinity: float = 0.0,
+def service_links(services: Iterable[Object], namespace: str) -> dict[str, str]:
+    """The variables by which a Pod finds the Services of its namespace that were there before it."""
+    found: dict[str, str] = {}
+    for service in services:
+        ip, ports = _cluster_ip(service), objects.spec(service).get("ports") or ()
+        if objects.namespace(service) != namespace or not ip or not ports or objects.name(service) == "kubernetes":
+            continue
+        prefix = objects.name(service).upper().replace("-", "_")
+        found |= {f"{prefix}_SERVICE_HOST": ip, f"{prefix}_SERVICE_PORT": str(ports[0]["port"])}
+        for number, port in enumerate(ports):
+            protocol = (port.get("protocol") or "TCP").lower()
+            url, stem = f"{protocol}://{ip}:{port['port']}", f"{prefix}_PORT_{port['port']}_{protocol.upper()}"
+            if port.get("name"):
+                found[f"{prefix}_SERVICE_PORT_{port['name'].upper().replace('-', '_')}"] = str(port["port"])
+            if not number:
+                found[f"{prefix}_PORT"] = url
+            found |= {stem: url, f"{stem}_PROTO": protocol, f"{stem}_PORT": str(port["port"]), f"{stem}_ADDR": ip}
+    return found
+
+
+def _port(address: tuple[str, int], protocol: str, endpoints: list[list[Any]], affinity: float = 0.0,
           node_port: int = 0) -> dict[str, Any]:
-    return {"ip": ip, "port": number, "protocol": protocol, "endpoints": endpoints, "affinity": affinity,
+    return {"ip": address[0], "port": address[1], "protocol": protocol, "endpoints": endpoints, "affinity": affinity,
             "node_port": node_port}
 
 
@@ -75,7 +95,8 @@ def _ports(service: Object, ip: str, slices: list[Object]) -> list[dict[str, Any
                      and target.get("port")
                      for endpoint in piece.get("endpoints") or () if _usable(endpoint)
                      for address in endpoint["addresses"]]
-        made.append(_port(ip, int(port["port"]), protocol, sorted(endpoints), affinity, int(port.get("nodePort") or 0)))
+        made.append(_port((ip, int(port["port"])), protocol, sorted(endpoints), affinity,
+                          int(port.get("nodePort") or 0)))
     return made
 
 
