@@ -285,3 +285,39 @@ async def test_the_message_is_upstreams(caller: Caller) -> None:
     _, said = await caller.json("POST", TABS, tab(replicas="x", image=1))
     assert said["message"].startswith('CronTab.stable.example.org "a" is invalid: [spec.replicas: ')
     assert {cause["reason"] for cause in said["details"]["causes"]} == {"FieldValueTypeInvalid"}
+
+
+async def test_objects_of_a_kind_that_is_no_longer_served_go_with_its_definition(caller: Caller) -> None:
+    await caller.json("POST", CRDS, crd())
+    await caller.json("POST", TABS, tab())
+    status, said = await caller.json("PATCH", f"{CRDS}/crontabs.stable.example.org", [
+        {"op": "replace", "path": "/spec/versions/0/served", "value": False}],
+        content_type="application/json-patch+json")
+    assert status == 200, said
+    assert (await caller.json("GET", f"{TABS}/a"))[0] == 404
+    assert (await caller.json("DELETE", f"{CRDS}/crontabs.stable.example.org"))[0] == 200
+    assert (await caller.json("GET", f"{CRDS}/crontabs.stable.example.org"))[0] == 404
+    await caller.json("POST", CRDS, crd())
+    assert (await caller.json("GET", TABS))[1]["items"] == []
+
+
+async def test_a_storage_version_moves_when_its_objects_do(caller: Caller) -> None:
+    both = crd()
+    both["spec"]["versions"].append({"name": "v2", "served": True, "storage": False,
+                                     "schema": {"openAPIV3Schema": SCHEMA}})
+    path, patch = f"{CRDS}/crontabs.stable.example.org", {"content_type": "application/json-patch+json"}
+    await caller.json("POST", CRDS, both)
+    await caller.json("POST", TABS, tab())
+    moved = [{"op": "replace", "path": "/spec/versions/0/storage", "value": False},
+             {"op": "replace", "path": "/spec/versions/1/storage", "value": True}]
+    status, said = await caller.json("PATCH", path, moved, **patch)
+    assert (status, said["status"]["storedVersions"]) == (200, ["v1", "v2"])
+    assert (await caller.json("GET", f"{TABS}/a"))[1]["apiVersion"] == "stable.example.org/v1"
+    assert (await caller.json("GET", f"{TABS.replace('/v1/', '/v2/')}/a"))[1]["apiVersion"] == "stable.example.org/v2"
+    gone = [{"op": "remove", "path": "/spec/versions/0"}]
+    status, said = await caller.json("PATCH", path, gone, **patch)
+    assert (status, said["details"]["causes"][0]["field"]) == (422, "status.storedVersions[0]")
+    done = {"status": {"storedVersions": ["v2"]}}
+    assert (await caller.json("PATCH", f"{path}/status", done, content_type="application/merge-patch+json"))[0] == 200
+    assert (await caller.json("PATCH", path, gone, **patch))[0] == 200
+    assert (await caller.json("GET", TABS))[0] == 404

@@ -138,7 +138,8 @@ class Registrar:
         if name in self._builtin:
             return
         if gone:
-            self._known.pop(name, None)
+            if self._known.pop(name, None) is not None:
+                await self._empty(_collection(obj))  # what was on its way to disk when the last one seemed to go
             self._registry.remove(spec["group"], spec["names"]["plural"])
             await self._reconsider(spec["group"])
             return
@@ -177,10 +178,7 @@ class Registrar:
 
     async def _cleanup(self, name: str) -> None:
         try:
-            obj = self._known[name]
-            versions = objects.spec(obj)["versions"]
-            resource = serving.resource_of(obj, next((v for v in versions if v.get("served")), versions[0]))
-            await self._empty(resource)
+            await self._empty(_collection(self._known[name]))
             if self._store.count(name):
                 return  # Finalizers hold some; the last of them to go comes here again.
         finally:
@@ -202,6 +200,12 @@ class Registrar:
                     not self._conflict(obj) and not objects.deleting(obj)):
                 note = {"metadata": {"annotations": {builtin.RECONSIDERED: str(self._store.revision)}}}
                 await self._client.patch(definition.RESOURCE, Key("", objects.name(obj)), note)
+
+
+def _collection(obj: Object) -> Resource:
+    """A version of the definition by which its objects can be reached: one is always served while they are deleted."""
+    versions = objects.spec(obj)["versions"]
+    return serving.resource_of(obj, next((v for v in versions if v.get("served")), serving.stored(versions)))
 
 
 def _conditions(conflict: tuple[str, str] | None) -> list[Object]:

@@ -124,14 +124,23 @@ def has_defaults(schema: Any) -> bool:
     return isinstance(schema, list) and any(map(has_defaults, schema))
 
 
+def stored(versions: Sequence[Object]) -> Object:
+    """The version that objects are stored in."""
+    return next(version for version in versions if version.get("storage"))
+
+
 def served(definition: Object, settled: Settled | None) -> list[Served]:
-    """Every served version of a definition that was found to be right."""
+    """Every served version of a definition that was found to be right.
+
+    Of one that is being deleted at least the stored version is served, so that its objects can be deleted.
+    """
     spec = objects.spec(definition)
-    stored = next(v["name"] for v in spec["versions"] if v.get("storage"))
+    kept = stored(spec["versions"])
+    alone = objects.deleting(definition) and not any(version.get("served") for version in spec["versions"])
     several = len(spec["versions"]) > 1
     result = []
     for version in spec["versions"]:
-        if not version.get("served"):
+        if not (version.get("served") or (alone and version is kept)):
             continue
         schema: Mapping[str, Any] = version["schema"]["openAPIV3Schema"]
         made = Version(schema)
@@ -141,7 +150,7 @@ def served(definition: Object, settled: Settled | None) -> list[Served]:
         result.append(Served(
             resource=resource, custom=True, openapi=schema, admit=made.admit, unknown=made.unknown,
             to_wire=_shower(resource.api_version, made.filled if evolved else None) if several or evolved else None,
-            from_wire=_namer(f"{spec['group']}/{stored}") if stored != version["name"] else None,
+            from_wire=_namer(f"{spec['group']}/{kept['name']}") if version is not kept else None,
             fields={path["jsonPath"].removeprefix("."): path["jsonPath"]
                     for path in version.get("selectableFields") or ()},
             scale=ScalePaths(spec_replicas=scale["specReplicasPath"], status_replicas=scale["statusReplicasPath"],
