@@ -321,3 +321,19 @@ async def test_a_storage_version_moves_when_its_objects_do(caller: Caller) -> No
     assert (await caller.json("PATCH", f"{path}/status", done, content_type="application/merge-patch+json"))[0] == 200
     assert (await caller.json("PATCH", path, gone, **patch))[0] == 200
     assert (await caller.json("GET", TABS))[0] == 404
+
+
+async def test_openapi_marks_tell_what_changed(caller: Caller) -> None:
+    async def marks() -> dict[str, str]:
+        _, index = await caller.json("GET", "/openapi/v3")
+        return {prefix: entry["serverRelativeURL"] for prefix, entry in index["paths"].items()}
+
+    before = await marks()
+    await caller.json("POST", CRDS, crd())
+    after = await marks()
+    assert {prefix: after[prefix] for prefix in before} == before
+    await caller.json("PATCH", f"{CRDS}/crontabs.stable.example.org", [
+        {"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/more", "value": {"type": "string"}}],
+        content_type="application/json-patch+json")
+    changed = await marks()
+    assert [prefix for prefix in after if changed[prefix] != after[prefix]] == ["apis/stable.example.org/v1"]

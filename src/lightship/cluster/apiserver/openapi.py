@@ -39,6 +39,7 @@ class OpenApi:
     def __init__(self, registry: Registry, version: str) -> None:
         self._registry, self._version = registry, version
         self._rendered: dict[str, bytes] = {}
+        self._marks: dict[str, tuple[tuple[Served, ...], str]] = {}
         self._generation = registry.generation
 
     def answer(self, path: str, accept: str) -> Response | None:
@@ -61,11 +62,24 @@ class OpenApi:
         return Response(status=200, headers={"content-type": JSON}, body=msgspec.json.encode(data))
 
     def _index(self) -> dict[str, Any]:
-        names = ",".join(f"{s.resource.api_version}/{s.resource.plural}" for s in self._registry.served)
-        state = f"{self._version} {names} {self._registry.generation}"
-        mark = hashlib.sha256(state.encode()).hexdigest()[:32].upper()
-        return {"paths": {gv.prefix: {"serverRelativeURL": f"/openapi/v3/{gv.prefix}?hash={mark}"}
+        return {"paths": {gv.prefix: {"serverRelativeURL": f"/openapi/v3/{gv.prefix}?hash={self._mark(gv)}"}
                           for gv in self._registry.group_versions}}
+
+    def _mark(self, gv: GroupVersion) -> str:
+        """What tells one state of a document from any other, also of another start of the server.
+
+        A client keeps documents by it: a definition that comes must not make it fetch those of other groups again.
+        """
+        known = self._marks.get(gv.prefix)
+        if known is None or known[0] != gv.served:
+            digest = hashlib.sha256(self._version.encode())
+            for served in gv.served:
+                resource = served.resource
+                digest.update(f"{resource.plural} {resource.kind} {sorted(resource.subresources)}".encode())
+                if served.openapi is not None:
+                    digest.update(msgspec.json.encode(served.openapi))
+            known = self._marks[gv.prefix] = (gv.served, digest.hexdigest()[:32].upper())
+        return known[1]
 
     def _v2(self, accept: str) -> Response:
         wants_json = accept and any(media in (JSON, "*/*") for media, _ in formats.clauses(accept))
