@@ -100,7 +100,9 @@ async def test_stopping_the_node_ends_everything(tmp_path: Path) -> None:
         for name in ("a", "b"):
             await node.create(pod(name, shell("trap '' TERM; sleep 1003 & wait; sleep 1003")))
             await node.wait(name, running)
-        assert len(_processes("sleep", "1003")) == 2
+        async with asyncio.timeout(10):
+            while len(_processes("sleep", "1003")) < 2:  # a shell that runs has not made its child yet
+                await asyncio.sleep(0.02)
     assert _processes("sleep", "1003") == []
     assert _mounts(tmp_path) == []
 

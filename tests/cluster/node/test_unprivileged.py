@@ -44,16 +44,25 @@ def interpreter(uid: int) -> str:
 
 
 @pytest.mark.timeout(180)
+def test_isolation_holds_for_a_normal_user(user: tuple[int, Path]) -> None:
+    run_as(user, "test_isolation.py", "test_security.py", "test_hostile.py")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_everything_holds_for_a_normal_user(user: tuple[int, Path]) -> None:
+    run_as(user, "test_containers.py", "test_lives.py", "test_lifecycle.py", "test_volumes.py", "test_kills.py")
+
+
+def run_as(user: tuple[int, Path], *names: str) -> None:
     uid, home = user
     site = next(path for path in sys.path if path.endswith("site-packages"))
     environment = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "TMPDIR": str(home),
                    "PYTHONPATH": f"{ROOT / 'src'}:{site}", "PYTHONDONTWRITEBYTECODE": "1"}
-    names = ("test_lives.py", "test_containers.py", "test_isolation.py", "test_security.py", "test_hostile.py")
     tests = [str(ROOT / "tests" / "cluster" / "node" / name) for name in names]
     result = subprocess.run(
         [interpreter(uid), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"),
-         "--rootdir", str(ROOT), *tests],
+         "--rootdir", str(ROOT), "-m", "not slow", *tests],
         user=uid, group=uid, extra_groups=[], env=environment, cwd=home, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "skipped" not in result.stdout, result.stdout
