@@ -6,8 +6,7 @@ about costs a look-up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from lightship import errors
@@ -21,9 +20,10 @@ from lightship.cluster.store.broadcast import Key
 from lightship.cluster.store.store import Store
 from lightship.kube import objects, quota
 from lightship.kube.objects import Object
-from lightship.kube.resources import LIMIT_RANGES, PRIORITY_CLASSES
+from lightship.kube.resources import LIMIT_RANGES, PRIORITY_CLASSES, RESOURCE_QUOTAS
 
 _LIMITED = frozenset({quota.PODS, quota.CLAIMS})
+_NOTHING: AbstractContextManager[None] = nullcontext()
 _PREEMPT = "PreemptLowerPriority"
 
 
@@ -55,23 +55,22 @@ class Admission:
         resource = call.served.store_resource
         if resource in escalation.CONCERNED and self._known is not None:
             escalation.check(self._known, call.user, call.served.resource, new, old)
-        if not call.target.namespace or call.target.subresource not in ("", "resize"):
-            return nullcontext()
-        key = Key(resource, call.target.namespace, objects.name(new))
+        namespace = call.target.namespace
+        if not namespace or call.target.subresource not in ("", "resize"):
+            return _NOTHING
         if resource in _LIMITED and (old is None or resource == quota.CLAIMS):
-            faults = [fault for limit_range in self._limit_ranges(call.target.namespace)
+            faults = [fault for limit_range in self._limit_ranges(namespace)
                       for fault in limits.faults(resource, new, limit_range)]
             if faults:
                 text = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
                 raise errors.Forbidden(f"{_what(call, new)} is forbidden: {text}")
-        return self._quota(call, key, new)
-
-    @contextmanager
-    def _quota(self, call: Call, key: Key, new: Object) -> Iterator[None]:
-        with self._ledger.reserved(key, new, _what(call, new)):
-            yield
+        if not self._store.any(RESOURCE_QUOTAS.group_resource, namespace):
+            return _NOTHING
+        return self._ledger.reserved(Key(resource, namespace, objects.name(new)), new, _what(call, new))
 
     def _limit_ranges(self, namespace: str) -> list[Object]:
+        if not self._store.any(LIMIT_RANGES.group_resource, namespace):
+            return []
         return [decode(item.entry.value) for item in self._store.snapshot(LIMIT_RANGES.group_resource, namespace).items]
 
     def _prioritised(self, pod: Object) -> Object:

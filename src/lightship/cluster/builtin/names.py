@@ -30,6 +30,8 @@ FOREGROUND_FINALIZER = "foregroundDeletion"
 NAMESPACE_FINALIZER = "kubernetes"
 
 ROOT_CA_CONFIG_MAP = "kube-root-ca.crt"
+PLATFORM_NAMESPACE = "kubeflow"
+"""Where the platform's own accounts are: who may edit there may be any of them, so nobody is let in by default."""
 EDITOR_ACCOUNT, EDITOR_ROLE = "default-editor", "kubeflow-edit"
 """Kubeflow's account of a namespace, as which pipeline steps run, and the ClusterRole that it has there."""
 SERVICE_ACCOUNT_NAMES = ("default", EDITOR_ACCOUNT)

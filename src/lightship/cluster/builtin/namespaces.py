@@ -26,7 +26,7 @@ def furniture(namespace: str, ca_pem: str) -> list[Object]:
     accounts: list[Object] = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
         for name in names.SERVICE_ACCOUNT_NAMES]
-    if not namespace.startswith("kube-"):
+    if not namespace.startswith("kube-") and namespace != names.PLATFORM_NAMESPACE:
         accounts.append(_editor(namespace))
     if not ca_pem:
         return accounts

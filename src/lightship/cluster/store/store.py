@@ -142,6 +142,11 @@ class Store:
         backlog.reverse()
         return self._hub.subscribe(resource, namespace, backlog)
 
+    def any(self, resource: str, namespace: str) -> bool:
+        """Whether there is anything of a resource in a namespace; cheaper than a snapshot."""
+        namespaces = self._state.resources.get(resource)
+        return namespaces is not None and namespace in namespaces
+
     def changes(self, resources: Container[str], since: int) -> list[Event]:
         """What was committed to ``resources`` after the revision ``since``, in order. Raises ``errors.Gone``.
 

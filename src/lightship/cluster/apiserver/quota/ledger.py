@@ -53,11 +53,14 @@ class Ledger:
             key = Key(_QUOTAS, namespace, item.name)
             tally = self._tallies.get(key)
             if tally is None or tally.revision != item.entry.revision:
+                self._forget_lost()
                 tally = _Tally(self._store, namespace, decode(item.entry.value), tally)
                 tally.revision = item.entry.revision
                 self._tallies[key] = tally
             yield tally
-        for key in [key for key in self._tallies if key.namespace == namespace and self._store.get(key) is None]:
+
+    def _forget_lost(self) -> None:
+        for key in [key for key in self._tallies if self._store.get(key) is None]:
             del self._tallies[key]
 
 
