@@ -1,50 +1,43 @@
 """Strategic merge patch: like a merge patch, but lists of known fields merge by a key of their items.
 
-I am pure; ``patches`` exposes me. The table of merge keys is upstream's ``patchMergeKey`` metadata for the built-in
-kinds that Lightship serves, by field name: names are unambiguous but for ``ports``.
+I am pure; ``patches`` exposes me. Which list merges by which key is the business of whoever knows the types
+(``Lists``): the API server has upstream's table.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from lightship import errors
 
-MERGE_KEYS: dict[str, str] = {
-    "addresses": "type", "conditions": "type", "containers": "name", "env": "name", "ephemeralContainers": "name",
-    "hostAliases": "ip", "hostIPs": "ip", "imagePullSecrets": "name", "initContainers": "name",
-    "ownerReferences": "uid", "podIPs": "ip", "resourceClaims": "name", "schedulingGates": "name", "secrets": "name",
-    "taints": "key", "topologySpreadConstraints": "topologyKey", "volumeDevices": "devicePath",
-    "volumeMounts": "mountPath", "volumes": "name", "volumesAttached": "name",
-}
-"""Field name to the key by which items of its list merge."""
 
-PRIMITIVE_SETS = frozenset({"finalizers", "podCIDRs"})
-"""Lists of strings that a patch adds to rather than replaces."""
+class Lists(Protocol):
+    """How the lists in one type's fields merge."""
 
-_PORT_KEYS = {"Service": "port", "EndpointSlice": "", "Endpoints": ""}
+    def key(self, field: str) -> str | None:
+        """The key of the items of the list ``field``; empty for a set of plain values; None: it is replaced whole."""
+        ...
+
+    def below(self, field: str) -> Lists:
+        """The type of the field, or of its items."""
+        ...
+
+
 _DIRECTIVES = ("$patch", "$retainKeys")
 
 
-def merge_key(field: str, kind: str) -> str:
-    """The merge key of the list ``field`` in objects of ``kind``; empty where the list is replaced whole."""
-    if field == "ports":
-        return _PORT_KEYS.get(kind, "containerPort")
-    if field == "conditions" and kind == "EndpointSlice":
-        return ""
-    return MERGE_KEYS.get(field, "")
-
-
-def merge(target: Any, patch: Any, *, kind: str) -> Any:
-    """``patch`` applied to an object of ``kind``. Raises ``errors.InvalidInput``."""
+def merge(target: Any, patch: Any, *, lists: Lists) -> Any:
+    """``patch`` applied to an object of the type ``lists``. Raises ``errors.InvalidInput``."""
     if not isinstance(patch, dict):
         raise errors.InvalidInput("a strategic merge patch is an object")
-    return _Merger(kind).objects(target if isinstance(target, dict) else {}, patch)
+    return _Merger(lists).objects(target if isinstance(target, dict) else {}, patch)
 
 
 class _Merger:
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
+    """Merges objects of one type."""
+
+    def __init__(self, lists: Lists) -> None:
+        self._lists = lists
 
     def objects(self, target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
         directive = patch.get("$patch")
@@ -71,7 +64,8 @@ class _Merger:
                 result.pop(key, None)
             elif isinstance(value, dict):
                 old = result.get(key)
-                result[key] = self.objects(old if isinstance(old, dict) else {}, value)
+                below = _Merger(self._lists.below(key))
+                result[key] = below.objects(old if isinstance(old, dict) else {}, value)
             elif isinstance(value, list):
                 result[key] = self.lists(key, result.get(key), value)
             else:
@@ -80,16 +74,16 @@ class _Merger:
 
     def lists(self, field: str, existing: Any, patch: list[Any]) -> list[Any]:
         target: list[Any] = existing if isinstance(existing, list) else []
-        if field in PRIMITIVE_SETS:
+        key = self._lists.key(field)
+        if key == "":
             return target + [item for item in patch if item not in target]
-        key = merge_key(field, self._kind)
-        if not key:
+        if key is None:
             return [item for item in patch if not (isinstance(item, dict) and item.get("$patch"))]
         if not all(isinstance(item, dict) for item in patch):
             raise errors.InvalidInput(f"items of {field!r} are objects")
         if any(item.get("$patch") == "replace" for item in patch):
             return [item for item in patch if "$patch" not in item]
-        result = list(target)
+        result, below = list(target), _Merger(self._lists.below(field))
         for item in patch:
             name = item.get(key)
             if name is None:
@@ -99,9 +93,9 @@ class _Merger:
                 if at is not None:
                     del result[at]
             elif at is None:
-                result.append(self.objects({}, item))
+                result.append(below.objects({}, item))
             else:
-                result[at] = self.objects(result[at], item)
+                result[at] = below.objects(result[at], item)
         return result
 
     def _ordered(self, result: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +104,7 @@ class _Merger:
             if not directive.startswith("$setElementOrder/") or not isinstance(order, list):
                 continue
             field = directive.partition("/")[2]
-            items, key = result.get(field), merge_key(field, self._kind)
+            items, key = result.get(field), self._lists.key(field) or ""
             if not isinstance(items, list):
                 continue
             names = [entry.get(key) if isinstance(entry, dict) else entry for entry in order]

@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 
 from lightship import errors
+from lightship.cluster.apiserver import merging
 from lightship.kube import patches
+
+POD = merging.of_kind("v1", "Pod")
 
 
 def test_merge_replaces_removes_and_descends_without_touching_the_target() -> None:
@@ -57,7 +60,7 @@ def test_strategic_merge_merges_lists_by_their_key() -> None:
     target = pod({"name": "a", "image": "x", "env": [{"name": "E", "value": "1"}]}, {"name": "b", "image": "y"})
     patch = {"spec": {"containers": [{"name": "a", "image": "z", "env": [{"name": "F", "value": "2"}]},
                                      {"name": "b", "$patch": "delete"}, {"name": "c", "image": "w"}]}}
-    assert patches.strategic_merge(target, patch, kind="Pod") == pod(
+    assert patches.strategic_merge(target, patch, lists=POD) == pod(
         {"name": "a", "image": "z", "env": [{"name": "E", "value": "1"}, {"name": "F", "value": "2"}]},
         {"name": "c", "image": "w"})
 
@@ -68,16 +71,27 @@ def test_strategic_merge_knows_its_directives() -> None:
     patch = {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"},
                       "$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]},
              "metadata": {"$deleteFromPrimitiveList/finalizers": ["x"]}}
-    assert patches.strategic_merge(target, patch, kind="Deployment") == {
+    assert patches.strategic_merge(target, patch, lists=POD) == {
         "spec": {"strategy": {"type": "Recreate"}, "containers": [{"name": "b"}, {"name": "a"}]},
         "metadata": {"finalizers": ["y"]}}
-    added = patches.strategic_merge(target, {"metadata": {"finalizers": ["z", "x"]}}, kind="Deployment")
+    added = patches.strategic_merge(target, {"metadata": {"finalizers": ["z", "x"]}}, lists=POD)
     assert added["metadata"]["finalizers"] == ["x", "y", "z"]
 
 
 def test_ports_merge_by_what_their_kind_says() -> None:
     service = patches.strategic_merge({"spec": {"ports": [{"port": 80}]}},
-                                      {"spec": {"ports": [{"port": 80, "name": "http"}]}}, kind="Service")
+                                      {"spec": {"ports": [{"port": 80, "name": "http"}]}},
+                                      lists=merging.of_kind("v1", "Service"))
     assert service["spec"]["ports"] == [{"port": 80, "name": "http"}]
     with pytest.raises(errors.InvalidInput, match="merge key"):
-        patches.strategic_merge({}, {"spec": {"containers": [{"image": "x"}]}}, kind="Pod")
+        patches.strategic_merge({}, {"spec": {"containers": [{"image": "x"}]}}, lists=POD)
+
+
+def test_lists_merge_by_their_type_and_not_by_their_name() -> None:
+    """A taint is taken off by a patch that gives the list without it; Endpoints' addresses have no key at all."""
+    node = {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}, {"key": "b", "effect": "NoExecute"}]}}
+    left = {"spec": {"taints": [{"key": "b", "effect": "NoExecute"}]}}
+    assert patches.strategic_merge(node, left, lists=merging.of_kind("v1", "Node")) == left
+    endpoints = {"subsets": [{"addresses": [{"ip": "1"}]}]}
+    assert patches.strategic_merge(endpoints, {"subsets": []}, lists=merging.of_kind("v1", "Endpoints")) == {
+        "subsets": []}

@@ -11,7 +11,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.transport import Response
-from lightship.cluster.apiserver import bodies, lifecycle, managed, reads, strict
+from lightship.cluster.apiserver import bodies, lifecycle, managed, merging, reads, strict
 from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode, packed
 from lightship.cluster.apiserver.errors import UnsupportedMediaType
 from lightship.cluster.apiserver.registry import Served
@@ -151,7 +151,7 @@ def _patched(old: Object, data: Any, kind: str) -> Any:
         return patches.merge(old, data)
     if kind == "json":
         return patches.json_patch(old, data)
-    return patches.strategic_merge(old, data, kind=old["kind"])
+    return patches.strategic_merge(old, data, lists=merging.of_kind(old["apiVersion"], old["kind"]))
 
 
 async def modify(backend: Backend, call: Call, change: Change) -> Response:
