@@ -98,6 +98,14 @@ def test_a_pod_that_waits_says_why(kubectl: Kubectl) -> None:
     kubectl("label", "node", "--all", "disk-")
 
 
+def test_a_gated_pod_waits_for_its_gate(kubectl: Kubectl) -> None:
+    kubectl.apply(pod("gated", schedulingGates=[{"name": "example.com/wait"}]))
+    kubectl.until("get pod gated", "SchedulingGated")
+    kubectl("patch", "pod", "gated", "--type=json", "-p", '[{"op":"remove","path":"/spec/schedulingGates"}]')
+    kubectl.wait("pod/gated", "condition=Ready")
+    kubectl("delete", "pod", "gated", "--now")
+
+
 def test_what_matters_more_gets_room(kubectl: Kubectl, node: str) -> None:
     cores = int(kubectl("get", "node", node, "-o", "jsonpath={.status.allocatable.cpu}"))
     kubectl("create", "priorityclass", "urgent", "--value=1000")
@@ -170,6 +178,28 @@ def test_a_volume_lives_as_long_as_its_claim(kubectl: Kubectl) -> None:
     kubectl.wait("pod/newcomer", "jsonpath={.status.phase}=Succeeded")
     assert kubectl("logs", "newcomer").strip() == "0", "the data went with the volume"
     kubectl("delete", "pod,pvc", "newcomer", "data", "--ignore-not-found")
+
+
+def test_a_claim_may_wait_for_its_pod_and_a_pod_may_bring_its_own(kubectl: Kubectl) -> None:
+    lazy = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "lazy"},
+            "provisioner": "directories.lightship.dev", "volumeBindingMode": "WaitForFirstConsumer"}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "lazy"}, "spec": {
+        "accessModes": ["ReadWriteOncePod"], "storageClassName": "lazy", "resources": {"requests": {"storage": "1Gi"}}}}
+    kubectl.apply(lazy, claim)
+    kubectl.until("describe pvc lazy", "waiting for first consumer to be created before binding")
+    template = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+    first = pod("first", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "lazy"}},
+                                  {"name": "own", "ephemeral": {"volumeClaimTemplate": template}}])
+    kubectl.apply(first)
+    kubectl.wait("pod/first", "condition=Ready")
+    kubectl.apply(pod("second", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "lazy"}}]))
+    kubectl.until("describe pod second", "ReadWriteOncePod access mode")
+    assert "Bound" in kubectl("get", "pvc", "first-own")
+    kubectl("delete", "pod", "first", "--now")
+    kubectl.wait("pod/second", "condition=Ready")
+    kubectl("wait", "pvc/first-own", "--for=delete", "--timeout=30s")
+    kubectl("delete", "pod", "second", "--now")
+    kubectl("delete", "pvc,storageclass", "lazy", "--ignore-not-found")
 
 
 def test_services_say_where_their_pods_are(kubectl: Kubectl) -> None:

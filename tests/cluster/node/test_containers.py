@@ -139,6 +139,21 @@ async def test_a_claim_is_bound_and_outlives_its_pod(node: NodeUnderTest) -> Non
     assert objects.status(claim)["phase"] == "Bound"
 
 
+async def test_an_ephemeral_volume_is_a_claim_of_the_pods_own(node: NodeUnderTest) -> None:
+    claim = _object("PersistentVolumeClaim", "p-v", spec={
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}})
+    await node.client.create(PERSISTENT_VOLUME_CLAIMS, claim)
+    volumes = [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]
+    container = shell("echo mine > /data/x; cat /data/x", volumeMounts=[{"name": "v", "mountPath": "/data"}])
+    made = await node.create(pod("p", container, volumes=volumes))
+    found = await node.wait("p", lambda p: _waiting(p).get("reason") == "CreateContainerConfigError")
+    assert "was not created for the pod" in _waiting(found)["message"]
+    owner = {"metadata": {"ownerReferences": [objects.owner_reference(made)]}}
+    await node.client.patch(PERSISTENT_VOLUME_CLAIMS, objects.key(claim), owner)
+    await node.wait("p", _ended)
+    assert await node.log("p") == "mine\n"
+
+
 @pytest.mark.parametrize(("volume", "mount", "word"), [
     ({"hostPath": {"path": "/"}}, {}, "hostPath"),
     ({"emptyDir": {}}, {"subPath": "../.."}, "leads out"),

@@ -65,6 +65,9 @@ def pod_reason(obj: Object) -> str:
     """The STATUS column of a Pod: its phase, or what its containers say more precisely."""
     status = objects.status(obj)
     reason = str(status.get("reason") or status.get("phase") or "Unknown")
+    if any(c.get("type") == "PodScheduled" and c.get("reason") == "SchedulingGated"
+           for c in dicts(status.get("conditions"))):
+        reason = "SchedulingGated"
     inits = dicts(status.get("initContainerStatuses"))
     for number, container in enumerate(inits):
         state = container.get("state") or {}

@@ -84,6 +84,8 @@ async def _one(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> 
         return _empty(pod, volume, source)
     if volume.get("persistentVolumeClaim") is not None:
         return await _claim(pod, volume["persistentVolumeClaim"], source)
+    if volume.get("ephemeral") is not None:
+        return await _claim(pod, {"claimName": f"{objects.name(pod)}-{name}", "own": True}, source)
     if (reference := volume.get("configMap")) is not None:
         files = await _keyed(pod, "configmap", reference, source)
     elif (reference := volume.get("secret")) is not None:
@@ -123,11 +125,16 @@ def _empty(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> Volu
 
 
 async def _claim(pod: Object, reference: Mapping[str, Any], source: VolumeSource) -> Volume:
+    """A claim's directory. One that was made for an ``ephemeral`` volume must be the Pod's own."""
     namespace, name = objects.namespace(pod), reference["claimName"]
     try:
         claim = await source.client.get(PERSISTENT_VOLUME_CLAIMS, name, namespace)
     except errors.NotFound as error:
         raise StartError("ContainerCreating", f'persistentvolumeclaim "{name}" not found') from error
+    if reference.get("own") and (objects.controller_of(claim) or {}).get("uid") != objects.uid(pod):
+        raise StartError("CreateContainerConfigError", f'PVC "{name}" was not created for the pod '
+                         f'"{objects.key(pod)}", so its ephemeral volume cannot be had',
+                         remedy="Rename the Pod, its volume or the claim")
     bound = str(objects.spec(claim).get("volumeName") or "")
     directory = await _bound_directory(bound, source) if bound else source.claims_directory / namespace / name
     directory.mkdir(parents=True, exist_ok=True)
