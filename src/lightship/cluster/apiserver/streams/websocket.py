@@ -29,13 +29,14 @@ def is_asked(request: Request) -> bool:
 def accept(request: Request, supported: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The subprotocol to speak (empty where the client named none), and the answer's headers.
 
+    The first of ``supported`` is the best: it is spoken whenever it is asked for, else the client's order counts.
     Raises ``errors.BadRequest`` for a handshake that cannot be answered.
     """
     key = request.headers.get("sec-websocket-key", "")
     if request.method != "GET" or not key or request.headers.get("sec-websocket-version") != "13":
         raise errors.BadRequest("this is no WebSocket handshake of version 13")
     asked = [name.strip() for name in request.headers.get("sec-websocket-protocol", "").split(",") if name.strip()]
-    chosen = next((name for name in asked if name in supported), "")
+    chosen = supported[0] if supported[0] in asked else next((name for name in asked if name in supported), "")
     if asked and not chosen:
         raise errors.BadRequest(f"none of the subprotocols {', '.join(asked)[:200]} is spoken here",
                                 remedy=f"Ask for one of {', '.join(supported)}")
