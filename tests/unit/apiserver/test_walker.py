@@ -61,6 +61,8 @@ def test_a_pass_is_settled_after_one(schema: dict[str, Any], value: Any) -> None
     ({"type": "integer"}, 1.0, True), ({"type": "integer"}, 1.5, False), ({"type": "integer"}, True, False),
     ({"type": "number"}, 1, True), ({"type": "number"}, True, False), ({"type": "string"}, None, False),
     ({"type": "string", "nullable": True}, None, True), ({"type": "string", "enum": ["a"]}, "b", False),
+    ({"x-kubernetes-int-or-string": True}, None, False), ({"x-kubernetes-int-or-string": True}, 1.5, False),
+    ({"x-kubernetes-int-or-string": True, "nullable": True}, None, True),
     ({"type": "integer", "enum": [1]}, True, False), ({"type": "number", "multipleOf": 0.1}, 0.3, True),
     ({"type": "number", "multipleOf": 0.1}, 0.35, False), ({"type": "integer",
         "maximum": 3, "exclusiveMaximum": True}, 3, False),

@@ -92,7 +92,7 @@ def build(schema: Schema, judging: bool = False) -> Walk:
     if schema.get("x-kubernetes-embedded-resource"):
         schema = {**schema, "x-kubernetes-embedded-resource": False}
         return build(_with_head(schema, required=("apiVersion", "kind")), judging)
-    kind = schema.get("type")
+    kind = schema.get("type") or ("integer,string" if schema.get("x-kubernetes-int-or-string") else None)
     tests = [*checks.of(schema), *_junctors(schema)]
     inner: Walk
     if kind == "object" or (not kind and (schema.get("properties") or schema.get("additionalProperties")
