@@ -90,6 +90,8 @@ class _Hub:
             except BlockingIOError:
                 readable.clear()
                 continue
+            except ConnectionError:
+                data = b""
             if not data:
                 os._exit(0)  # the node is gone; the maker follows by the end of its socket
             answer: dict[str, Any] = {}

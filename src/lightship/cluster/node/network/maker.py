@@ -25,7 +25,10 @@ def serve(channel: socket.socket, user: int, net: int) -> None:
     linux.die_with_parent()
     made = _Maker(net)
     while True:
-        data, given, _, _ = socket.recv_fds(channel, _MESSAGE_LIMIT_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        try:
+            data, given, _, _ = socket.recv_fds(channel, _MESSAGE_LIMIT_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            os._exit(0)
         if not data:
             os._exit(0)
         try:
@@ -34,8 +37,11 @@ def serve(channel: socket.socket, user: int, net: int) -> None:
         except OSError as error:
             descriptors, problem = [], {"error": str(error), "errno": error.errno}
         packed = array.array("i", descriptors)
-        channel.sendmsg([json.dumps(problem).encode()],
-                        [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)] if descriptors else [])
+        try:
+            channel.sendmsg([json.dumps(problem).encode()],
+                            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)] if descriptors else [])
+        except ConnectionError:
+            os._exit(0)  # the hub has gone
         for descriptor in (*descriptors, *given):
             os.close(descriptor)
 
