@@ -407,3 +407,19 @@ async def test_a_stateful_set_mounts_its_claims(client: Client) -> None:
                                         "spec": spec | {"volumeClaimTemplates": [claim]}})
     with pytest.raises(errors.InvalidInput, match="updates to statefulset spec for fields other than"):
         await client.patch(STATEFUL_SETS, Key("default", "s"), {"spec": {"serviceName": "other"}})
+
+
+async def test_a_list_of_a_forgotten_state_can_go_on_with_what_is_there(
+        client: Client, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "/api/v1/namespaces/default/configmaps"
+    for number in range(4):
+        await client.create(CONFIGMAPS, config_map(f"a{number}", "default"))
+    _, first = await caller.json("GET", f"{url}?limit=2")
+    monkeypatch.setattr("lightship.cluster.store.broadcast.LIMIT_HISTORY_EVENTS", 2)
+    for number in range(4):
+        await client.create(CONFIGMAPS, config_map(f"b{number}", "default"))
+    code, gone = await caller.json("GET", f"{url}?limit=2&continue={first['metadata']['continue']}")
+    assert (code, gone["reason"]) == (410, "Expired")
+    code, rest = await caller.json("GET", f"{url}?limit=100&continue={gone['metadata']['continue']}")
+    assert code == 200
+    assert [objects.name(o) for o in rest["items"]] == ["a2", "a3", "b0", "b1", "b2", "b3"]

@@ -3,6 +3,8 @@
     LightshipError
     ├── MethodNotAllowed             this path is there, this verb is not             405
     ├── DisruptionRefused            an eviction would break a disruption budget      429
+    ├── errors.Gone
+    │   └── ListExpired              a list's next page is of too old a state          410
     ├── errors.Conflict
     │   └── ApplyConflict            somebody else owns what an apply would change    409
     └── errors.InvalidInput
@@ -73,3 +75,15 @@ class ApplyConflict(errors.Conflict):
     def __init__(self, message: str, causes: Sequence[Cause]) -> None:
         super().__init__(message)
         self.causes = tuple(causes)
+
+
+class ListExpired(errors.Gone):
+    """The next page of a list is of a state that is forgotten; ``continue_token`` goes on with what is there now."""
+
+    def __init__(self, continue_token: str) -> None:
+        super().__init__("The provided continue parameter is too old to display a consistent list result. You can "
+                         "start a new list without the continue parameter, or use the continue token in this response "
+                         "to retrieve the remainder of the results. Continuing with the provided token results in an "
+                         "inconsistent list - objects that were created, modified, or deleted between the time the "
+                         "first chunk was returned and now may show up in the list.")
+        self.continue_token = continue_token

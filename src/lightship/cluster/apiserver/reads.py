@@ -14,6 +14,7 @@ from lightship import errors
 from lightship.client.transport import Response
 from lightship.cluster.apiserver import tables
 from lightship.cluster.apiserver.backend import Backend, Call, decode, encode, object_of, on_wire
+from lightship.cluster.apiserver.errors import ListExpired
 from lightship.cluster.apiserver.registry import Served
 from lightship.cluster.apiserver.statuses import JSON
 from lightship.cluster.store.broadcast import Key
@@ -22,6 +23,8 @@ from lightship.kube import jsonpath, objects, selectors
 from lightship.kube.objects import Object
 
 HEADERS = {"content-type": JSON}
+NEWEST = -1
+"""In a continue token: go on with what is there now, which is no longer of one piece with the first page."""
 Matches = Callable[[Object], bool]
 
 
@@ -110,7 +113,7 @@ def revision_of(text: str) -> int:
 
 
 class _Page(msgspec.Struct):
-    """What a continue token holds: the first page's revision and the last object given."""
+    """What a continue token holds: the first page's revision, or ``NEWEST``, and the last object given."""
 
     revision: int
     namespace: str
@@ -142,11 +145,12 @@ def _snapshot(backend: Backend, call: Call, which: Chosen) -> tuple[Snapshot, tu
     namespace, token = call.target.namespace, query.text("continue")
     if token:
         page = _page(token)
+        if page.revision == NEWEST:
+            return store.snapshot(served.store_resource, namespace), (page.namespace, page.name)
         try:
             return store.snapshot(served.store_resource, namespace, revision=page.revision), (page.namespace, page.name)
         except errors.Gone as e:
-            raise errors.Gone("The provided continue parameter is too old to display a consistent list result",
-                              remedy="List again from the start") from e
+            raise ListExpired(_token(_Page(NEWEST, page.namespace, page.name))) from e
     revision = _wanted_revision(store.revision, query)
     if revision is None and which.name is not None and (namespace or not served.resource.namespaced):
         entry = store.get(Key(served.store_resource, namespace, which.name))

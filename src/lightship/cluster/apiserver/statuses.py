@@ -47,6 +47,8 @@ def status_of(error: errors.LightshipError, **details: str) -> dict[str, Any]:
             filled["retryAfterSeconds"] = error.retry_after_seconds
     elif code in (429, 503):
         filled["retryAfterSeconds"] = 1
+    if isinstance(error, api_errors.ListExpired):
+        status["metadata"] = {"continue": error.continue_token}
     status["details"] = filled  # empty too: kubectl debug looks into it unasked
     return status
 
