@@ -143,3 +143,79 @@ async def test_big_and_odd_bodies(caller: Caller) -> None:
                  b'{"metadata":{"name":"a","generation":1' + b"0" * 5000 + b"}}", b'{"metadata":{"name":"\\ud800"}}',
                  b'{"metadata":' * 5000):
         assert (await caller.send("POST", url, body)).status in (400, 422), body[:80]
+
+
+def message(fields: list[tuple[int, Any]]) -> bytes:
+    """Protobuf of (number, bytes or int or nested fields)."""
+    out = b""
+    for number, value in fields:
+        body = message(value) if isinstance(value, list) else value
+        if isinstance(body, int):
+            out += varint(number << 3) + varint(body % 2**64)
+        else:
+            out += varint(number << 3 | 2) + varint(len(body)) + body
+    return out
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value > 127:
+        out, value = out + bytes((value & 127 | 128,)), value >> 7
+    return out + bytes((value,))
+
+
+wire = st.recursive(st.integers(0, 2**64) | st.binary(max_size=12) | st.sampled_from([b"default", b"{", b"1Gi"]),
+                    lambda inner: st.lists(st.tuples(st.integers(1, 24), inner), max_size=4), max_leaves=10)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(number=st.integers(0, 10**6), fields=st.lists(st.tuples(st.integers(1, 12), wire), max_size=5))
+async def test_any_protobuf_of_any_kind_gets_a_defined_answer(api: EmbeddedApi, caller: Caller, number: int,
+                                                              fields: list[tuple[int, Any]]) -> None:
+    kinds = [s for s in api.server.registry.served if "create" in s.verbs]
+    resource = kinds[number % len(kinds)].resource
+    body = message([(1, [(1, b"x")]), *fields])
+    envelope = b"k8s\x00" + message([(1, [(1, resource.api_version.encode()), (2, resource.kind.encode())]), (2, body)])
+    response = await caller.send("POST", f"{resource.path('default')}?dryRun=All", envelope,
+                                 content_type="application/vnd.kubernetes.protobuf")
+    assert response.status in (201, 400, 403, 404, 409, 413, 415, 422), (resource.kind, response.body)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(number=st.integers(0, 10**6), patch=json_values, kind=st.sampled_from(
+    ["merge-patch+json", "json-patch+json", "strategic-merge-patch+json", "apply-patch+yaml"]), field=st.sampled_from(
+    ["spec", "status", "metadata", "data", "subsets", "roleRef", "rules", "template", "$patch", "$retainKeys",
+     "$setElementOrder/x", "$deleteFromPrimitiveList/finalizers"]))
+async def test_any_patch_of_any_kind_gets_a_defined_answer(api: EmbeddedApi, caller: Caller, number: int, patch: Any,
+                                                           kind: str, field: str) -> None:
+    kinds = [s for s in persistent(api) if s.resource.kind in SAMPLES]
+    resource = kinds[number % len(kinds)].resource
+    await caller.send("POST", resource.path("default"), SAMPLES[resource.kind] | {"metadata": {"name": "x"}})
+    body = [{"op": "add", "path": f"/{field}", "value": patch}] if kind == "json-patch+json" else {field: patch}
+    for part in ("", "/status", "/scale"):
+        response = await caller.send("PATCH", f"{resource.path('default')}/x{part}?fieldManager=f&dryRun=All", body,
+                                     content_type=f"application/{kind}")
+        assert response.status in (200, 400, 404, 405, 409, 415, 422), (resource.kind, body, response.body)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(number=st.integers(0, 10**6), name=st.sampled_from(
+    ["limit", "continue", "labelSelector", "fieldSelector", "resourceVersion", "resourceVersionMatch", "dryRun",
+     "fieldManager", "fieldValidation", "force", "gracePeriodSeconds", "propagationPolicy", "orphanDependents",
+     "includeObject", "timeoutSeconds", "pretty"]), value=st.text(max_size=12) | st.sampled_from(
+    ["-1", "0", "9" * 30, "a in (b", "a=b,c", "%", "true", "Exact", "All", "metadata.name=x", "!", "=="]))
+async def test_any_query_gets_a_defined_answer(api: EmbeddedApi, caller: Caller, number: int, name: str,
+                                               value: str) -> None:
+    from urllib.parse import quote
+
+    kinds = persistent(api)
+    resource = kinds[number % len(kinds)].resource
+    query = f"{name}={quote(value)}"
+    for method, path in (("GET", resource.path("default")), ("GET", resource.path("default", "x")),
+                         ("POST", resource.path("default")), ("DELETE", resource.path("default", "x")),
+                         ("PATCH", resource.path("default", "x"))):
+        body = b"" if method in ("GET", "DELETE") else {"metadata": {"name": "y"}}
+        accept = TABLE if number % 2 else "application/json"
+        content = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
+        response = await caller.send(method, f"{path}?{query}", body, accept=accept, content_type=content)
+        assert response.status < 500 or response.status == 504, (method, path, query, response.body)
