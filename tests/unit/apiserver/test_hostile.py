@@ -164,6 +164,15 @@ def varint(value: int) -> bytes:
     return out + bytes((value,))
 
 
+@pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000, b'{"a":' * 300 + b"1" + b"}" * 300])
+async def test_json_inside_protobuf_is_judged_too(caller: Caller, data: bytes) -> None:
+    revision = message([(1, [(1, b"x")]), (2, [(1, data)]), (3, 1)])
+    envelope = b"k8s\x00" + message([(1, [(1, b"apps/v1"), (2, b"ControllerRevision")]), (2, revision)])
+    response = await caller.send("POST", "/apis/apps/v1/namespaces/default/controllerrevisions", envelope,
+                                 content_type="application/vnd.kubernetes.protobuf")
+    assert response.status == 400, response.body
+
+
 wire = st.recursive(st.integers(0, 2**64) | st.binary(max_size=12) | st.sampled_from([b"default", b"{", b"1Gi"]),
                     lambda inner: st.lists(st.tuples(st.integers(1, 24), inner), max_size=4), max_leaves=10)
 

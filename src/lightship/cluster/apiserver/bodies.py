@@ -37,7 +37,9 @@ def read(request: Request) -> Any:
         return None
     kind = content_type(request)
     if kind == PROTOBUF:
-        return protobuf.decode(request.body)
+        data = protobuf.decode(request.body)
+        _check_depth(data)  # It may hold JSON.
+        return data
     if kind in ("application/yaml", "application/apply-patch+yaml", "text/yaml"):
         return _yaml(request.body)
     if kind in ("application/json", "application/x-www-form-urlencoded", "text/plain", "*/*") or kind.endswith("+json"):

@@ -45,7 +45,7 @@ def decode(body: bytes) -> Any:
             raise UnsupportedMediaType(f"{kind[:100]!r} of {api_version[:100]!r} is not read as protobuf",
                                        remedy="Send JSON or YAML")
         return {"apiVersion": api_version, "kind": kind} | _decode(raw, name)
-    except (IndexError, UnicodeDecodeError, struct.error, ValueError, OverflowError) as e:
+    except (IndexError, UnicodeDecodeError, struct.error, ValueError, OverflowError, RecursionError) as e:
         raise errors.BadRequest(f"the protobuf body is broken: {e}") from e
 
 
