@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from lightship.cluster.node.network import pod_network
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import ENDPOINT_SLICES, SERVICES
+from lightship.testing.clock import FakeClock, settle
 from lightship.testing.nodes import NodeUnderTest, node_under_test, pod, ready, running, terminated
 
 SERVE = """
@@ -268,6 +270,21 @@ async def test_a_hub_that_is_killed_is_replaced_and_the_pods_keep_their_network(
         while network.node.network.hub_pid() in (0, hub):  # noqa: ASYNC110 - the replacement is no event of ours
             await asyncio.sleep(0.05)
     assert await output(network, fetch(f"http://{objects.status(found)['podIP']}:8080")) == "a\n"
+
+
+async def test_the_hub_ends_when_no_pod_was_there_for_long_and_starts_again(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with node_under_test(tmp_path / "node", clock=clock) as node:
+        if not node.node.network.capability.available:
+            pytest.skip(node.node.network.capability.problem)
+        assert node.node.network.hub_pid() == 0
+        for name in ("one", "two"):
+            await node.finish(python(name, "print(1)"))
+            assert node.node.network.hub_pid()
+            async with asyncio.timeout(20):
+                while node.node.network.hub_pid():  # the Pod is still being put away when it is first seen as over
+                    await clock.advance(pod_network.IDLE_SECONDS + 1)
+                    await settle()
 
 
 async def test_the_fallback_says_what_there_is_not(tmp_path: Path) -> None:

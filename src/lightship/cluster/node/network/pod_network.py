@@ -148,6 +148,7 @@ class PodNetwork:
         self._spare_owners = 0
         self._hub: asyncio.Task[_Hub] | None = None
         self._filling = False
+        self._watching_idleness = False
         self._idle_since = 0.0
         self._tasks = Tasks("Pods' network")
         self._stopped = False
@@ -259,19 +260,36 @@ class PodNetwork:
             self._filling = False
 
     async def _release(self, ip: str) -> None:
-        if self._hub is not None and self._hub.done():
+        running = self._live_hub()
+        if running is not None:
             with contextlib.suppress(ChannelError):  # with the hub, its relays have ended too
-                await (await self._running()).channel.ask({"release": ip})
+                await running.channel.ask({"release": ip})
         if not self._attached:
             self._idle_since = self._clock.monotonic()
-            await self._clock.sleep(IDLE_SECONDS)
-            if not self._attached and self._clock.monotonic() - self._idle_since >= IDLE_SECONDS:
-                await self._end_hub()
+            if not self._watching_idleness:
+                self._watching_idleness = True
+                self._tasks.spawn(self._end_when_idle(), name="idleness")
+
+    async def _end_when_idle(self) -> None:
+        try:
+            while not self._attached:
+                left = self._idle_since + IDLE_SECONDS - self._clock.monotonic()
+                if left <= 0:
+                    await self._end_hub()
+                    return
+                await self._clock.sleep(left)
+        finally:
+            self._watching_idleness = False
+
+    def _live_hub(self) -> _Hub | None:
+        task = self._hub
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        return None if task.result().channel.closed.done() else task.result()
 
     async def _running(self) -> _Hub:
         """The hub, started where it does not run; concurrent callers share its start."""
-        if self._hub is None or (self._hub.done() and (self._hub.cancelled() or self._hub.exception() is not None
-                                                       or self._hub.result().channel.closed.done())):
+        if self._hub is None or (self._hub.done() and self._live_hub() is None):
             self._hub = self._tasks.spawn(self._start_hub(), name="start of the hub")
         return await asyncio.shield(self._hub)
 
@@ -300,10 +318,8 @@ class PodNetwork:
 
     def hub_pid(self) -> int:
         """The hub's process, for measurements and tests; 0 while there is none."""
-        task = self._hub
-        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
-            return 0
-        return task.result().pid
+        running = self._live_hub()
+        return running.pid if running is not None else 0
 
     def conditions(self) -> list[dict[str, Any]]:
         """What the Node says of its network."""
