@@ -171,6 +171,28 @@ async def test_a_service_goes_round_its_endpoints_unless_the_client_is_to_stay(n
     assert len(set(said[4:])) == 1
 
 
+async def test_a_service_may_speak_udp(network: NodeUnderTest) -> None:
+    echo = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 5353))\n"
+            "while True: data, peer = s.recvfrom(100); s.sendto(data[::-1], peer)")
+    await network.create(python("echo", echo))
+    found = await network.wait("echo", running)
+    await serve(network, "echo", found, clusterIP="10.96.7.11",
+                ports=[{"port": 53, "targetPort": 5353, "protocol": "UDP"}])
+    program = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(0.2)
+for _ in range(100):
+    try:
+        s.sendto(b"abc", ("10.96.7.11", 53))
+        print(s.recv(10).decode())
+        break
+    except OSError:
+        pass  # the echo or its Service is not up yet
+"""
+    assert await output(network, program) == "cba\n"
+
+
 async def test_two_workers_meet_by_a_headless_services_name(network: NodeUnderTest) -> None:
     workers = [python(f"worker-{rank}", RENDEZVOUS, hostname=f"worker-{rank}", subdomain="workers")
                for rank in range(2)]

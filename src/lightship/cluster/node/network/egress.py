@@ -130,15 +130,17 @@ class Egress:
         connection.out.apply(connection.first, found.offset)
         self._write(connection.first)
         connection.first = bytearray()
-        self._watch(connection)
+        self._loop.call_later(LINGER_SECONDS, self._watch, connection)
 
     def _watch(self, connection: _Connection) -> None:
-        """Forgets a connection some time after its relay has ended."""
-        if connection.far is None and not self._relay.has_client((network.TUN_PEER, connection.nat_port)):
-            self._connections.pop(connection.key, None)
-            self._by_port.pop(connection.nat_port, None)
+        """Forgets a connection some time after its relay has ended, or was never begun."""
+        if self._relay.has_client((network.TUN_PEER, connection.nat_port)):
+            self._loop.call_later(LINGER_SECONDS, self._watch, connection)
             return
-        self._loop.call_later(LINGER_SECONDS, self._watch, connection)
+        self._connections.pop(connection.key, None)
+        self._by_port.pop(connection.nat_port, None)
+        if connection.far is not None:
+            connection.far.close()
 
     def _free_port(self) -> int:
         while True:  # ends: there are as many ports as connections, and this one has none yet
