@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from lightship import errors
 from lightship.client.sessions import STDERR, STDOUT, End, Session, Wanted
 from lightship.kube.objects import Key
+from lightship.kube.resources import PODS
 from lightship.testing.nodes import NodeUnderTest, node_under_test, over, pod, running, shell, terminated
 
 LIMIT_SECONDS = 15
@@ -198,3 +201,23 @@ async def test_a_container_that_does_not_run_is_said_so(node: NodeUnderTest) -> 
     await node.finish(pod("p", shell("true")))
     with pytest.raises(errors.BadRequest):
         node.node.streams.target(KEY, "main")
+
+
+async def test_a_killed_container_leaves_no_process_behind(node: NodeUnderTest) -> None:
+    """Not what a shell has left in the background either, which would hold the Pod's end up for ever."""
+    mark = f"1000.{os.getpid()}"
+    await started(node, f"trap '' TERM; sleep {mark} & sleep {mark}; true")
+    assert processes_of(mark)
+    await node.client.delete(PODS, KEY, grace_seconds=1)
+    async with asyncio.timeout(LIMIT_SECONDS):
+        await node.wait("p", lambda found: found is None)
+    assert not processes_of(mark)
+
+
+def processes_of(mark: str) -> list[bytes]:
+    """The command lines of the machine's processes that have ``mark`` as an argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            found.append(path.read_bytes())
+    return [line for line in found if mark.encode() in line.split(b"\0")]

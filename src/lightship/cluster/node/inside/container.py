@@ -19,7 +19,7 @@ import select
 import signal
 import socket
 import termios
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from . import component, identity, linux, sandbox
@@ -283,10 +283,11 @@ def _executable(name: str, environment: dict[str, str]) -> str:
     raise OSError(errno.ENOENT, f'exec: "{name}": executable file not found in $PATH')
 
 
-def kill_descendants() -> None:
-    """Without a PID namespace: kills and reaps every process below this one, which must be a subreaper."""
+def kill_descendants(spared: Collection[int] = ()) -> None:
+    """Without a PID namespace: kills and reaps every process below this one, which must be a subreaper, but for
+    ``spared`` children and what is below them."""
     for _ in range(_SWEEP_LIMIT):
-        children = _children(os.getpid())
+        children = [pid for pid in _children(os.getpid()) if pid not in spared]
         if not children:
             return
         for pid in children:

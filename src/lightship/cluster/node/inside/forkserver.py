@@ -79,6 +79,8 @@ class _Server:
         self._node = node
         self._wake = wake
         self._containers: dict[int, str] = {}
+        self._bare: set[int] = set()
+        """Those of them that have no PID namespace."""
         self._home = network.Home()
 
     def run(self) -> None:
@@ -148,6 +150,8 @@ class _Server:
             os.close(descriptor)
         if pid > 0:
             self._containers[pid] = name
+            if not spec.get("sandbox"):
+                self._bare.add(pid)
 
     def _make_namespaces(self, answer: int, user_namespace: bool) -> None:
         channel = socket.socket(fileno=answer)
@@ -168,6 +172,10 @@ class _Server:
             if name is None:
                 continue  # an orphan that a container without namespaces left: it has ended
             killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+            if pid in self._bare:
+                self._bare.discard(pid)
+                if killed:  # it could not put its own processes away, and they are mine now
+                    container.kill_descendants(self._containers)
             code = 128 + killed if killed else os.WEXITSTATUS(status)
             _send(self._node, {"exit": name, "code": code, "signal": killed, "error": ""})
 
