@@ -15,7 +15,6 @@ import pytest
 from lightship import errors
 from lightship.client.sessions import STDERR, STDOUT, End, Session, Wanted
 from lightship.kube.objects import Key
-from lightship.kube.resources import PODS
 from lightship.testing.nodes import NodeUnderTest, node_under_test, over, pod, running, shell, terminated
 
 LIMIT_SECONDS = 15
@@ -206,11 +205,11 @@ async def test_a_container_that_does_not_run_is_said_so(node: NodeUnderTest) -> 
 async def test_a_killed_container_leaves_no_process_behind(node: NodeUnderTest) -> None:
     """Not what a shell has left in the background either, which would hold the Pod's end up for ever."""
     mark = f"1000.{os.getpid()}"
-    await started(node, f"trap '' TERM; sleep {mark} & sleep {mark}; true")
-    assert processes_of(mark)
-    await node.client.delete(PODS, KEY, grace_seconds=1)
+    await node.create(pod("p", shell(f"sleep {mark} & sleep {mark}; true"), terminationGracePeriodSeconds=0,
+                          activeDeadlineSeconds=1))
     async with asyncio.timeout(LIMIT_SECONDS):
-        await node.wait("p", lambda found: found is None)
+        await node.wait("p", running)
+        await node.wait("p", over)
     assert not processes_of(mark)
 
 
