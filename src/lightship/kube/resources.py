@@ -34,6 +34,8 @@ class Resource:
     subresources: frozenset[str] = field(default_factory=frozenset)
     """Of ``status``, ``scale``, ``log``, ``exec``, ``token`` and the like; ``status`` also separates status writes."""
     columns: tuple[Column, ...] = ()
+    lists_as: str = ""
+    """The kind of its lists, where that is not the kind and ``List``."""
 
     @property
     def api_version(self) -> str:
@@ -46,7 +48,7 @@ class Resource:
 
     @property
     def list_kind(self) -> str:
-        return f"{self.kind}List"
+        return self.lists_as or f"{self.kind}List"
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """The URL path of the collection, of one object, or of its subresource.

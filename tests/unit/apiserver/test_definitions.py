@@ -337,3 +337,16 @@ async def test_openapi_marks_tell_what_changed(caller: Caller) -> None:
         content_type="application/json-patch+json")
     changed = await marks()
     assert [prefix for prefix in after if changed[prefix] != after[prefix]] == ["apis/stable.example.org/v1"]
+
+
+async def test_a_status_without_a_subresource_is_a_field_like_others(caller: Caller) -> None:
+    plain = crd(version={"subresources": None})
+    plain["spec"]["names"]["listKind"] = "ManyCronTabs"
+    await caller.json("POST", CRDS, plain)
+    status, said = await caller.json("POST", TABS, tab() | {"status": {"replicas": 1}})
+    assert (status, said["status"], said["metadata"]["generation"]) == (201, {"replicas": 1}, 1)
+    _, said = await caller.json("PATCH", f"{TABS}/a", {"status": {"replicas": 2}},
+                                content_type="application/merge-patch+json")
+    assert (said["status"], said["metadata"]["generation"]) == ({"replicas": 2}, 2)
+    assert (await caller.json("GET", f"{TABS}/a/status"))[0] == 404
+    assert (await caller.json("GET", TABS))[1]["kind"] == "ManyCronTabs"

@@ -92,11 +92,13 @@ def with_status(old: Object, new: Object) -> Object:
     return result
 
 
-def bumped(old: Object, new: Object) -> Object:
-    """``new`` with its generation raised if anything but metadata and status changed."""
+def bumped(old: Object, new: Object, served: Served) -> Object:
+    """``new`` with its generation raised if anything but metadata and a status of its own changed."""
     if "generation" not in old["metadata"]:
         return new
     keys = (old.keys() | new.keys()) - _NOT_SPEC
+    if served.custom and "status" not in served.resource.subresources:
+        keys |= {"status"}
     if all(old.get(key) == new.get(key) and (key in old) == (key in new) for key in keys):
         return new
     return new | {"metadata": new["metadata"] | {"generation": objects.generation(old) + 1}}

@@ -210,4 +210,4 @@ def _admitted(call: Call, old: Object, wanted: Object) -> Object:
     if new == old:
         return old
     lifecycle.check(new, served, [*lifecycle.finalizer_faults(old, new), *faults])
-    return lifecycle.bumped(old, new)
+    return lifecycle.bumped(old, new, served)

@@ -35,7 +35,7 @@ def resource_of(definition: Object, version: Object) -> Resource:
         namespaced=spec["scope"] == "Namespaced", singular=names.get("singular") or names["kind"].lower(),
         short_names=tuple(names.get("shortNames") or ()), categories=tuple(names.get("categories") or ()),
         subresources=frozenset(name for name in ("status", "scale") if offered.get(name) is not None),
-        columns=columns)
+        columns=columns, lists_as=names.get("listKind") or "")
 
 
 def builtin(kind: AdmittedKind) -> Served:
