@@ -65,35 +65,58 @@ def pod_reason(obj: Object) -> str:
     """The STATUS column of a Pod: its phase, or what its containers say more precisely."""
     status = objects.status(obj)
     reason = str(status.get("reason") or status.get("phase") or "Unknown")
-    if any(c.get("type") == "PodScheduled" and c.get("reason") == "SchedulingGated"
-           for c in dicts(status.get("conditions"))):
+    conditions = {c.get("type"): c for c in dicts(status.get("conditions"))}
+    if (conditions.get("PodScheduled") or {}).get("reason") == "SchedulingGated":
         reason = "SchedulingGated"
-    inits = dicts(status.get("initContainerStatuses"))
+    waiting = _init_reason(obj)
+    if waiting and (conditions.get("Initialized") or {}).get("status") != "True":
+        reason = waiting
+    else:
+        reason = _main_reason(dicts(status.get("containerStatuses")), reason,
+                              (conditions.get("Ready") or {}).get("status") == "True")
+    if objects.deleting(obj) and status.get("phase") not in ("Succeeded", "Failed"):
+        reason = "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
+    return reason
+
+
+def _init_reason(obj: Object) -> str:
+    """What the first init container says that is neither done nor a sidecar that runs; empty where there is none."""
+    inits = dicts(objects.status(obj).get("initContainerStatuses"))
     for number, container in enumerate(inits):
         state = container.get("state") or {}
         ended = state.get("terminated")
-        if (ended and ended.get("exitCode") == 0) or container.get("started"):
+        if (ended and not ended.get("exitCode")) or (container.get("name") in sidecars(obj) and container.get(
+                "started")):
             continue
         waiting = (state.get("waiting") or {}).get("reason")
         if ended:
             return f"Init:{ended.get('reason') or _ending(ended)}"
         if waiting and waiting != "PodInitializing":
             return f"Init:{waiting}"
-        return f"Init:{number}/{len(inits)}"
-    running = False
-    for container in reversed(dicts(status.get("containerStatuses"))):
+        return f"Init:{number}/{len(objects.spec(obj).get('initContainers') or inits)}"
+    return ""
+
+
+def _main_reason(containers: list[dict[str, Any]], reason: str, ready: bool) -> str:
+    running, failed = False, ""
+    for container in reversed(containers):
         state = container.get("state") or {}
-        if reason_ := (state.get("waiting") or {}).get("reason"):
-            reason = reason_
+        if waiting := (state.get("waiting") or {}).get("reason"):
+            reason = waiting
         elif ended := state.get("terminated"):
             reason = ended.get("reason") or _ending(ended)
-        elif state.get("running") and container.get("ready"):
+            failed = reason if ended.get("exitCode") else failed
+        elif state.get("running") is not None and container.get("ready"):
             running = True
-    if reason == "Completed" and running:
-        reason = "Running"
-    if objects.deleting(obj) and status.get("phase") not in ("Succeeded", "Failed"):
-        reason = "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
+    if reason == "Completed":
+        return "Running" if running and ready else failed or ("NotReady" if running else reason)
     return reason
+
+
+def sidecars(obj: Object) -> frozenset[str]:
+    """The init containers that run as long as the Pod does."""
+    return frozenset(str(c.get("name")) for c in dicts(objects.spec(obj).get("initContainers"))
+                     if c.get("restartPolicy") == "Always")
 
 
 def _ending(ended: dict[str, Any]) -> str:
@@ -102,13 +125,24 @@ def _ending(ended: dict[str, Any]) -> str:
 
 def _pod(obj: Object, now: datetime) -> list[Any]:
     spec, status = objects.spec(obj), objects.status(obj)
-    containers = dicts(status.get("containerStatuses"))
+    beside = sidecars(obj)
+    lasting = [c for c in dicts(status.get("initContainerStatuses")) if c.get("name") in beside]
+    containers = [*dicts(status.get("containerStatuses")), *lasting]
     ready = sum(1 for c in containers if c.get("ready"))
-    restarts = sum(int(c.get("restartCount") or 0) for c in containers)
-    gates = spec.get("readinessGates") or []
-    return [objects.name(obj), f"{ready}/{len(spec.get('containers') or [])}", pod_reason(obj), str(restarts),
-            age(obj, now), status.get("podIP") or "<none>", spec.get("nodeName") or "<none>",
-            status.get("nominatedNodeName") or "<none>", str(len(gates)) if gates else "<none>"]
+    counted = dicts(status.get("initContainerStatuses")) if _init_reason(obj) else containers
+    gates = dicts(spec.get("readinessGates"))
+    true = {c.get("type") for c in dicts(status.get("conditions")) if c.get("status") == "True"}
+    passed = sum(1 for gate in gates if gate.get("conditionType") in true)
+    return [objects.name(obj), f"{ready}/{len(spec.get('containers') or []) + len(beside)}", pod_reason(obj),
+            _restarts(counted, now), age(obj, now), status.get("podIP") or "<none>", spec.get("nodeName") or "<none>",
+            status.get("nominatedNodeName") or "<none>", f"{passed}/{len(gates)}" if gates else "<none>"]
+
+
+def _restarts(containers: list[dict[str, Any]], now: datetime) -> str:
+    count = sum(int(c.get("restartCount") or 0) for c in containers)
+    ends = [str(ended["finishedAt"]) for c in containers
+            if (ended := (c.get("lastState") or {}).get("terminated") or {}).get("finishedAt")]
+    return f"{count} ({since(max(ends), now)} ago)" if count and ends else str(count)
 
 
 def _deployment(obj: Object, now: datetime) -> list[Any]:
@@ -131,15 +165,19 @@ def _replica_set(obj: Object, now: datetime) -> list[Any]:
 def _job(obj: Object, now: datetime) -> list[Any]:
     spec, status = objects.spec(obj), objects.status(obj)
     true = {c.get("type") for c in dicts(status.get("conditions")) if c.get("status") == "True"}
-    state = next((text for kind, text in (("Complete", "Complete"), ("Failed", "Failed"), ("Suspended", "Suspended"),
-                                          ("FailureTarget", "FailureTarget")) if kind in true), "Running")
+    if objects.deleting(obj):
+        true.add("Terminating")
+    state = next((kind for kind in ("Complete", "Failed", "Terminating", "Suspended", "FailureTarget",
+                                    "SuccessCriteriaMet") if kind in true), "Running")
     duration = ""
     if status.get("startTime"):
         end = times.parse(status["completionTime"]) if status.get("completionTime") else now
         duration = since(status["startTime"], end)
-    wanted = spec.get("completions") or spec.get("parallelism") or 1
+    wanted, parallel = spec.get("completions"), spec.get("parallelism") or 0
+    if wanted is None:
+        wanted = f"1 of {parallel}" if parallel > 1 else 1
     names, images = containers_of(spec.get("template") or {})
-    return [objects.name(obj), "Terminating" if objects.deleting(obj) else state,
+    return [objects.name(obj), state,
             f"{status.get('succeeded') or 0}/{wanted}", duration, age(obj, now), names, images,
             labels_text((spec.get("selector") or {}).get("matchLabels"))]
 
@@ -148,9 +186,20 @@ def _service(obj: Object, now: datetime) -> list[Any]:
     spec = objects.spec(obj)
     ports = [f"{p.get('port')}{':' + str(p['nodePort']) if p.get('nodePort') else ''}/{p.get('protocol', 'TCP')}"
              for p in dicts(spec.get("ports"))]
-    external = ",".join(spec.get("externalIPs") or []) or "<none>"
+    external = _external(spec, objects.status(obj))
     return [objects.name(obj), spec.get("type", "ClusterIP"), spec.get("clusterIP") or "<none>", external,
             ",".join(ports) or "<none>", age(obj, now), labels_text(spec.get("selector"))]
+
+
+def _external(spec: dict[str, Any], status: dict[str, Any]) -> str:
+    if spec.get("type") == "ExternalName":
+        return str(spec.get("externalName") or "")
+    given = [str(ip) for ip in spec.get("externalIPs") or []]
+    if spec.get("type") == "LoadBalancer":
+        ingress = dicts((status.get("loadBalancer") or {}).get("ingress"))
+        given = sorted({str(i.get("ip") or i.get("hostname") or "") for i in ingress}) + given
+        return ",".join(given) or "<pending>"
+    return ",".join(given) or "<none>"
 
 
 def _node(obj: Object, now: datetime) -> list[Any]:
