@@ -128,7 +128,8 @@ async def test_a_default_account_may_discover_and_nothing_else(api: EmbeddedApi,
 
 @pytest.mark.parametrize("path", ["/api/v1/nodes", "/api/v1/namespaces/default/pods/p/log",
                                   "/api/v1/namespaces/default/services/s/proxy/x", "/metrics",
-                                  "/apis/no.such/v1/things", "/api/v1/namespaces/default/nothings", "/mounted/x", "/nowhere"])
+                                  "/apis/no.such/v1/things", "/api/v1/namespaces/default/nothings", "/mounted/x",
+                                  "/nowhere"])
 async def test_every_route_is_reviewed(api: EmbeddedApi, path: str) -> None:
     async def never(request: Request) -> Any:
         raise AssertionError("nobody may come here")
