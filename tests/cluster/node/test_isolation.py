@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC240 - the tests look at small things on a local disk
+# ruff: noqa: ASYNC240, ASYNC110 - the tests look at small things on a local disk
 """What a Pod must not reach: the data directory, other Pods, the host; and that nothing outlives its owner."""
 
 from __future__ import annotations
