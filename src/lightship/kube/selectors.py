@@ -17,6 +17,7 @@ from lightship import errors
 Operator = Literal["in", "notin", "exists", "!", "gt", "lt"]
 
 LIMIT_SELECTOR_CHARACTERS = 64 * 1024
+LIMIT_REMEMBERED_KEYS = 4096
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _PREFIX = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
 _KEY = re.compile(rf"(?:{_PREFIX}/)?{_NAME}\Z", re.ASCII)
@@ -145,6 +146,7 @@ def parse_fields(text: str) -> FieldSelector:
     return FieldSelector(tuple(requirements))
 
 
+@lru_cache(maxsize=LIMIT_REMEMBERED_KEYS)
 def valid_key(key: str) -> bool:
     """Whether ``key`` is a qualified name as labels and annotations want it."""
     return _KEY.match(key) is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -39,6 +40,11 @@ SYSTEM = SystemClock()
 
 def timestamp(moment: datetime) -> str:
     """``moment`` as Kubernetes writes a Time: RFC 3339 in UTC, whole seconds."""
+    return _second(moment.replace(microsecond=0))
+
+
+@lru_cache(maxsize=64)
+def _second(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -185,6 +185,21 @@ def added(value: Any, shape: Shape, *, dots: bool = True) -> Fields:
     return {".": {}} | below if dots and below else below
 
 
+def outline(value: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The names in ``value`` and in the maps below it; empty where it holds lists, whose items may name fields too."""
+    found: list[Any] = []
+    for key, inner in value.items():
+        found.append(key)
+        if isinstance(inner, dict):
+            below = outline(inner)
+            if inner and not below:
+                return ()
+            found.append(below)
+        elif isinstance(inner, list):
+            return ()
+    return tuple(found)
+
+
 def compared(old: Any, new: Any, shape: Shape) -> tuple[Fields | None, Fields | None]:
     """(what was added or changed, what was removed) between two different values; None for nothing."""
     if shape.is_map and isinstance(old, dict) and isinstance(new, dict):

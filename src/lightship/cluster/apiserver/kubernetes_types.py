@@ -7,11 +7,14 @@ kinds, ``fields`` learns from me how lists merge.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import NamedTuple
 
 import msgspec
+
+
+LIMIT_REMEMBERED_NAMES = 4096
 
 
 class Field(NamedTuple):
@@ -74,6 +77,7 @@ def types() -> dict[str, Type]:
     return msgspec.json.decode(text, type=dict[str, Type])
 
 
+@lru_cache(maxsize=LIMIT_REMEMBERED_NAMES)
 def name_of(api_version: str, kind: str) -> str:
     """The type of a kind, such as ``core.v1.Pod``; empty where it is not known."""
     group, _, version = api_version.rpartition("/")

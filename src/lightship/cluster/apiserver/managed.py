@@ -6,6 +6,7 @@ or because a client reset them) are not followed until somebody applies them.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from lightship.kube.objects import Object
 
 LIMIT_MANAGER_CHARACTERS = 128
 LIMIT_UPDATE_ENTRIES = 10
+LIMIT_REMEMBERED = 1000
 ANCIENT, BEFORE_APPLY = "ancient-changes", "before-first-apply"
 _NOT_OWNED_META: Fields = {f"f:{name}": {} for name in (
     "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
@@ -32,8 +34,12 @@ def manager_of(call: Call) -> str:
     given = call.query.text("fieldManager")
     if len(given) > LIMIT_MANAGER_CHARACTERS or not given.isprintable():
         raise errors.BadRequest(f"fieldManager has at most {LIMIT_MANAGER_CHARACTERS} printable characters")
-    agent = call.request.headers.get("user-agent", "").partition("/")[0]
-    name = given or agent or call.user.name.rpartition(":")[2]
+    return given or _manager(call.request.headers.get("user-agent", ""), call.user.name)
+
+
+@lru_cache(maxsize=LIMIT_REMEMBERED)
+def _manager(agent: str, user: str) -> str:
+    name = agent.partition("/")[0] or user.rpartition(":")[2]
     return "".join(c for c in name if c.isprintable())[:LIMIT_MANAGER_CHARACTERS]
 
 
@@ -63,10 +69,22 @@ def decided(obj: Object, prepared: Object, call: Call) -> Fields:
 
 def created(new: Object, call: Call, now: str, decided: Fields) -> Object:
     """A new object with its one entry."""
-    found = owned(fields.added(new, fields.shape_of(call.served), dots=False), call)
+    shape, outline = fields.shape_of(call.served), fields.outline(new)
+    place = (shape, call.served.resource, outline)
+    found = _created.get(place) if outline else None
+    if found is None:
+        found = owned(fields.added(new, shape, dots=False), call)
+        if outline:
+            if len(_created) >= LIMIT_REMEMBERED:
+                _created.clear()
+            _created[place] = found
     if decided:
         found = fields.minus(found, decided)
     return with_entries(new, [entry(manager_of(call), "Update", call, now, found)] if found else [])
+
+
+_created: dict[Any, Fields] = {}
+"""What the creator of an object owns, by the object's outline: objects that are made in masses are alike."""
 
 
 def updated(old: Object, new: Object, call: Call, now: str) -> Object:
