@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import msgspec
 
-
 LIMIT_REMEMBERED_NAMES = 4096
 
 
