@@ -54,8 +54,10 @@ def _tell(control: socket.socket, message: dict[str, Any], terminal: int = -1) -
     try:
         control.sendmsg([json.dumps(message).encode()],
                         [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)] if descriptors else [])
-    except OSError:
-        os._exit(CANNOT_START)  # the node is gone
+    except OSError:  # the node is gone
+        if os.getpid() != 1:  # the first process of a PID namespace takes the others along
+            kill_descendants()
+        os._exit(CANNOT_START)
 
 
 class _Streams(NamedTuple):

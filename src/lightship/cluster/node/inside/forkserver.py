@@ -42,6 +42,8 @@ def serve(descriptor: int, preload: list[str]) -> None:
     problem = _preload(preload)
     gc.collect()
     gc.freeze()
+    # From here on the end of the socket ends me, and I all containers: a signal could come while I am at it.
+    linux.prctl(linux.PR_SET_PDEATHSIG, 0)
     _send(node, {"ready": os.getpid(), "problem": problem, "version": list(sys.version_info[:3])})
     _Server(node, wake_read).run()
 
