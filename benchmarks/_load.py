@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -41,12 +42,21 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=2000)
     parser.add_argument("--watchers", type=int, default=20)
     parser.add_argument("--rate", type=float, default=50.0, help="crowd: writes a second")
+    parser.add_argument("--server", type=int, help="the server's process, whose CPU time is told for each part")
     parser.add_argument("--keep", action="store_true", help="leave the objects there")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     result = asyncio.run(storm(options) if options.mode == "storm" else crowd(options))
     usage = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps(result | {"client_cpu_s": usage.ru_utime + usage.ru_stime}))
+
+
+def cpu_seconds(pid: int | None) -> float:
+    """User and system time of a process; 0 for none."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def trusting() -> ssl.SSLContext:
@@ -136,22 +146,25 @@ async def storm(options: argparse.Namespace) -> dict[str, Any]:
                 assert answer.status == 200
                 await answer.read()
 
-    marks = [time.time()]
+    marks = [cpu_seconds(options.server)]
     creates = await _rate(create, count)
     await asyncio.wait_for(asyncio.gather(*watchers), DELIVERY_LIMIT_SECONDS)
-    marks.append(time.time())
+    marks.append(cpu_seconds(options.server))
     gets = await _rate(get, min(count, 2000))
-    marks.append(time.time())
+    marks.append(cpu_seconds(options.server))
     lists = []
     for _ in range(LISTS):
         start = time.perf_counter()
         async with place.session.get(place.base, params={"limit": "2000"} if count > 2000 else {}) as answer:
             assert len(decode(await answer.read())["items"]) >= min(count, 2000)
         lists.append(time.perf_counter() - start)
+    marks.append(cpu_seconds(options.server))
     await place.close(options.keep)
     watched = {f"watch_{name}": value for name, value in percentiles(latencies).items()} if latencies else {}
     return {"creates_per_s": creates, "gets_per_s": gets, "list_ms": 1e3 * statistics.median(lists),
-            "marks": marks} | watched
+            "create_cpu_us": 1e6 * (marks[1] - marks[0]) / count,
+            "get_cpu_us": 1e6 * (marks[2] - marks[1]) / min(count, 2000),
+            "list_cpu_ms": 1e3 * (marks[3] - marks[2]) / LISTS} | watched
 
 
 async def _rate(work: Any, count: int) -> float:
@@ -210,6 +223,7 @@ async def crowd(options: argparse.Namespace) -> dict[str, Any]:
         kept.append(transport)
         assert await protocol.open, "a watch was refused"
     acknowledged: list[float] = []
+    before = cpu_seconds(options.server)
     start = time.perf_counter()
     writes = []
 
@@ -224,11 +238,12 @@ async def crowd(options: argparse.Namespace) -> dict[str, Any]:
     await asyncio.gather(*writes)
     with contextlib.suppress(TimeoutError):  # the number that is missing tells it
         await asyncio.wait_for(seen.complete.wait(), DELIVERY_LIMIT_SECONDS)
+    spent = cpu_seconds(options.server) - before
     for transport in kept:
         transport.abort()
     await place.close(options.keep)
     alike = all(order == seen.orders[0] for order in seen.orders)
-    return {"missing": seen.missing, "same_order": alike,
+    return {"missing": seen.missing, "same_order": alike, "server_cpu_s": spent,
             "ack_p50_ms": percentiles(acknowledged)["p50_ms"], "ack_p99_ms": percentiles(acknowledged)["p99_ms"],
             "delivery_p50_ms": percentiles(seen.latencies)["p50_ms"],
             "delivery_p99_ms": percentiles(seen.latencies)["p99_ms"]}

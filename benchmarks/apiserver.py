@@ -74,12 +74,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def load(url: str, token: str, arguments: list[str], server: int | None = None) -> dict[str, Any]:
     """One run of the load; with the server's CPU seconds where its process is named."""
-    before = cpu_seconds(server) if server else 0.0
     command = [sys.executable, str(FOLDER / "_load.py"), arguments[0], url, *arguments[1:]]
+    if server:
+        command += ["--server", str(server)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True,
                           env=os.environ | {"LIGHTSHIP_BENCH_TOKEN": token})
     result: dict[str, Any] = json.loads(done.stdout)
-    return result | ({"server_cpu_s": cpu_seconds(server) - before} if server else {})
+    return result
 
 
 def memory(objects: int) -> float:
@@ -105,11 +106,6 @@ def canned() -> Iterator[str]:
             server.wait()
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def show(results: Mapping[str, Any], options: argparse.Namespace) -> None:
     peer = [f"peer {version(options.peer)}"] if options.peer else []
     _bench.heading(f"apiserver: {options.objects} creates of 2 KB over 8 connections under {options.watchers} watchers",
@@ -128,14 +124,15 @@ def show(results: Mapping[str, Any], options: argparse.Namespace) -> None:
             ratio = statistics.median(ours) / statistics.median(theirs)
             line += f"; peer {_bench.spread(theirs, unit, 1)}, ratio {ratio if unit == '/s' else 1 / ratio:.1f}"
         print(line)
-    cpu = [1e6 * sample["server_cpu_s"] / options.objects for sample in results["ours"]]
-    print(f"  server CPU    {_bench.spread(cpu, 'us', 0)} for a create, its deliveries, its delete and a get")
+    for name, unit, what in (("create_cpu_us", "us", f"create with its {options.watchers} deliveries"),
+                             ("get_cpu_us", "us", "get"), ("list_cpu_ms", "ms", "list")):
+        print(f"  server CPU    {_bench.spread([s[name] for s in results['ours']], unit, 0)} a {what}")
     for sample in results["crowd"]:
         print(f"  {sample['watchers']} watchers, 50 writes/s: {sample['missing']} events missing, "
               f"{'one order' if sample['same_order'] else 'DIFFERENT ORDERS'}; acknowledged p50 "
               f"{sample['ack_p50_ms']:.1f} ms, p99 {sample['ack_p99_ms']:.1f} ms; delivered p50 "
               f"{sample['delivery_p50_ms']:.0f} ms, p99 {sample['delivery_p99_ms']:.0f} ms; server CPU "
-              f"{sample['server_cpu_s']:.1f} s")
+              f"{sample['server_cpu_s']:.1f} s in all")
     if "pss_mb" in results:
         print(f"  memory        {results['pss_mb']:.0f} MB PSS with {options.memory} objects, all processes; target "
               f"{TARGET_PSS_MB:.0f}")

@@ -30,6 +30,7 @@ LIMIT_HEADER_BYTES = 64 * 1024
 LIMIT_CONNECTIONS = 4096
 LIMIT_PIPELINED_REQUESTS = 16
 LIMIT_WRITE_BUFFER_BYTES = 256 * 1024
+WRITE_BYTES = 64 * 1024
 IDLE_SECONDS = 600.0
 UPGRADED_IDLE_SECONDS = 4 * 3600.0
 """As Kubernetes': an exec or a forwarded port over which nothing went for so long is hung up."""
@@ -298,9 +299,9 @@ class Connection(asyncio.Protocol):
                 if response.upgrade is not None:
                     await self._upgrade(response)
                 elif isinstance(response.body, bytes):
-                    self._whole(response, response.body if request.method != "HEAD" else b"", keep_alive)
-                    if self._writable is not None:
-                        await self._writable
+                    body = response.body if request.method != "HEAD" else b""
+                    self._whole(response, body[:WRITE_BYTES], keep_alive, len(body))
+                    await self._rest(body)
                 else:
                     await self._stream(response, response.body, keep_alive and chunked, chunked)
                     keep_alive = keep_alive and chunked
@@ -310,14 +311,23 @@ class Connection(asyncio.Protocol):
             self.task = None
             self.last_seen = self._loop.time()
 
-    def _whole(self, response: Response, body: bytes, keep_alive: bool) -> None:
-        if self._transport is None:
-            return
-        head = _head(response, f"content-length: {len(body)}", keep_alive)
-        if len(body) < 65536:
-            self._transport.write(head + body)
-        else:
-            self._transport.writelines((head, body))
+    def _whole(self, response: Response, body: bytes, keep_alive: bool, size: int | None = None) -> None:
+        """Send the head and the body, or as much of it as is given; ``size`` is that of the whole."""
+        if self._transport is not None:
+            length = f"content-length: {len(body) if size is None else size}"
+            self._transport.write(_head(response, length, keep_alive) + body)
+
+    async def _rest(self, body: bytes) -> None:
+        """The rest of a long body, piece by piece: no ciphertext of its size, and the client can read meanwhile."""
+        if self._writable is not None:
+            await self._writable
+        view = memoryview(body)
+        for start in range(WRITE_BYTES, len(body), WRITE_BYTES):
+            if self._transport is None:
+                return
+            self._transport.write(view[start:start + WRITE_BYTES])
+            if self._writable is not None:
+                await self._writable
 
     async def _upgrade(self, response: Response) -> None:
         """Send the head and hand the connection over; it does not come back to HTTP."""

@@ -201,6 +201,7 @@ def _render(backend: Backend, call: Call, items: list[Item], metadata: dict[str,
                        "items": [tables.partial(decode(item.entry.value)) for item in items]})
     resource = served.resource
     head = encode({"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": metadata})
-    body = b",".join([on_wire(served, item.entry.value) for item in items] if served.to_wire
-                     else [item.entry.value for item in items])
-    return b"".join((head[:-1], b',"items":[', body, b"]}"))
+    values = [on_wire(served, item.entry.value) if served.to_wire else item.entry.value for item in items] or [b""]
+    values[0] = b'%b,"items":[%b' % (head[:-1], values[0])
+    values[-1] += b"]}"
+    return b",".join(values)
