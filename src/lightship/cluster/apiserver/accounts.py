@@ -68,7 +68,7 @@ async def token(backend: Backend, call: Call, authority: TokenAuthority | None) 
     bound, node = _bound(backend.store, call, spec.boundObjectRef)
     seconds = spec.expirationSeconds if spec.expirationSeconds is not None else DEFAULT_TOKEN_SECONDS
     if not MINIMUM_TOKEN_SECONDS <= seconds <= 2**32:
-        raise Invalid(f'TokenRequest.authentication.k8s.io "{call.target.name}"', [
+        raise Invalid('TokenRequest.authentication.k8s.io ""', [
             Cause("spec.expirationSeconds",
                   f"Invalid value: {seconds}: may not specify a duration less than 10 minutes")])
     most = LIMIT_SECRET_TOKEN_SECONDS if bound and bound.kind == "Secret" else LIMIT_TOKEN_SECONDS
@@ -80,7 +80,9 @@ async def token(backend: Backend, call: Call, authority: TokenAuthority | None) 
     if bound and spec.boundObjectRef:
         shown["boundObjectRef"] = {"kind": bound.kind, "apiVersion": "v1", "name": bound.name, "uid": bound.uid}
     answer = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
-              "metadata": {"name": call.target.name, "namespace": call.target.namespace}, "spec": shown,
+              "metadata": {"name": call.target.name, "namespace": call.target.namespace, "uid": objects.uid(account),
+                           "creationTimestamp": times.rfc3339(backend.clock.now())},
+              "spec": shown,
               "status": {"token": text, "expirationTimestamp": times.rfc3339(expiry)}}
     return Response(status=201, headers=reads.HEADERS, body=encode(answer))
 

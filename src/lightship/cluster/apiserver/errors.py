@@ -58,7 +58,7 @@ class UnsupportedMediaType(errors.InvalidInput):
 
 
 class Invalid(errors.InvalidInput):
-    """Admission found faults in an object."""
+    """Admission found faults in an object: ``what`` is as in ``Deployment.apps "web"``."""
 
     reason = "Invalid"
 
@@ -67,6 +67,9 @@ class Invalid(errors.InvalidInput):
         text = f"[{faults}]" if len(causes) > 1 else faults
         super().__init__(f"{what} is invalid: {text}", field=causes[0].field if causes else "")
         self.causes = tuple(causes)
+        kind, _, name = what.partition(" ")
+        self.kind, _, self.group = kind.partition(".")
+        self.name = name.strip('"')
 
 
 class ApplyConflict(errors.Conflict):

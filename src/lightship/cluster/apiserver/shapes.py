@@ -20,16 +20,28 @@ from lightship.kube.objects import Object
 
 LIMIT_ANNOTATIONS_BYTES = 256 * 1024
 LIMIT_NAME_CHARACTERS = 253
+LIMIT_SHOWN_CHARACTERS = 300
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z", re.ASCII)
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*\Z", re.ASCII)
 
 _UNSET: tuple[Any, ...] = (None, "", {}, [])
 
+_PART = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 LABEL_RULE = ("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
-              "and end with an alphanumeric character (63 characters at most)")
+              "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+              f"'{_PART}')")
 SUBDOMAIN_RULE = ("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
-                  "must start and end with an alphanumeric character (253 characters at most)")
+                  "must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+                  rf"'{_PART}(\.{_PART})*')")
+_QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+KEY_RULE = ("name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+            "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+            f"'{_QUALIFIED}')")
+VALUE_RULE = ("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
+              "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
+              f"for validation is '({_QUALIFIED})?')")
+LIMIT_LABEL_CHARACTERS = 63
 
 
 def is_label(text: Any) -> bool:
@@ -90,22 +102,24 @@ def faults(obj: Object, served: Served) -> Iterator[FieldFault]:
         yield FieldFault("metadata.name", "Required value: name or generateName is required")
     elif served.free_name:
         if name in (".", "..") or "/" in name or "%" in name or len(name) > LIMIT_NAME_CHARACTERS:
-            yield FieldFault("metadata.name", f"Invalid value: {name!r}: may not be '.' or '..' or contain '/' or '%'")
+            yield FieldFault("metadata.name", _invalid(name, "may not be '.' or '..' or contain '/' or '%'"))
     elif served.label_name and not is_label(name):
-        yield FieldFault("metadata.name", f"Invalid value: {name!r}: {LABEL_RULE}")
+        long = len(name) > LIMIT_LABEL_CHARACTERS
+        yield FieldFault("metadata.name", _invalid(name, _too_long(LIMIT_LABEL_CHARACTERS) if long else LABEL_RULE))
     elif not is_subdomain(name):
-        yield FieldFault("metadata.name", f"Invalid value: {name!r}: {SUBDOMAIN_RULE}")
+        long = len(name) > LIMIT_NAME_CHARACTERS
+        yield FieldFault("metadata.name", _invalid(name, _too_long(LIMIT_NAME_CHARACTERS) if long else SUBDOMAIN_RULE))
     yield from label_faults(metadata.get("labels") or {}, "metadata.labels")
     total = 0
     for key, value in (metadata.get("annotations") or {}).items():
         total += len(key) + len(value)
         if not selectors.valid_key(key.lower()):
-            yield FieldFault("metadata.annotations", f"Invalid value: {key!r}: not a qualified name")
+            yield FieldFault("metadata.annotations", _invalid(key, _key_trouble(key)))
     if total > LIMIT_ANNOTATIONS_BYTES:
         yield FieldFault("metadata.annotations", f"Too long: may not be more than {LIMIT_ANNOTATIONS_BYTES} bytes")
     for finalizer in metadata.get("finalizers") or ():
         if not selectors.valid_key(finalizer):
-            yield FieldFault("metadata.finalizers", f"Invalid value: {finalizer!r}: not a qualified name")
+            yield FieldFault("metadata.finalizers", _invalid(finalizer, _key_trouble(finalizer)))
     controllers = sum(1 for reference in metadata.get("ownerReferences") or () if reference.get("controller"))
     if controllers > 1:
         yield FieldFault("metadata.ownerReferences", "Invalid value: only one reference can have controller set")
@@ -114,7 +128,32 @@ def faults(obj: Object, served: Served) -> Iterator[FieldFault]:
 def label_faults(labels: dict[str, str], place: str) -> Iterator[FieldFault]:
     for key, value in labels.items():
         if not selectors.valid_key(key):
-            yield FieldFault(place, f"Invalid value: {key!r}: not a qualified name")
+            yield FieldFault(place, _invalid(key, _key_trouble(key)))
         if not selectors.valid_value(value):
-            yield FieldFault(place, f"Invalid value: {value!r}: a label's value has at most 63 alphanumeric "
-                                    f"characters, '-', '_' or '.', and starts and ends with an alphanumeric one")
+            long = len(value) > LIMIT_LABEL_CHARACTERS
+            yield FieldFault(place, _invalid(value, _too_long(LIMIT_LABEL_CHARACTERS) if long else VALUE_RULE))
+
+
+def _invalid(value: str, why: str) -> str:
+    """A fault's message; the value as Go quotes it, cut where it is very long."""
+    return f"Invalid value: {msgspec.json.encode(value[:LIMIT_SHOWN_CHARACTERS]).decode()}: {why}"
+
+
+def _too_long(limit: int) -> str:
+    return f"must be no more than {limit} characters"
+
+
+def _key_trouble(key: str) -> str:
+    """Why a key is no qualified name."""
+    prefix, slash, name = key.rpartition("/")
+    if "/" in prefix:
+        return f"a qualified name {KEY_RULE.removeprefix('name part ')} with an optional DNS subdomain prefix and '/'"
+    if slash and not prefix:
+        return "prefix part must be non-empty"
+    if slash and not is_subdomain(prefix):
+        return f"prefix part {SUBDOMAIN_RULE}"
+    if not name:
+        return "name part must be non-empty"
+    if len(name) > LIMIT_LABEL_CHARACTERS:
+        return f"name part {_too_long(LIMIT_LABEL_CHARACTERS)}"
+    return KEY_RULE

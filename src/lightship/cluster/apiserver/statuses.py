@@ -28,10 +28,16 @@ def code_of(error: errors.LightshipError) -> int:
 
 
 def status_of(error: errors.LightshipError, **details: str) -> dict[str, Any]:
-    """A ``Status`` object; ``details`` are of ``name``, ``group``, ``kind`` and ``uid``."""
+    """A ``Status`` object; ``details`` are of ``name``, ``group``, ``kind`` and ``uid``.
+
+    Clients word an answer of reason Invalid by its details alone: they name the object, or are left out.
+    """
     code = code_of(error)
     status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                               "message": str(error), "reason": error.reason, "code": code}
+    if error.reason == "Invalid":
+        details = {"name": error.name, "group": error.group, "kind": error.kind} if isinstance(
+            error, api_errors.Invalid) else {}
     filled: dict[str, Any] = {key: value for key, value in details.items() if value}
     if isinstance(error, api_errors.Invalid):
         filled["causes"] = [{"reason": _reason(cause.message), "message": cause.message, "field": cause.field}
