@@ -47,6 +47,8 @@ class Chosen:
     fields: selectors.FieldSelector
     name: str | None
     paths: dict[str, Callable[[Any], list[Any]]]
+    needles: tuple[bytes, ...] = ()
+    """What the text of every object with the labels must hold: most others need not be decoded."""
 
     @property
     def all(self) -> bool:
@@ -59,6 +61,9 @@ class Chosen:
         return not self.fields or self.fields.matches(lambda name: self._value(obj, name))
 
     def matches_value(self, served: Served, value: bytes) -> bool:
+        for needle in self.needles:
+            if needle not in value:
+                return False
         if not self.fields:
             return self.labels.matches(_head(value).metadata.labels or {})
         return self.matches(object_of(served, value))
@@ -70,6 +75,7 @@ class Chosen:
         return str(found[0]).lower() if isinstance(found[0], bool) else str(found[0])
 
 
+_NEED_THE_LABEL = frozenset({"in", "exists", "gt", "lt"})
 _COMMON_FIELDS = {"metadata.name": ".metadata.name", "metadata.namespace": ".metadata.namespace"}
 
 
@@ -85,7 +91,9 @@ def chosen(call: Call) -> Chosen:
             raise errors.BadRequest(f"field label not supported: {requirement.field[:200]!r}",
                                     remedy=f"Supported for {call.served.resource.plural}: {', '.join(sorted(known))}")
         paths[requirement.field] = jsonpath.compile(path)
-    return Chosen(labels=labels, fields=fields, name=fields.exact("metadata.name"), paths=paths)
+    return Chosen(labels=labels, fields=fields, name=fields.exact("metadata.name"), paths=paths,
+                  needles=tuple(encode(requirement.key) for requirement in labels.requirements
+                                if requirement.operator in _NEED_THE_LABEL))
 
 
 def answer(backend: Backend, call: Call, value: bytes, status: int = 200) -> Response:

@@ -139,6 +139,8 @@ class _Stream:
         """The event as this watch shows it; empty where it is not selected."""
         if self._all:
             return self._frame(event.type, event.value)
+        if self._which.name is not None and event.key.name != self._which.name:
+            return b""
         selected = event.type != "DELETED" and self._which.matches_value(self._served, event.value)
         was = event.previous is not None and self._which.matches_value(self._served, event.previous)
         if selected:
