@@ -250,7 +250,7 @@ def _config_map(obj: Object, now: datetime) -> list[Any]:
 
 
 def _account(obj: Object, now: datetime) -> list[Any]:
-    return [objects.name(obj), len(obj.get("secrets") or []), age(obj, now)]
+    return [objects.name(obj), age(obj, now)]
 
 
 def _lease(obj: Object, now: datetime) -> list[Any]:
@@ -280,5 +280,5 @@ CLAIMS = Printing(columns=headings("Status", "Volume", "Capacity", "Access Modes
 NAMESPACES = Printing(columns=headings("Status"), cells=_namespace)
 SECRETS = Printing(columns=headings("Type", "Data"), cells=_secret)
 CONFIG_MAPS = Printing(columns=headings("Data"), cells=_config_map)
-SERVICE_ACCOUNTS = Printing(columns=headings("Secrets"), cells=_account)
+SERVICE_ACCOUNTS = Printing(columns=headings(), cells=_account)
 LEASES = Printing(columns=headings("Holder"), cells=_lease)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from lightship.cluster.apiserver import columns, metrics, workloads
 from lightship.cluster.apiserver.access import kinds as access_kinds
-from lightship.cluster.apiserver.kinds import cluster_columns, cluster_table, services, storage, workload_table
+from lightship.cluster.apiserver.kinds import cluster_columns, cluster_table, network, services, storage, workload_table
 from lightship.cluster.apiserver.quota import kinds as quota_kinds
 from lightship.cluster.apiserver.registry import FieldFault, Served
 from lightship.kube import objects, resources
@@ -79,12 +81,36 @@ def _immutable_faults(obj: Object, old: Object | None, *fields: str) -> list[Fie
     return [FieldFault(field, "Forbidden: field is immutable when `immutable` is set") for field in changed]
 
 
+_WANTED_KEYS = {"kubernetes.io/tls": ("tls.crt", "tls.key"), "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+                "kubernetes.io/dockerconfigjson": (".dockerconfigjson",), "kubernetes.io/dockercfg": (".dockercfg",)}
+_JSON_KEYS = frozenset({".dockerconfigjson", ".dockercfg"})
+
+
+def _type_faults(obj: Object) -> Iterator[FieldFault]:
+    """What a Secret of a type that others read must hold."""
+    data, kind = obj.get("data") or {}, obj.get("type") or ""
+    if kind == "kubernetes.io/basic-auth" and not data.keys() & {"username", "password"}:
+        yield from (FieldFault(f"data[{key}]", "Required value") for key in ("username", "password"))
+    account = objects.annotations(obj).get("kubernetes.io/service-account.name")
+    if kind == "kubernetes.io/service-account-token" and not account:
+        yield FieldFault("metadata.annotations[kubernetes.io/service-account.name]", "Required value")
+    for key in _WANTED_KEYS.get(kind, ()):
+        if key not in data:
+            yield FieldFault(f"data[{key}]", "Required value")
+        elif key in _JSON_KEYS:
+            try:
+                msgspec.json.decode(base64.b64decode(data[key]), type=dict[str, Any])
+            except (msgspec.MsgspecError, binascii.Error, ValueError):
+                yield FieldFault(f"data[{key}]", 'Invalid value: "<secret contents redacted>": not a JSON object')
+
+
 def _validate_secret(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     faults = [*_key_faults("data", obj.get("data")), *_base64_faults("data", obj.get("data")),
               *_immutable_faults(obj, old, "data")]
     if old is not None and obj.get("type") != old.get("type"):
-        faults.append(FieldFault("type", "Invalid value: field is immutable"))
-    return faults
+        shown = msgspec.json.encode(obj.get("type") or "").decode()
+        return [*faults, FieldFault("type", f"Invalid value: {shown}: field is immutable")]
+    return faults or list(_type_faults(obj))
 
 
 def _validate_config_map(obj: Object, old: Object | None) -> Sequence[FieldFault]:
@@ -132,15 +158,15 @@ def served() -> tuple[Served, ...]:
         Served(resource=r.CONFIGMAPS, printing=c.CONFIG_MAPS, validate=_validate_config_map),
         Served(resource=r.SECRETS, printing=c.SECRETS, fields={"type": ".type"},
                default=_default_secret, validate=_validate_secret),
-        Served(resource=r.NAMESPACES, printing=c.NAMESPACES, fields={"status.phase": ".status.phase"},
+        Served(resource=r.NAMESPACES, counted=False, printing=c.NAMESPACES, fields={"status.phase": ".status.phase"},
                default=_default_namespace, label_name=True,
                verbs=("create", "delete", "get", "list", "patch", "update", "watch")),
-        Served(resource=r.NODES, printing=c.NODES, fields={"spec.unschedulable": ".spec.unschedulable"}),
-        Served(resource=r.SERVICES, printing=c.SERVICES, default=services.default_service,
+        Served(resource=r.NODES, counted=False, printing=c.NODES, fields={"spec.unschedulable": ".spec.unschedulable"}),
+        Served(resource=r.SERVICES, counted=False, printing=c.SERVICES, default=services.default_service,
                fields={"spec.type": ".spec.type", "spec.clusterIP": ".spec.clusterIP"},
                validate=services.validate_service, label_name=True, returns_deleted=True),
         Served(resource=r.SERVICE_ACCOUNTS, printing=c.SERVICE_ACCOUNTS, returns_deleted=True),
-        Served(resource=r.PERSISTENT_VOLUME_CLAIMS, printing=c.CLAIMS, default=storage.default_claim,
+        Served(resource=r.PERSISTENT_VOLUME_CLAIMS, counted=False, printing=c.CLAIMS, default=storage.default_claim,
                validate=storage.validate_claim, returns_deleted=True),
         events,
         replace(events, resource=NEW_EVENTS, fields=_NEW_EVENT_FIELDS, storage=r.EVENTS.group_resource,
@@ -150,8 +176,9 @@ def served() -> tuple[Served, ...]:
                 validate=w.validate_replica_set, fields={"status.replicas": ".status.replicas"}),
         Served(resource=r.JOBS, printing=c.JOBS, default=w.default_job, validate=w.validate_job,
                fields={"status.successful": ".status.succeeded"}),
-        Served(resource=r.ENDPOINT_SLICES, printing=cluster_columns.ENDPOINT_SLICES),
-        Served(resource=r.LEASES, printing=c.LEASES),
+        Served(resource=r.ENDPOINT_SLICES, counted=True, printing=cluster_columns.ENDPOINT_SLICES,
+               default=network.default_slice),
+        Served(resource=r.LEASES, counted=False, printing=c.LEASES),
         Served(resource=r.TOKEN_REVIEWS, verbs=CREATE_ONLY),
         Served(resource=SELF_SUBJECT_REVIEWS, verbs=CREATE_ONLY),
         Served(resource=r.SUBJECT_ACCESS_REVIEWS, verbs=CREATE_ONLY),

@@ -55,7 +55,7 @@ def created(obj: Object, served: Served, namespace: str, stamp: tuple[str, datet
         metadata.pop("namespace", None)
     metadata["uid"] = uid
     metadata["creationTimestamp"] = times.rfc3339(now)
-    if served.custom or "spec" in obj:
+    if served.custom or ("spec" in obj if served.counted is None else served.counted):
         metadata["generation"] = 1
     result = obj | {"metadata": metadata}
     if "status" in served.resource.subresources:

@@ -122,6 +122,8 @@ class Served:
     """Names are only checked as path segments."""
     returns_deleted: bool = False
     """DELETE answers with the object rather than a Status, as the OpenAPI says of this kind."""
+    counted: bool | None = None
+    """Whether ``metadata.generation`` counts its changes; None: where it has a spec."""
     storage: str = ""
     """The store's resource, where another kind's objects are shown (events.k8s.io)."""
     to_wire: Default | None = None

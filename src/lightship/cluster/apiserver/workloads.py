@@ -26,7 +26,7 @@ _MUTABLE_POD_FIELDS = frozenset({"activeDeadlineSeconds", "tolerations", "termin
 
 
 def default_pod(obj: Object) -> Object:
-    spec = pods.with_requests(pods.default_spec(objects.spec(obj)))
+    spec = pods.with_requests(pods.pod_spec(objects.spec(obj)))
     status = {"phase": "Pending", "qosClass": qos_class(spec)} | objects.status(obj)
     return obj | {"spec": spec, "status": status}
 
@@ -203,7 +203,11 @@ def default_job(obj: Object) -> Object:
         spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
     if spec.get("template"):
         spec["template"] = template
-    return obj | {"spec": spec}
+    given_labels = (template.get("metadata") or {}).get("labels")
+    metadata = obj["metadata"]
+    if given_labels and not metadata.get("labels"):
+        metadata = metadata | {"labels": given_labels}
+    return obj | {"metadata": metadata, "spec": spec}
 
 
 def validate_job(obj: Object, old: Object | None) -> Sequence[FieldFault]:

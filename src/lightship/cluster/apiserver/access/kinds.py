@@ -132,7 +132,7 @@ def _validate_cluster_role_binding(obj: Object, old: Object | None) -> Sequence[
 
 def _binding_faults(obj: Object, old: Object | None, *, namespaced: bool) -> Iterator[FieldFault]:
     reference = obj["roleRef"]
-    kinds = ("ClusterRole", "Role") if namespaced else ("ClusterRole",)
+    kinds = ("Role", "ClusterRole") if namespaced else ("ClusterRole",)
     if reference.get("apiGroup") != GROUP:
         yield _unsupported("roleRef.apiGroup", reference.get("apiGroup"), (GROUP,))
     if reference.get("kind") not in kinds:
@@ -146,7 +146,8 @@ def _binding_faults(obj: Object, old: Object | None, *, namespaced: bool) -> Ite
     for number, subject in enumerate(obj.get("subjects") or ()):
         yield from _subject_faults(subject, f"subjects[{number}]", namespaced)
     if old is not None and old["roleRef"] != reference:
-        shown = msgspec.json.encode({key: reference.get(key) for key in ("apiGroup", "kind", "name")}).decode()
+        shown = msgspec.json.encode({key[0].upper() + key[1:] if key != "apiGroup" else "APIGroup":
+                                     reference.get(key) for key in ("apiGroup", "kind", "name")}).decode()
         yield FieldFault("roleRef", f"Invalid value: {shown}: cannot change roleRef")
 
 
@@ -165,7 +166,7 @@ def _subject_faults(subject: Object, place: str, namespaced: bool) -> Iterator[F
         if group != GROUP:
             yield _unsupported(f"{place}.apiGroup", group, (GROUP,))
     else:
-        yield _unsupported(f"{place}.kind", kind, ("Group", "ServiceAccount", "User"))
+        yield _unsupported(f"{place}.kind", kind, ("ServiceAccount", "User", "Group"))
 
 
 def _unsupported(place: str, value: Any, known: Sequence[str]) -> FieldFault:
@@ -184,7 +185,9 @@ def _created_cells(obj: Object, now: datetime) -> list[Any]:
 def _binding_cells(obj: Object, now: datetime) -> list[Any]:
     reference, names = obj["roleRef"], dict[str, list[str]]()
     for subject in obj.get("subjects") or ():
-        name = f"{subject['namespace']}/{subject['name']}" if subject.get("namespace") else subject["name"]
+        name = subject["name"]
+        if subject["kind"] == "ServiceAccount":
+            name = f"{subject.get('namespace') or ''}/{name}"
         names.setdefault(subject["kind"], []).append(name)
     return [objects.name(obj), f"{reference['kind']}/{reference['name']}", columns.age(obj, now),
             *(", ".join(names.get(kind, ())) for kind in ("User", "Group", "ServiceAccount"))]

@@ -20,12 +20,13 @@ RUNTIME_CLASSES = Resource(group="node.k8s.io", version="v1", kind="RuntimeClass
 
 def served() -> tuple[Served, ...]:
     return (
-        Served(resource=r.PERSISTENT_VOLUMES, printing=c.PERSISTENT_VOLUMES, default=storage.default_volume,
-               validate=storage.validate_volume, returns_deleted=True),
+        Served(resource=r.PERSISTENT_VOLUMES, printing=c.PERSISTENT_VOLUMES, counted=False,
+               default=storage.default_volume, validate=storage.validate_volume, returns_deleted=True),
         Served(resource=r.STORAGE_CLASSES, printing=c.STORAGE_CLASSES, default=storage.default_class,
                validate=storage.validate_class, returns_deleted=True),
         Served(resource=r.ENDPOINTS, printing=c.ENDPOINTS, default=network.default_endpoints,
-               validate=network.validate_endpoints),
+               validate=network.validate_endpoints,
+               deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
         Served(resource=INGRESSES, printing=c.INGRESSES, default=network.default_ingress,
                validate=network.validate_ingress,
                notice="nothing in this cluster serves Ingresses: use a Service, or kubectl port-forward"),

@@ -19,6 +19,8 @@ from lightship.kube import quantities
 DEFAULT_GRACE_SECONDS = 30
 FILE_MODE = 0o644
 TOKEN_SECONDS = 3600
+AWAY_SECONDS = 300
+_AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
@@ -45,17 +47,34 @@ def negative(place: str, value: Any) -> FieldFault:
 
 
 def default_spec(wanted: dict[str, Any]) -> dict[str, Any]:
-    account = wanted.get("serviceAccountName") or wanted.get("serviceAccount") or "default"
+    """Of a Pod or a template."""
     spec: dict[str, Any] = {
         "restartPolicy": "Always", "terminationGracePeriodSeconds": DEFAULT_GRACE_SECONDS, "dnsPolicy": "ClusterFirst",
-        "schedulerName": "default-scheduler", "securityContext": {}, "enableServiceLinks": True,
-    } | given(wanted) | {"serviceAccountName": account, "serviceAccount": account}
+        "schedulerName": "default-scheduler", "securityContext": {},
+    } | given(wanted)
+    account = wanted.get("serviceAccountName") or wanted.get("serviceAccount")
+    if account:
+        spec |= {"serviceAccountName": account, "serviceAccount": account}
     for field in ("containers", "initContainers"):
         if spec.get(field):
             spec[field] = [_default_container(container) for container in spec[field]]
     if spec.get("volumes"):
         spec["volumes"] = [_default_volume(volume) for volume in spec["volumes"]]
     return spec
+
+
+def pod_spec(wanted: dict[str, Any]) -> dict[str, Any]:
+    """What only a Pod itself has by default: its account, and how long it bears that its node is away."""
+    spec: dict[str, Any] = {"serviceAccountName": "default", "serviceAccount": "default", "enableServiceLinks": True}
+    spec |= default_spec(wanted)
+    borne = spec.get("tolerations") or []
+    more = [{"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": AWAY_SECONDS}
+            for key in _AWAY if not any(_bears(toleration, key) for toleration in borne)]
+    return spec | {"tolerations": [*borne, *more]} if more else spec
+
+
+def _bears(toleration: dict[str, Any], key: str) -> bool:
+    return toleration.get("key") in (key, None, "") and toleration.get("effect") in ("NoExecute", None, "")
 
 
 def with_requests(spec: dict[str, Any]) -> dict[str, Any]:

@@ -52,8 +52,8 @@ def _autoscaler_faults(spec: dict[str, Any]) -> Iterator[FieldFault]:
     if low is not None and low < 1:
         yield FieldFault("spec.minReplicas", f"Invalid value: {low}: must be greater than or equal to 1")
     if high < 1:
-        yield FieldFault("spec.maxReplicas", f"Invalid value: {high}: must be greater than 0")
-    elif low is not None and high < low:
+        yield FieldFault("spec.maxReplicas", "Required value: must be set and greater than 0")
+    if low is not None and high < low:
         yield FieldFault("spec.maxReplicas", f"Invalid value: {high}: must be greater than or equal to `minReplicas`")
     target = spec.get("scaleTargetRef") or {}
     for field in ("kind", "name"):
@@ -188,12 +188,18 @@ def _embedded(text: str) -> Any:
         return None
 
 
+def _over_all(amount: Any) -> bool:
+    return isinstance(amount, str) and amount.endswith("%") and amount[:-1].isdecimal() and int(amount[:-1]) > 100
+
+
 def validate_budget(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     spec = objects.spec(obj)
     faults = list(workloads.amount_faults("spec", spec, "minAvailable", "maxUnavailable"))
     if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
         faults.append(FieldFault("spec", f"Invalid value: {pods.shown(spec)}: minAvailable and maxUnavailable "
                                          "cannot be both set"))
+    faults += [FieldFault(f"spec.{field}", f"Invalid value: {pods.shown(spec[field])}: must not be greater than 100%")
+               for field in ("minAvailable", "maxUnavailable") if _over_all(spec.get(field))]
     faults += workloads.label_selector_faults(spec.get("selector") or {}, "spec.selector")
     policy = spec.get("unhealthyPodEvictionPolicy")
     if policy not in (None, "IfHealthyBudget", "AlwaysAllow"):

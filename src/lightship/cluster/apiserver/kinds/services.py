@@ -34,7 +34,7 @@ def default_service(obj: Object) -> Object:
 
 
 def validate_service(obj: Object, old: Object | None) -> Sequence[FieldFault]:
-    return (*_spec_faults(objects.spec(obj)), *_port_faults(objects.spec(obj)),
+    return (*_port_faults(objects.spec(obj)), *_spec_faults(objects.spec(obj)),
             *(_change_faults(objects.spec(obj), objects.spec(old)) if old is not None else ()))
 
 
@@ -50,7 +50,9 @@ def _spec_faults(spec: dict[str, Any]) -> Iterator[FieldFault]:
         if spec.get("clusterIP") not in (None, ""):
             yield FieldFault("spec.clusterIPs[0]", "Forbidden: may not be set for ExternalName services")
         name = str(spec.get("externalName") or "").rstrip(".")
-        if not is_subdomain(name):
+        if not name:
+            yield FieldFault("spec.externalName", "Required value")
+        elif not is_subdomain(name):
             yield FieldFault("spec.externalName", f"Invalid value: {pods.shown(name)}: {SUBDOMAIN_RULE}")
     if spec.get("clusterIP") == "None" and kind in ("NodePort", "LoadBalancer"):
         yield FieldFault("spec.clusterIPs[0]", f'Invalid value: "None": may not be set to \'None\' for {kind} services')

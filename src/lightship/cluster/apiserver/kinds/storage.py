@@ -19,7 +19,10 @@ _NO_SOURCE = frozenset({"capacity", "accessModes", "claimRef", "persistentVolume
 
 
 def default_volume(obj: Object) -> Object:
-    spec = {"persistentVolumeReclaimPolicy": "Retain", "volumeMode": "Filesystem"} | pods.given(objects.spec(obj))
+    spec: dict[str, Any] = {"persistentVolumeReclaimPolicy": "Retain", "volumeMode": "Filesystem"} | pods.given(
+        objects.spec(obj))
+    if spec.get("hostPath") is not None:
+        spec["hostPath"] = {"type": ""} | pods.given(spec["hostPath"])
     return obj | {"spec": spec, "status": {"phase": "Pending"} | objects.status(obj)}
 
 

@@ -28,7 +28,7 @@ def served() -> tuple[Served, ...]:
         Served(resource=REPLICATION_CONTROLLERS, printing=c.REPLICATION_CONTROLLERS,
                default=sets.default_replication_controller, validate=sets.validate_replication_controller,
                fields={"status.replicas": ".status.replicas"}),
-        Served(resource=POD_TEMPLATES, printing=c.POD_TEMPLATES, default=sets.default_pod_template,
+        Served(resource=POD_TEMPLATES, counted=True, printing=c.POD_TEMPLATES, default=sets.default_pod_template,
                validate=sets.validate_pod_template, returns_deleted=True),
         Served(resource=r.CRON_JOBS, printing=c.CRON_JOBS, default=batch.default_cron_job,
                validate=batch.validate_cron_job),

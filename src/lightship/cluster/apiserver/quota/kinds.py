@@ -212,9 +212,9 @@ _PRIORITIES = Printing(columns=(_NAME, Column(name="Value", path="", type="integ
 def served() -> tuple[Served, ...]:
     r = resources
     return (
-        Served(resource=r.RESOURCE_QUOTAS, schema=_Quota, validate=_validate_quota, printing=_QUOTAS),
+        Served(resource=r.RESOURCE_QUOTAS, counted=False, schema=_Quota, validate=_validate_quota, printing=_QUOTAS),
         Served(resource=r.LIMIT_RANGES, schema=_Limits, default=_default_limits, validate=_validate_limits,
-               printing=CREATED),
+               counted=False, printing=CREATED),
         Served(resource=r.PRIORITY_CLASSES, schema=_Priority, default=_default_priority, validate=_validate_priority,
-               printing=_PRIORITIES),
+               counted=True, printing=_PRIORITIES),
     )

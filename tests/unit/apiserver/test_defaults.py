@@ -1,0 +1,89 @@
+"""What clients leave out and read back: upstream's defaults, no more and no less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.apiserver.conftest import Caller
+
+CONTAINERS = {"containers": [{"name": "c", "image": "busybox:1"}]}
+
+
+async def made(caller: Caller, url: str, body: dict[str, Any]) -> Any:
+    code, said = await caller.json("POST", url, body)
+    assert code == 201, said
+    return said
+
+
+async def test_only_a_pod_itself_has_an_account_by_default_and_bears_that_its_node_is_away(caller: Caller) -> None:
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+                                                                  "spec": CONTAINERS}}
+    deployment = await made(caller, "/apis/apps/v1/namespaces/default/deployments",
+                            {"metadata": {"name": "d"}, "spec": spec})
+    template = deployment["spec"]["template"]["spec"]
+    assert not template.keys() & {"serviceAccount", "serviceAccountName", "enableServiceLinks", "tolerations"}
+    borne = [{"operator": "Exists", "key": "node.kubernetes.io/not-ready"}]
+    pod = await made(caller, "/api/v1/namespaces/default/pods",
+                     {"metadata": {"name": "p"}, "spec": CONTAINERS | {"tolerations": borne}})
+    assert (pod["spec"]["serviceAccountName"], pod["spec"]["enableServiceLinks"]) == ("default", True)
+    assert pod["spec"]["tolerations"] == [*borne, {
+        "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]
+
+
+async def test_a_job_bears_the_labels_of_its_pods(caller: Caller) -> None:
+    body = {"metadata": {"name": "j"}, "spec": {"template": {"spec": CONTAINERS | {"restartPolicy": "Never"}}}}
+    job = await made(caller, "/apis/batch/v1/namespaces/default/jobs", body)
+    assert job["metadata"]["labels"] == job["spec"]["template"]["metadata"]["labels"]
+    assert job["metadata"]["labels"]["job-name"] == "j"
+
+
+async def test_what_clients_read_of_a_slice_is_there(caller: Caller) -> None:
+    said = await made(caller, "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", {
+        "metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [{"addresses": ["10.1.2.3"]}],
+        "ports": [{"port": 80}]})
+    assert said["endpoints"] == [{"addresses": ["10.1.2.3"], "conditions": {}}]
+    assert said["ports"] == [{"name": "", "port": 80, "protocol": "TCP"}]
+    assert said["metadata"]["generation"] == 1
+
+
+async def test_ports_of_a_policy_are_tcp(caller: Caller) -> None:
+    said = await made(caller, "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", {
+        "metadata": {"name": "n"}, "spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 80}]}]}})
+    assert said["spec"]["ingress"][0]["ports"] == [{"port": 80, "protocol": "TCP"}]
+
+
+@pytest.mark.parametrize(("url", "spec", "counted"), [
+    ("services", {"spec": {"ports": [{"port": 80}]}}, False),
+    ("resourcequotas", {"spec": {"hard": {"pods": "1"}}}, False),
+    ("podtemplates", {"template": {"spec": CONTAINERS}}, True),
+])
+async def test_which_changes_are_counted(caller: Caller, url: str, spec: dict[str, Any], counted: bool) -> None:
+    said = await made(caller, f"/api/v1/namespaces/default/{url}", {"metadata": {"name": "x"}} | spec)
+    assert ("generation" in said["metadata"]) is counted
+
+
+@pytest.mark.parametrize(("kind", "data", "missing"), [
+    ("kubernetes.io/tls", {"tls.crt": "YQ=="}, "data[tls.key]: Required value"),
+    ("kubernetes.io/basic-auth", {"a": "YQ=="}, "data[username]: Required value"),
+    ("kubernetes.io/dockerconfigjson", {".dockerconfigjson": "YQ=="}, "data[.dockerconfigjson]: Invalid value"),
+    ("kubernetes.io/service-account-token", {}, "metadata.annotations[kubernetes.io/service-account.name]"),
+])
+async def test_a_secret_holds_what_its_type_says(
+        caller: Caller, kind: str, data: dict[str, str], missing: str) -> None:
+    code, said = await caller.json("POST", "/api/v1/namespaces/default/secrets",
+                                   {"metadata": {"name": "s"}, "type": kind, "data": data})
+    assert code == 422 and missing in said["message"]
+
+
+@pytest.mark.parametrize(("url", "body", "why"), [
+    ("/apis/policy/v1/namespaces/default/poddisruptionbudgets", {"spec": {"maxUnavailable": "150%"}},
+     'spec.maxUnavailable: Invalid value: "150%": must not be greater than 100%'),
+    ("/apis/networking.k8s.io/v1/namespaces/default/ingresses", {"spec": {"rules": [{"host": "BAD_host"}]}},
+     'spec.rules[0].host: Invalid value: "BAD_host": a lowercase RFC 1123 subdomain'),
+    ("/api/v1/namespaces/default/services", {"spec": {"type": "ExternalName"}}, "spec.externalName: Required value"),
+])
+async def test_what_was_let_pass(caller: Caller, url: str, body: dict[str, Any], why: str) -> None:
+    code, said = await caller.json("POST", url, {"metadata": {"name": "x"}} | body)
+    assert code == 422 and why in said["message"]
