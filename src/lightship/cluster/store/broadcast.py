@@ -23,7 +23,7 @@ LIMIT_HISTORY_BYTES = 32 * 1024 * 1024
 LIMIT_WATCHER_EVENTS = 4096
 PACE_SECONDS_A_WATCHER = 100e-6
 """The rest between two rounds of a resource's deliveries, for each watcher: about thrice what waking one costs."""
-LIMIT_PACE_SECONDS = 0.1
+LIMIT_PACE_SECONDS = 0.05
 WATCHERS_A_TURN = 32
 """How many watchers are woken before the loop does something else."""
 
