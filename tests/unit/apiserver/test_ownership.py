@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from lightship.cluster.apiserver import fields
@@ -60,7 +61,7 @@ async def test_apply_conflicts_with_plain_owners_and_can_be_forced(caller: Calle
     await caller.json("POST", f"{CONFIGMAPS}?fieldManager=editor", config(x="1", y="1"))
     code, refused = await apply(caller, f"{CONFIGMAPS}/a", "me", config(x="2"))
     assert code == 409 and refused["message"].startswith(
-        'Apply failed with 1 conflict: conflict with "editor" using v1 at ')
+        'Apply failed with 1 conflict: conflict with "editor" using v1: .data.x')
     assert refused["details"]["causes"][0]["reason"] == "FieldManagerConflict"
     assert refused["details"]["causes"][0]["field"] == ".data.x"
     code, same = await apply(caller, f"{CONFIGMAPS}/a", "me", config(x="1"))
@@ -157,3 +158,50 @@ def test_taking_fields_out_leaves_no_empty_shells() -> None:
     assert without(value, {"f:a": {"f:b": {}}}, shape) == {"l": value["l"], "k": {}}
     assert without(value["l"], {'k:{"name":"x"}': {".": {}, "f:v": {}}}, BY_NAME) == [{"name": "y"}]
     assert without(value["l"], {'k:{"name":"x"}': {"f:v": {}}}, BY_NAME) == [{"name": "x"}, {"name": "y"}]
+
+LAST = "kubectl.kubernetes.io/last-applied-configuration"
+CLIENT_SIDE = "?fieldManager=kubectl-client-side-apply"
+
+
+async def test_kubectl_takes_over_what_its_client_side_apply_wrote(caller: Caller) -> None:
+    url = "/api/v1/namespaces/default/configmaps"
+    first = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "1", "b": "1"}}
+    noted = first | {"metadata": {"name": "m", "annotations": {LAST: msgspec.json.encode(first).decode()}}}
+    assert (await caller.json("POST", f"{url}{CLIENT_SIDE}", noted))[0] == 201
+    await caller.json("PATCH", f"{url}/m?fieldManager=other", {"data": {"b": "2"}},
+                      content_type=MERGE)
+    wanted = first | {"data": {"a": "<9>"}}
+    code, said = await caller.json("PATCH", f"{url}/m?fieldManager=kubectl", wanted, content_type=APPLY)
+    assert (code, said["data"]["a"]) == (200, "<9>"), "the value was still what client-side apply wrote"
+    shown = said["metadata"]["annotations"][LAST]
+    assert shown == '{"apiVersion":"v1","data":{"a":"\\u003c9\\u003e"},"kind":"ConfigMap","metadata":{"name":"m"}}\n'
+    code, said = await caller.json("PATCH", f"{url}/m?fieldManager=kubectl", first, content_type=APPLY)
+    assert (code, [cause["field"] for cause in said["details"]["causes"]]) == (409, [".data.b"]), "another's by now"
+    assert 'conflict with "other" using v1: .data.b' in said["message"]
+
+
+async def test_another_applier_meets_the_conflict(caller: Caller) -> None:
+    url = "/api/v1/namespaces/default/configmaps"
+    first = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "1"}}
+    noted = first | {"metadata": {"name": "m", "annotations": {LAST: msgspec.json.encode(first).decode()}}}
+    await caller.json("POST", f"{url}{CLIENT_SIDE}", noted)
+    code, _ = await caller.json("PATCH", f"{url}/m?fieldManager=flux", first | {"data": {"a": "2"}},
+                                content_type=APPLY)
+    assert code == 409
+
+
+async def test_who_scales_owns_the_number_by_the_subresource(caller: Caller) -> None:
+    url = "/apis/apps/v1/namespaces/default/deployments"
+    await caller.json("POST", url, deployment("d", "default"))
+    code, said = await caller.json("PATCH", f"{url}/d/scale?fieldManager=kubectl", {"spec": {"replicas": 4}},
+                                   content_type=MERGE)
+    assert (code, said["spec"]["replicas"]) == (200, 4)
+    _, said = await caller.json("GET", f"{url}/d")
+    assert [e["subresource"] for e in said["metadata"]["managedFields"] if e["manager"] == "kubectl"] == ["scale"]
+    wanted = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 5}}
+    _, said = await caller.json("PATCH", f"{url}/d?fieldManager=x", wanted, content_type=APPLY)
+    assert 'conflict with "kubectl" with subresource "scale" using apps/v1: .spec.replicas' in said["message"]
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    _, said = await caller.json("GET", f"{url}/d/scale", accept=table)
+    assert [c["name"] for c in said["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert said["rows"][0]["cells"][:3] == ["d", 4, 0]

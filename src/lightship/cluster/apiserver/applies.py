@@ -13,7 +13,7 @@ import msgspec
 
 from lightship import errors
 from lightship.client.transport import Response
-from lightship.cluster.apiserver import bodies, fields, managed, reads, strict, writes
+from lightship.cluster.apiserver import bodies, client_side, fields, managed, reads, strict, writes
 from lightship.cluster.apiserver.backend import Backend, Call
 from lightship.cluster.apiserver.errors import ApplyConflict, Cause
 from lightship.cluster.apiserver.fields import LEAF, Fields, Shape
@@ -60,6 +60,7 @@ class _Merger:
     def __init__(self, call: Call, applied: Object, manager: str, now: str) -> None:
         self._call, self._applied, self._manager, self._now = call, applied, manager, now
         self._force = call.query.flag("force")
+        self._migrates = manager == client_side.MANAGER and not call.target.subresource
         self._shape = fields.shape_of(call.served)
         self._fields = managed.owned(fields.of_value(applied, self._shape), call)
 
@@ -79,11 +80,13 @@ class _Merger:
         result = merge(bare, self._applied, self._shape)
         changed = managed.owned((fields.compared(bare, result, self._shape)[0] or {}) if bare != result else {},
                                 self._call)
-        others = self._settled(others, changed)
+        others = self._settled(others, changed, bare)
         kept = self._fields
         for other in others:
             kept = fields.union(kept, other["fieldsV1"])
         result = without(result, fields.beyond(last, kept), self._shape)
+        if self._migrates:
+            result = client_side.recorded(result, self._applied)
         return managed.with_entries(result, [*others, *([self._entry(entries)] if self._fields else [])])
 
     def _entry(self, entries: list[Entry]) -> Entry:
@@ -96,11 +99,15 @@ class _Merger:
     def _mine(self, entry: Entry) -> bool:
         return managed.is_by(entry, self._manager, "Apply", self._call)
 
-    def _settled(self, others: list[Entry], changed: Fields) -> list[Entry]:
+    def _settled(self, others: list[Entry], changed: Fields, live: Object) -> list[Entry]:
         """The others' entries, less what I take from them. Raises ``ApplyConflict``."""
         clashes = [(other, found) for other in others if (found := fields.common(other["fieldsV1"], changed))]
         if clashes and not self._force:
-            raise _conflict([(_named(other), path) for other, found in clashes for path in fields.members(found)])
+            mine = client_side.applied_before(live, self._shape) if self._migrates else {}
+            refused = [(_named(other), path) for other, found in clashes
+                       for path in fields.members(fields.minus(found, mine))]
+            if refused:
+                raise _conflict(refused)
         left = [e | {"fieldsV1": fields.minus(e["fieldsV1"], changed)} if any(e is o for o, _ in clashes) else e
                 for e in others]
         return [e for e in left if e["fieldsV1"]]
@@ -112,8 +119,6 @@ def _named(entry: Entry) -> str:
         text += f' with subresource "{entry["subresource"]}"'
     if entry.get("operation") == "Update":
         text += f" using {entry.get('apiVersion')}"
-        if entry.get("time"):
-            text += f" at {entry['time']}"
     return text
 
 

@@ -88,8 +88,10 @@ def chosen(call: Call) -> Chosen:
     for requirement in fields.requirements:
         path = known.get(requirement.field)
         if path is None:
-            raise errors.BadRequest(f"field label not supported: {requirement.field[:200]!r}",
-                                    remedy=f"Supported for {call.served.resource.plural}: {', '.join(sorted(known))}")
+            name = requirement.field[:200]
+            raise errors.BadRequest(
+                f"field label not supported: {name}" if call.served.fields or call.served.custom else
+                f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"')
         paths[requirement.field] = jsonpath.compile(path)
     return Chosen(labels=labels, fields=fields, name=fields.exact("metadata.name"), paths=paths,
                   needles=tuple(encode(requirement.key) for requirement in labels.requirements

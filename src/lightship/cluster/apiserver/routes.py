@@ -63,7 +63,7 @@ def _target(group: str, version: str, rest: list[str], registry: Registry) -> Ta
     if name and served.resource.namespaced and not namespace and served.persistent:
         raise errors.NotFound(f"{served.resource.plural} are namespaced: name the namespace in the path")
     if subresource and subresource not in served.resource.subresources:
-        raise errors.NotFound(f"{served.resource.plural} have no subresource {subresource!r}")
+        raise errors.NotFound("the server could not find the requested resource")
     if behind and subresource != "proxy" and behind != [""]:
         raise errors.NotFound("the server could not find the requested resource")
     return Target(served, namespace, name, subresource, "/".join(behind))

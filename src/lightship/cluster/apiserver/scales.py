@@ -11,7 +11,14 @@ from lightship.cluster.apiserver.errors import Cause, Invalid
 from lightship.cluster.apiserver.registry import Served
 from lightship.kube import objects, selectors
 from lightship.kube.objects import Object
+from lightship.kube.resources import Column, Resource
 
+SERVED = Served(resource=Resource(
+    group="autoscaling", version="v1", kind="Scale", plural="scales", columns=(
+        Column(name="Desired", path=".spec.replicas", type="integer"),
+        Column(name="Available", path=".status.replicas", type="integer"),
+        Column(name="Age", path=".metadata.creationTimestamp", type="date"))))
+"""How a Scale prints; nobody can ask for it but as a part of another kind."""
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 

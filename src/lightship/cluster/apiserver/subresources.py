@@ -12,7 +12,7 @@ import msgspec
 
 from lightship import errors
 from lightship.client.transport import Request, Response
-from lightship.cluster.apiserver import bodies, reads, scales, shapes, statuses, writes
+from lightship.cluster.apiserver import bodies, reads, scales, shapes, statuses, tables, writes
 from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode
 from lightship.cluster.apiserver.errors import MethodNotAllowed, UnsupportedMediaType
 from lightship.cluster.apiserver.queries import Query
@@ -47,7 +47,7 @@ async def scale(backend: Backend, call: Call) -> Response:
     """GET, PUT or PATCH of ``scale``."""
     method = call.request.method
     if method == "GET":
-        return _scale_answer(call, backend.entry(call).value)
+        return _scale_answer(backend, call, backend.entry(call).value)
     if method not in ("PUT", "PATCH"):
         raise MethodNotAllowed(f"{method} is not allowed on scale")
     data, kind = bodies.read(call.request), bodies.content_type(call.request)
@@ -64,12 +64,16 @@ async def scale(backend: Backend, call: Call) -> Response:
                 raise UnsupportedMediaType(f"cannot patch scale with {kind!r}")
         return scales.scaled(old, wanted, call.served)
 
-    entry = await writes.modify_entry(backend, replace(call, target=replace(call.target, subresource="")), change)
-    return _scale_answer(call, entry.value)
+    entry = await writes.modify_entry(backend, call, change)
+    return _scale_answer(backend, call, entry.value)
 
 
-def _scale_answer(call: Call, value: bytes) -> Response:
-    return Response(status=200, headers=reads.HEADERS, body=encode(scales.shown(decode(value), call.served)))
+def _scale_answer(backend: Backend, call: Call, value: bytes) -> Response:
+    shown = scales.shown(decode(value), call.served)
+    if call.format.shape == "table":
+        shown = tables.table(scales.SERVED, [shown], version=call.format.version, now=backend.clock.now(),
+                             include=tables.include_object(call.query.text("includeObject")))
+    return Response(status=200, headers=reads.HEADERS, body=encode(shown))
 
 
 class _Target(msgspec.Struct):
