@@ -33,6 +33,21 @@ def merge(target: Any, patch: Any, *, lists: Lists) -> Any:
     return _Merger(lists).objects(target if isinstance(target, dict) else {}, patch)
 
 
+def _in_order(items: list[Any], patch: list[Any], target: list[Any], key: str = "") -> list[Any]:
+    """Merged items in the order of the patch; those that it does not name stay before what they stood before."""
+    def name(item: Any) -> Any:
+        return item.get(key) if key and isinstance(item, dict) else item
+
+    wanted, before = [name(item) for item in patch], [name(item) for item in target]
+    named = sorted((item for item in items if name(item) in wanted), key=lambda item: wanted.index(name(item)))
+    others, result = [item for item in items if name(item) not in wanted], list[Any]()
+    while named and others:
+        mine, theirs = name(named[0]), name(others[0])
+        first = mine in before and theirs in before and before.index(theirs) < before.index(mine)
+        result.append((others if first else named).pop(0))
+    return result + named + others
+
+
 class _Merger:
     """Merges objects of one type."""
 
@@ -76,7 +91,7 @@ class _Merger:
         target: list[Any] = existing if isinstance(existing, list) else []
         key = self._lists.key(field)
         if key == "":
-            return target + [item for item in patch if item not in target]
+            return _in_order(target + [item for item in patch if item not in target], patch, target)
         if key is None:
             return [item for item in patch if not (isinstance(item, dict) and item.get("$patch"))]
         if not all(isinstance(item, dict) for item in patch):
@@ -96,7 +111,7 @@ class _Merger:
                 result.append(below.objects({}, item))
             else:
                 result[at] = below.objects(result[at], item)
-        return result
+        return _in_order(result, patch, target, key)
 
     def _ordered(self, result: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
         """Lists put into the order that ``$setElementOrder`` names; items it does not name keep their place after."""

@@ -240,7 +240,8 @@ async def test_wrong_definitions_are_refused(caller: Caller, change: dict[str, A
 async def test_unknown_fields_are_refused_where_asked(caller: Caller) -> None:
     await caller.json("POST", CRDS, crd())
     status, said = await caller.json("POST", f"{TABS}?fieldValidation=Strict", tab(unknown=1))
-    assert (status, said["message"]) == (400, 'strict decoding error: unknown field "spec.unknown"')
+    assert (status, said["message"]) == (400, 'CronTab in version "v1" cannot be handled as a CronTab: '
+                                                'strict decoding error: unknown field "spec.unknown"')
     response = await caller.send("POST", f"{TABS}?fieldValidation=Warn", tab(unknown=1))
     assert (response.status, response.headers["warning"]) == (201, '299 - "unknown field \\"spec.unknown\\""')
 

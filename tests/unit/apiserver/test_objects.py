@@ -375,7 +375,8 @@ async def test_fields_given_twice_are_refused_or_warned_of(caller: Caller) -> No
     body = b'{"metadata":{"name":"a"},"data":{"x":"1","x":"2"}}'
     url = "/api/v1/namespaces/default/configmaps"
     code, answer = await caller.json("POST", f"{url}?fieldValidation=Strict", body)
-    assert (code, answer["message"]) == (400, 'strict decoding error: duplicate field "data.x"')
+    assert (code, answer["message"]) == (400, 'ConfigMap in version "v1" cannot be handled as a ConfigMap: '
+                                              'strict decoding error: duplicate field "data.x"')
     warned = await caller.send("POST", f"{url}?fieldValidation=Warn", body)
     assert (warned.status, warned.headers["warning"]) == (201, '299 - "duplicate field \\"data.x\\""')
 

@@ -41,3 +41,66 @@ async def test_a_patch_that_fits_nothing_says_why_and_names_no_causes(caller: Ca
 async def test_what_is_wrong_with_names_and_labels(caller: Caller, metadata: dict[str, Any], why: str) -> None:
     code, said = await caller.json("POST", CONFIG_MAPS, {"metadata": {"name": "x"} | metadata})
     assert code == 422 and why in said["message"]
+
+
+PODS = "/api/v1/namespaces/default/pods"
+POD: dict[str, Any] = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "busybox:1"}]}}
+
+
+async def test_faults_come_in_the_order_of_upstream(caller: Caller) -> None:
+    container = {"name": "A", "image": "", "ports": [{"containerPort": 0}], "lifecycle": {"preStop": {}},
+                 "env": [{"name": "E", "valueFrom": {"fieldRef": {"fieldPath": "nope"}}}]}
+    spec = {"containers": [container], "restartPolicy": "Sometimes", "volumes": [{"name": "v"}, {"name": "v"}]}
+    _, said = await caller.json("POST", PODS, {"metadata": {"name": "p"}, "spec": spec})
+    assert [cause["field"] for cause in said["details"]["causes"]] == [
+        "spec.volumes[1].name", "spec.containers[0].name", "spec.containers[0].image",
+        "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath", "spec.containers[0].ports[0].containerPort",
+        "spec.containers[0].lifecycle.preStop", "spec.restartPolicy"]
+
+
+async def test_a_pod_is_replaced_by_the_manifest_that_made_it(caller: Caller) -> None:
+    assert (await caller.json("POST", PODS, POD))[0] == 201
+    assert (await caller.json("PUT", f"{PODS}/p", POD))[0] == 200
+    other = {"metadata": {"name": "p"}, "spec": POD["spec"] | {"hostname": "h"}}
+    code, said = await caller.json("PUT", f"{PODS}/p", other)
+    assert (code, [cause["field"] for cause in said["details"]["causes"]]) == (422, ["spec"])
+    assert said["message"].endswith("These would change: spec.hostname")
+
+
+async def test_a_suspended_job_may_be_placed_anew_and_nothing_else(caller: Caller) -> None:
+    url = "/apis/batch/v1/namespaces/default/jobs"
+    spec = {"suspend": True, "template": {"spec": POD["spec"] | {"restartPolicy": "Never"}}}
+    assert (await caller.json("POST", url, {"metadata": {"name": "j"}, "spec": spec}))[0] == 201
+    merge = "application/merge-patch+json"
+    placed = {"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}}
+    assert (await caller.json("PATCH", f"{url}/j", placed, content_type=merge))[0] == 200
+    other = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "x"}]}}}}
+    code, said = await caller.json("PATCH", f"{url}/j", other, content_type=merge)
+    assert (code, said["details"]["causes"][0]["field"]) == (422, "spec.template")
+
+
+async def test_unknown_fields_are_warned_of_unless_the_client_ignores_them(caller: Caller) -> None:
+    body = {"metadata": {"name": "c"}, "dat": {}}
+    assert (await caller.send("POST", CONFIG_MAPS, body)).headers["warning"] == '299 - "unknown field \\"dat\\""'
+    response = await caller.send("PUT", f"{CONFIG_MAPS}/c?fieldValidation=Ignore", body)
+    assert (response.status, "warning" in response.headers) == (200, False)
+    code, said = await caller.json("PUT", f"{CONFIG_MAPS}/c?fieldValidation=Strict", body)
+    assert (code, said["message"]) == (400, 'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict '
+                                            'decoding error: unknown field "dat"')
+
+
+async def test_health_tells_of_each_check_where_asked(caller: Caller) -> None:
+    response = await caller.send("GET", "/readyz?verbose")
+    assert isinstance(response.body, bytes)
+    assert response.body.decode().splitlines()[-1] == "readyz check passed"
+
+
+async def test_a_strategic_patch_puts_its_items_first(caller: Caller) -> None:
+    url = "/apis/apps/v1/namespaces/default/deployments"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": n, "image": n} for n in "abc"]}}
+    body = {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}
+    assert (await caller.json("POST", url, body))[0] == 201
+    patch = {"spec": {"template": {"spec": {"containers": [{"name": "side", "image": "s"}, {"name": "b",
+                                                                                           "image": "x"}]}}}}
+    _, said = await caller.json("PATCH", f"{url}/d", patch, content_type="application/strategic-merge-patch+json")
+    assert [c["name"] for c in said["spec"]["template"]["spec"]["containers"]] == ["side", "a", "b", "c"]

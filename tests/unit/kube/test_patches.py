@@ -61,7 +61,7 @@ def test_strategic_merge_merges_lists_by_their_key() -> None:
     patch = {"spec": {"containers": [{"name": "a", "image": "z", "env": [{"name": "F", "value": "2"}]},
                                      {"name": "b", "$patch": "delete"}, {"name": "c", "image": "w"}]}}
     assert patches.strategic_merge(target, patch, lists=POD) == pod(
-        {"name": "a", "image": "z", "env": [{"name": "E", "value": "1"}, {"name": "F", "value": "2"}]},
+        {"name": "a", "image": "z", "env": [{"name": "F", "value": "2"}, {"name": "E", "value": "1"}]},
         {"name": "c", "image": "w"})
 
 
@@ -75,7 +75,7 @@ def test_strategic_merge_knows_its_directives() -> None:
         "spec": {"strategy": {"type": "Recreate"}, "containers": [{"name": "b"}, {"name": "a"}]},
         "metadata": {"finalizers": ["y"]}}
     added = patches.strategic_merge(target, {"metadata": {"finalizers": ["z", "x"]}}, lists=POD)
-    assert added["metadata"]["finalizers"] == ["x", "y", "z"]
+    assert added["metadata"]["finalizers"] == ["z", "x", "y"], "as upstream: the patch's come first"
 
 
 def test_ports_merge_by_what_their_kind_says() -> None:

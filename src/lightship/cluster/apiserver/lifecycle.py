@@ -11,11 +11,13 @@ from lightship.cluster.apiserver import shapes
 from lightship.cluster.apiserver.errors import Cause, Invalid
 from lightship.cluster.apiserver.registry import Fault, FieldFault, Served
 from lightship.cluster.apiserver.workloads import DEFAULT_GRACE_SECONDS
-from lightship.kube import objects, times
+from lightship.kube import objects, quota, times
 from lightship.kube.objects import Object
 
 _SYSTEM = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
            "deletionGracePeriodSeconds", "selfLink")
+_DECIDED = ("priority", "preemptionPolicy")
+"""Of a Pod: what admission decided when it was made, and who replaces the Pod need not repeat."""
 _NOT_SPEC = frozenset({"apiVersion", "kind", "metadata", "status"})
 
 
@@ -76,6 +78,9 @@ def updated(old: Object, new: Object, served: Served) -> Object:
     if "managedFields" in before:
         metadata.setdefault("managedFields", before["managedFields"])
     result = new | {"metadata": metadata}
+    if served.store_resource == quota.PODS and "spec" in new:
+        result["spec"] = {field: value for field in _DECIDED if (value := objects.spec(old).get(field)) is not None
+                          } | {field: value for field, value in new["spec"].items() if value is not None}
     if "status" in served.resource.subresources:
         if "status" in old:
             result["status"] = old["status"]

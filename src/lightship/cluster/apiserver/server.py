@@ -243,9 +243,9 @@ class ApiServer:
             case "":
                 answer = self._discovery.root
             case "/healthz" | "/livez":
-                answer = _text(200, "ok")
+                answer = _health(request, path, True)
             case "/readyz":
-                answer = _text(200, "ok") if self.ready() else _text(503, "not ready yet")
+                answer = _health(request, path, self.ready())
             case "/version":
                 answer = _json(_version())
             case accounts.CONFIGURATION_PATH | accounts.KEYS_PATH:
@@ -279,6 +279,14 @@ def _details(target: Target | None) -> dict[str, str]:
         return {}
     resource = target.served.resource
     return {"name": target.name, "group": resource.group, "kind": resource.plural}
+
+
+def _health(request: Request, path: str, well: bool) -> Response:
+    """``ok``, or each check by its name where the client asks for that."""
+    if not Query(request.query).flag("verbose"):
+        return _text(200, "ok") if well else _text(503, "not ready yet")
+    told = "[+]started ok" if well else "[-]started failed: not ready yet"
+    return _text(200 if well else 503, f"[+]ping ok\n{told}\n{path[1:]} check {'passed' if well else 'failed'}\n")
 
 
 def _text(status: int, text: str) -> Response:

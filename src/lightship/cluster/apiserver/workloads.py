@@ -52,15 +52,20 @@ def validate_pod(obj: Object, old: Object | None) -> Sequence[FieldFault]:
 
 def _changed(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldFault]:
     """A Pod's spec is immutable but for a few fields."""
+    changed = []
     for field in sorted(new.keys() | old.keys()):
         mine, theirs = new.get(field), old.get(field)
         if mine == theirs or field in _MUTABLE_POD_FIELDS:
             continue
         if field in ("containers", "initContainers") and _same_containers(mine or [], theirs or []):
             continue
-        yield FieldFault(f"spec.{field}", "Forbidden: pod updates may not change fields other than "
-                         "`spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, "
-                         "`spec.tolerations` or `spec.terminationGracePeriodSeconds`")
+        changed.append(f"spec.{field}")
+    if changed:
+        yield FieldFault("spec", "Forbidden: pod updates may not change fields other than "
+                         "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
+                         "`spec.tolerations` (only additions to existing tolerations),"
+                         "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+                         f"\nThese would change: {', '.join(changed)}")
 
 
 def _same_containers(new: list[dict[str, Any]], old: list[dict[str, Any]]) -> bool:
@@ -109,21 +114,26 @@ def label_selector_faults(selector: dict[str, Any], place: str) -> Iterator[Fiel
 
 
 def _selector_faults(spec: dict[str, Any], old: Object | None) -> Iterator[FieldFault]:
-    selector = spec.get("selector") or {}
+    selector, labels = spec.get("selector") or {}, ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if not (selector.get("matchLabels") or selector.get("matchExpressions")):
-        yield FieldFault("spec.selector", "Required value")
+        if spec.get("selector") is None:
+            yield FieldFault("spec.selector", "Required value")
+            yield FieldFault("spec.template.metadata.labels", f"Invalid value: {shown(labels or {})}: `selector` does "
+                                                              "not match template `labels`")
+        else:
+            yield FieldFault("spec.selector", "Invalid value: {}: empty selector is invalid for deployment")
         return
     try:
         parsed = selectors.from_object(selector)
     except errors.InvalidInput as e:
         yield FieldFault("spec.selector", f"Invalid value: {e.message}")
         return
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    labels = labels or {}
     if not parsed.matches(labels):
         yield FieldFault("spec.template.metadata.labels", f"Invalid value: {shown(labels)}: `selector` does not match "
                                                           "template `labels`")
     if old is not None and objects.spec(old).get("selector") != spec.get("selector"):
-        yield FieldFault("spec.selector", "Invalid value: field is immutable")
+        yield FieldFault("spec.selector", f"Invalid value: {shown(selector)}: field is immutable")
 
 
 def replica_faults(spec: dict[str, Any], old: Object | None, *, always: bool = True) -> Iterator[FieldFault]:
@@ -210,6 +220,19 @@ def default_job(obj: Object) -> Object:
     return obj | {"metadata": metadata, "spec": spec}
 
 
+_PLACING = frozenset({"nodeSelector", "affinity", "tolerations", "schedulingGates"})
+
+
+def _fixed(spec: dict[str, Any]) -> dict[str, Any]:
+    """What of a Job's Pods stays as it is while the Job is suspended: all but where they go and what they ask for."""
+    template = objects.spec(spec.get("template") or {})
+    fixed = {field: value for field, value in template.items() if field not in _PLACING}
+    for field in ("containers", "initContainers"):
+        if fixed.get(field):
+            fixed[field] = [{k: v for k, v in container.items() if k != "resources"} for container in fixed[field]]
+    return fixed
+
+
 def validate_job(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     spec = objects.spec(obj)
     faults = list(job_spec_faults(spec, "spec"))
@@ -217,7 +240,7 @@ def validate_job(obj: Object, old: Object | None) -> Sequence[FieldFault]:
         before = objects.spec(old)
         for field in ("selector", "template", "completionMode", "podFailurePolicy", "backoffLimitPerIndex",
                       "managedBy", "successPolicy"):
-            if field == "template" and before.get("suspend"):
+            if field == "template" and before.get("suspend") and _fixed(spec) == _fixed(before):
                 continue
             if spec.get(field) != before.get(field):
                 faults.append(FieldFault(f"spec.{field}", f"Invalid value: {shown(spec.get(field))}: field is "
@@ -235,14 +258,13 @@ _JOB_NUMBERS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSec
 
 def job_spec_faults(spec: dict[str, Any], place: str) -> Iterator[FieldFault]:
     """Of a Job's spec, alone or as a template."""
-    yield from template_faults(spec, place=f"{place}.template")
-    policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
-    if spec.get("template") and policy not in ("Never", "OnFailure"):
-        yield FieldFault(f"{place}.template.spec.restartPolicy",
-                         f"Required value: valid values: \"OnFailure\", \"Never\" (it is {shown(policy)})")
     for field in _JOB_NUMBERS:
         if (spec.get(field) or 0) < 0:
             yield negative(f"{place}.{field}", spec[field])
+    yield from template_faults(spec, place=f"{place}.template")
+    policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
+    if spec.get("template") and policy not in ("Never", "OnFailure"):
+        yield FieldFault(f"{place}.template.spec.restartPolicy", 'Required value: valid values: "OnFailure", "Never"')
     mode = spec.get("completionMode") or "NonIndexed"
     if mode not in ("NonIndexed", "Indexed"):
         yield unsupported(f"{place}.completionMode", mode, "Indexed", "NonIndexed")

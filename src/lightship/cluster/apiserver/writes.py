@@ -110,7 +110,7 @@ async def update(backend: Backend, call: Call) -> Response:
 
 APPLY = "application/apply-patch+yaml"
 _PATCH_TYPES = {
-    "application/merge-patch+json": "merge", "application/json-patch+json": "json",
+    "application/json-patch+json": "json", "application/merge-patch+json": "merge",
     "application/strategic-merge-patch+json": "strategic", APPLY: "apply",
 }
 

@@ -6,6 +6,7 @@ from Kubernetes. Types have been checked before I see a spec.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ AWAY_SECONDS = 300
 _AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+_POD_FIELD = re.compile(r"metadata\.(name|namespace|uid|(labels|annotations)\['[^']+'\])\Z|spec\.(nodeName|"
+                        r"serviceAccountName)\Z|status\.(phase|hostIPs?|podIPs?)\Z", re.ASCII)
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
@@ -149,12 +152,30 @@ def _default_volume(volume: dict[str, Any]) -> dict[str, Any]:
 
 def spec_faults(spec: dict[str, Any], place: str, more_volumes: frozenset[str] | None = None) -> Iterator[FieldFault]:
     """``more_volumes``: those that a StatefulSet's claims add."""
+    volumes: set[str] = set()
+    for number, volume in enumerate(spec.get("volumes") or ()):
+        yield from _volume_faults(volume, f"{place}.volumes[{number}]", volumes)
+    volumes |= more_volumes or set()
     if not spec.get("containers"):
         yield FieldFault(f"{place}.containers", "Required value")
+    names: set[str] = set()
+    for field in ("initContainers", "containers"):
+        for number, container in enumerate(spec.get(field) or ()):
+            here, name = f"{place}.{field}[{number}]", container.get("name") or ""
+            yield from _container_faults(container, here, volumes)
+            yield from _part_faults(container, here)
+            if name in names:
+                yield FieldFault(f"{here}.name", f"Duplicate value: {shown(name)}")
+            names.add(name)
+    yield from _rest_faults(spec, place)
+
+
+def _rest_faults(spec: dict[str, Any], place: str) -> Iterator[FieldFault]:
+    """Of a spec's own fields."""
     if spec.get("restartPolicy", "Always") not in ("Always", "OnFailure", "Never"):
         yield unsupported(f"{place}.restartPolicy", spec.get("restartPolicy"), "Always", "OnFailure", "Never")
     if spec.get("dnsPolicy", "ClusterFirst") not in ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"):
-        yield unsupported(f"{place}.dnsPolicy", spec.get("dnsPolicy"), "ClusterFirst", "ClusterFirstWithHostNet",
+        yield unsupported(f"{place}.dnsPolicy", spec.get("dnsPolicy"), "ClusterFirstWithHostNet", "ClusterFirst",
                           "Default", "None")
     grace, deadline = spec.get("terminationGracePeriodSeconds"), spec.get("activeDeadlineSeconds")
     if grace is not None and grace < 0:
@@ -165,20 +186,6 @@ def spec_faults(spec: dict[str, Any], place: str, more_volumes: frozenset[str] |
     for field in ("hostname", "subdomain"):
         if spec.get(field) and not is_label(spec[field]):
             yield FieldFault(f"{place}.{field}", f"Invalid value: {shown(spec[field])}: {LABEL_RULE}")
-    volumes: set[str] = set()
-    for number, volume in enumerate(spec.get("volumes") or ()):
-        yield from _volume_faults(volume, f"{place}.volumes[{number}]", volumes)
-    volumes |= more_volumes or set()
-    names: set[str] = set()
-    for field in ("initContainers", "containers"):
-        for number, container in enumerate(spec.get(field) or ()):
-            here, name = f"{place}.{field}[{number}]", container.get("name") or ""
-            if name in names:
-                yield FieldFault(f"{here}.name", f"Duplicate value: {shown(name)}")
-            names.add(name)
-            yield from _container_faults(container, here, volumes)
-            yield from _part_faults(container, here)
-
 
 def _volume_faults(volume: dict[str, Any], place: str, seen: set[str]) -> Iterator[FieldFault]:
     name = volume.get("name") or ""
@@ -217,6 +224,11 @@ def _container_faults(container: dict[str, Any], place: str, volumes: set[str]) 
             yield FieldFault(f"{place}.env[{number}].name", f"Invalid value: {shown(label)}: a valid environment "
                                                             "variable name must consist only of printable ASCII "
                                                             "characters other than '='")
+        path = ((variable.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath")
+        if path is not None and not _POD_FIELD.match(path):
+            yield FieldFault(f"{place}.env[{number}].valueFrom.fieldRef.fieldPath",
+                             f"Invalid value: {shown(path)}: error converting fieldPath: field label not supported: "
+                             f"{path[:100]}" if path else "Required value")
         if variable.get("value") and variable.get("valueFrom"):
             yield FieldFault(f"{place}.env[{number}].valueFrom",
                              'Invalid value: "": may not be specified when `value` is not empty')
@@ -239,13 +251,18 @@ def _part_faults(container: dict[str, Any], place: str) -> Iterator[FieldFault]:
     names: set[str] = set()
     for number, port in enumerate(container.get("ports") or ()):
         here, value = f"{place}.ports[{number}]", port.get("containerPort") or 0
-        if not 0 < value < 65536:
+        if not value:
+            yield FieldFault(f"{here}.containerPort", "Required value")
+        elif not 0 < value < 65536:
             yield FieldFault(f"{here}.containerPort", f"Invalid value: {value}: must be between 1 and 65535, inclusive")
         if port.get("protocol", "TCP") not in PROTOCOLS:
             yield unsupported(f"{here}.protocol", port.get("protocol"), *PROTOCOLS)
         if port.get("name") and port["name"] in names:
             yield FieldFault(f"{here}.name", f"Duplicate value: {shown(port['name'])}")
         names.add(port.get("name") or "")
+    for hook, handler in (container.get("lifecycle") or {}).items():
+        if hook in ("postStart", "preStop") and isinstance(handler, dict) and not any(handler.values()):
+            yield FieldFault(f"{place}.lifecycle.{hook}", "Required value: must specify a handler type")
     for field in _PROBES:
         if container.get(field):
             yield from _probe_faults(container[field], f"{place}.{field}", field)

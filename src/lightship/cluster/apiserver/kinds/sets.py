@@ -52,8 +52,9 @@ def validate_stateful_set(obj: Object, old: Object | None) -> Sequence[FieldFaul
     if partition < 0:
         faults.append(pods.negative("spec.updateStrategy.rollingUpdate.partition", partition))
     if spec.get("podManagementPolicy") not in ("OrderedReady", "Parallel"):
-        faults.append(pods.unsupported("spec.podManagementPolicy", spec.get("podManagementPolicy"),
-                                            "OrderedReady", "Parallel"))
+        faults.append(FieldFault("spec.podManagementPolicy",
+                                 f"Invalid value: {pods.shown(spec.get('podManagementPolicy'))}: must be "
+                                 "'OrderedReady' or 'Parallel'"))
     for when, policy in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
         if policy not in ("Retain", "Delete"):
             faults.append(pods.unsupported(f"spec.persistentVolumeClaimRetentionPolicy.{when}", policy, "Delete",
