@@ -9,7 +9,7 @@ import pytest
 
 from lightship import errors
 from lightship.cluster import builtin
-from lightship.cluster.builtin import garbage, names, pod_collection
+from lightship.cluster.builtin import garbage, names, namespace_deletion, pod_collection
 from lightship.kube import objects, resources
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import (
@@ -188,6 +188,15 @@ async def test_a_namespace_is_emptied_before_it_goes(cluster: Cluster) -> None:
     await cluster.client.delete(NAMESPACES, Key("", "team"))
     await cluster.rest()
     assert cluster.has(NAMESPACES, "team"), "a finalizer in it is honoured"
+    await cluster.clock.advance(namespace_deletion.BEHIND_SECONDS)
+    await cluster.rest()
+    waiting = await cluster.client.get(NAMESPACES, "team")
+    said = {condition["type"]: (condition["status"], condition["message"])
+            for condition in objects.status(waiting)["conditions"]}
+    assert said == {
+        "NamespaceContentRemaining": ("True", "Some resources are remaining: secrets"),
+        "NamespaceFinalizersRemaining": (
+            "True", "Some content in the namespace has finalizers remaining: test/hold")}
     assert not cluster.has(CONFIGMAPS, "a", "team")
     await cluster.client.patch(SECRETS, Key("team", "held"), {"metadata": {"finalizers": []}})
     await cluster.rest()

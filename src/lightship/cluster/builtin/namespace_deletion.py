@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from lightship import errors
 from lightship.client.client import Selection
 from lightship.cluster.builtin import names
 from lightship.cluster.builtin.deps import Deps
-from lightship.cluster.builtin.graph import Graph
-from lightship.kube import objects
+from lightship.cluster.builtin.graph import Graph, Node
+from lightship.kube import conditions, objects
+from lightship.kube.conditions import Condition
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import NAMESPACES, Resource
 from lightship.lib import tasks
@@ -30,6 +32,24 @@ def terminating(namespace: Object) -> bool:
     return objects.deleting(namespace) and names.NAMESPACE_FINALIZER in held
 
 
+def remaining(inside: Iterable[Node]) -> tuple[Condition, Condition]:
+    """What holds a namespace up, in upstream's two conditions. Kinds and finalizers are named and not counted, so that
+    a thousand Pods that end one by one are one write of the status and not a thousand."""
+    inside = list(inside)
+    kinds = sorted({node.resource.group_resource for node in inside})
+    held = sorted({name for node in inside for name in objects.meta(node.object).get("finalizers") or ()})
+    content = (conditions.make("NamespaceContentRemaining", True, "SomeResourcesRemain",
+                               "Some resources are remaining: " + ", ".join(kinds)) if kinds else
+               conditions.make("NamespaceContentRemaining", False, "ContentRemoved",
+                               "All content successfully removed"))
+    finalizers = (conditions.make("NamespaceFinalizersRemaining", True, "SomeFinalizersRemain",
+                                  "Some content in the namespace has finalizers remaining: " + ", ".join(held))
+                  if held else
+                  conditions.make("NamespaceFinalizersRemaining", False, "ContentHasNoFinalizers",
+                                  "All content-preserving finalizers finished"))
+    return content, finalizers
+
+
 class NamespaceDeletion:
     """The pass: observe, decide, apply."""
 
@@ -38,6 +58,7 @@ class NamespaceDeletion:
         self._manager = deps.manager
         self._namespaces = deps.manager.informer(NAMESPACES)
         self._client = deps.manager.client_for(NAME)
+        self._clock = deps.clock
         graph.listen(self._changed)
 
     async def reconcile(self, key: Key) -> Result:
@@ -48,7 +69,10 @@ class NamespaceDeletion:
         works = [partial(apply.delete_if_there, self._client, node.resource, node.object)
                  for node in inside if not objects.deleting(node.object)]
         await tasks.each(works, at_once=LIMIT_WRITES_AT_ONCE)
+        if works:
+            return Result(requeue_after_seconds=BEHIND_SECONDS)  # most are gone by then; what stays is said below
         if inside:
+            await self._say(namespace, inside)
             return DONE  # each of them, when it is gone, wakes this key
         for resource in self._graph.untracked:
             await self._client.raw("DELETE", resource.path(key.name))
@@ -56,6 +80,16 @@ class NamespaceDeletion:
             return Result(requeue_after_seconds=BEHIND_SECONDS)
         await self._finalize(key)
         return DONE
+
+    async def _say(self, namespace: Object, inside: Iterable[Node]) -> None:
+        existing = objects.status(namespace)
+        said = existing.get("conditions") or []
+        for condition in remaining(inside):
+            said = conditions.merge(said, condition, self._clock.now())
+        try:
+            await apply.patch_status(self._client, NAMESPACES, namespace, {**existing, "conditions": said})
+        except errors.NotFound:
+            return
 
     async def _anything_left(self, namespace: str) -> bool:
         """Asks the server itself: a namespace that goes with something in it would leave that for ever."""
