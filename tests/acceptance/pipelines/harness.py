@@ -15,16 +15,17 @@ from typing import Any
 from lightship.artifacts.local import LocalStore
 from lightship.client.client import Client
 from lightship.client.inprocess import InProcess
-from lightship.cluster.apiserver import bootstrap, tokens
+from lightship.cluster import builtin
+from lightship.cluster.apiserver import bootstrap, metrics, tokens
 from lightship.cluster.apiserver.server import ApiServer, ApiServerOptions
 from lightship.cluster.apiserver.tokens import TokenAuthenticator, TokenAuthority
-from lightship.cluster.builtin import scheduler
-from lightship.cluster.builtin.deps import Deps
+from lightship.cluster.builtin import claim_plan
 from lightship.cluster.node.agent import Node, NodeOptions
 from lightship.cluster.store.store import Store
 from lightship.domains import pipelines
 from lightship.domains.pipelines import document, parse, reconciler, rest
 from lightship.kube.objects import Key
+from lightship.kube.resources import EVENTS, STORAGE_CLASSES
 from lightship.lib import clock as clocks
 from lightship.lib import ids
 from lightship.records import experiments, notices, run_history
@@ -78,10 +79,14 @@ class Platform:
         deps = pipelines.PipelineDeps(manager=self.manager, options=self._options, routes=rest.Deps(
             database=self.database, notices=self.notices, artifacts=self.artifacts, clock=clocks.SYSTEM,
             ids=ids.RandomIds()))
-        self.manager.add(scheduler.controller(Deps(manager=self.manager, resources=())))
         for controller in pipelines.PIPELINES.controllers(deps):
             self.manager.add(controller)
+        served = [one.resource for one in self.server.registry.served
+                  if one.persistent and one.resource.kind != EVENTS.kind and one.resource.group != metrics.GROUP]
+        for controller in builtin.controllers(builtin.Deps(manager=self.manager, resources=served)):
+            self.manager.add(controller)
         await bootstrap.ensure(self.client("bootstrap"))
+        await bootstrap.ensure_object(self.client("bootstrap"), STORAGE_CLASSES, claim_plan.STANDARD)
         await self.node.start()
         self.server.logs = _Logs(self.node)
 
