@@ -104,3 +104,19 @@ async def test_a_strategic_patch_puts_its_items_first(caller: Caller) -> None:
                                                                                            "image": "x"}]}}}}
     _, said = await caller.json("PATCH", f"{url}/d", patch, content_type="application/strategic-merge-patch+json")
     assert [c["name"] for c in said["spec"]["template"]["spec"]["containers"]] == ["side", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(("url", "why"), [
+    ("/api/v1/namespaces/default", 'namespaces "default" is forbidden: this namespace may not be deleted'),
+    ("/api/v1/namespaces/kubeflow?dryRun=All", "this namespace may not be deleted"),
+    ("/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical", "this is a system priority class"),
+])
+async def test_what_the_cluster_cannot_be_without_is_not_deleted(caller: Caller, url: str, why: str) -> None:
+    code, said = await caller.json("DELETE", url)
+    assert code == 403 and why in said["message"]
+
+
+async def test_kinds_are_listed_by_name(caller: Caller) -> None:
+    _, said = await caller.json("GET", "/apis/apps/v1")
+    plurals = [r["name"] for r in said["resources"] if "/" not in r["name"]]
+    assert plurals == sorted(plurals)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from lightship import errors
 from lightship.cluster.apiserver import columns, metrics, workloads
 from lightship.cluster.apiserver.access import kinds as access_kinds
 from lightship.cluster.apiserver.kinds import cluster_columns, cluster_table, network, services, storage, workload_table
@@ -47,6 +48,16 @@ def _default_namespace(obj: Object) -> Object:
     spec = {"finalizers": ["kubernetes"]} | objects.spec(obj)
     return obj | {"metadata": metadata | {"labels": labels}, "spec": spec,
                   "status": {"phase": "Active"} | objects.status(obj)}
+
+
+_LASTING_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kubeflow"})
+"""Those that the cluster and the platform cannot be without; upstream has all but the last."""
+
+
+def _spared_namespace(obj: Object) -> Object:
+    if objects.name(obj) in _LASTING_NAMESPACES:
+        raise errors.Forbidden(f'namespaces "{objects.name(obj)}" is forbidden: this namespace may not be deleted')
+    return obj
 
 
 def _default_secret(obj: Object) -> Object:
@@ -159,7 +170,7 @@ def served() -> tuple[Served, ...]:
         Served(resource=r.SECRETS, printing=c.SECRETS, fields={"type": ".type"},
                default=_default_secret, validate=_validate_secret),
         Served(resource=r.NAMESPACES, counted=False, printing=c.NAMESPACES, fields={"status.phase": ".status.phase"},
-               default=_default_namespace, label_name=True,
+               default=_default_namespace, label_name=True, doomed=_spared_namespace,
                verbs=("create", "delete", "get", "list", "patch", "update", "watch")),
         Served(resource=r.NODES, counted=False, printing=c.NODES, fields={"spec.unschedulable": ".spec.unschedulable"}),
         Served(resource=r.SERVICES, counted=False, printing=c.SERVICES, default=services.default_service,

@@ -90,7 +90,7 @@ class Discovery:
         found = [gv for gv in self._registry.versions(group) if gv.version == version]
         if not found:
             return None
-        resources = [entry for served in found[0].served for entry in self._legacy_entries(served)]
+        resources = [entry for served in _by_name(found[0]) for entry in self._legacy_entries(served)]
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": found[0].api_version,
                 "resources": resources}
 
@@ -118,7 +118,7 @@ class Discovery:
 
     def _version(self, gv: GroupVersion) -> dict[str, Any]:
         return {"version": gv.version, "freshness": "Current",
-                "resources": [self._aggregated_entry(served) for served in gv.served]}
+                "resources": [self._aggregated_entry(served) for served in _by_name(gv)]}
 
     def _aggregated_entry(self, served: Served) -> dict[str, Any]:
         resource = served.resource
@@ -141,6 +141,11 @@ class Discovery:
             paths += [f"/apis/{group}", *(f"/{gv.prefix}" for gv in self._registry.versions(group))]
         paths += ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
         return Response(status=200, headers={"content-type": JSON}, body=msgspec.json.encode({"paths": paths}))
+
+
+def _by_name(gv: GroupVersion) -> list[Served]:
+    """In the order in which ``kubectl get all`` prints kinds."""
+    return sorted(gv.served, key=lambda served: served.resource.plural)
 
 
 def aggregated_version(accept: str) -> str:

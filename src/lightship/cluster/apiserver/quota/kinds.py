@@ -209,6 +209,13 @@ _PRIORITIES = Printing(columns=(_NAME, Column(name="Value", path="", type="integ
                                 Column(name="PreemptionPolicy", path="")), cells=_priority_cells)
 
 
+def _spared_priority(obj: Object) -> Object:
+    if objects.name(obj) in SYSTEM_CLASSES:
+        raise errors.Forbidden(f'priorityclasses.scheduling.k8s.io "{objects.name(obj)}" is forbidden: this is a '
+                               "system priority class and cannot be deleted")
+    return obj
+
+
 def served() -> tuple[Served, ...]:
     r = resources
     return (
@@ -216,5 +223,5 @@ def served() -> tuple[Served, ...]:
         Served(resource=r.LIMIT_RANGES, schema=_Limits, default=_default_limits, validate=_validate_limits,
                counted=False, printing=CREATED),
         Served(resource=r.PRIORITY_CLASSES, schema=_Priority, default=_default_priority, validate=_validate_priority,
-               counted=True, printing=_PRIORITIES),
+               counted=True, doomed=_spared_priority, printing=_PRIORITIES),
     )
