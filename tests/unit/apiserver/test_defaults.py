@@ -87,3 +87,11 @@ async def test_a_secret_holds_what_its_type_says(
 async def test_what_was_let_pass(caller: Caller, url: str, body: dict[str, Any], why: str) -> None:
     code, said = await caller.json("POST", url, {"metadata": {"name": "x"}} | body)
     assert code == 422 and why in said["message"]
+
+
+async def test_nobody_owns_what_admission_gave_a_pod(caller: Caller) -> None:
+    pod = await made(caller, "/api/v1/namespaces/default/pods?fieldManager=me",
+                     {"metadata": {"name": "p"}, "spec": CONTAINERS})
+    owned = pod["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]
+    assert "f:enableServiceLinks" in owned
+    assert not owned.keys() & {"f:tolerations", "f:serviceAccount", "f:serviceAccountName", "f:priority"}

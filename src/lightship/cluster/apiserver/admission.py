@@ -14,6 +14,7 @@ from lightship.cluster.apiserver import access
 from lightship.cluster.apiserver.access import escalation
 from lightship.cluster.apiserver.access.rbac import Rbac
 from lightship.cluster.apiserver.backend import Call, decode
+from lightship.cluster.apiserver.kinds import pods
 from lightship.cluster.apiserver.quota import limits
 from lightship.cluster.apiserver.quota.ledger import Ledger
 from lightship.cluster.store.broadcast import Key
@@ -45,7 +46,7 @@ class Admission:
         """A new object with what others decided for it. Raises ``errors.Forbidden``."""
         if call.served.store_resource != quota.PODS:
             return obj
-        obj = self._prioritised(obj)
+        obj = self._prioritised(obj | {"spec": pods.placed(objects.spec(obj))})
         for limit_range in self._limit_ranges(call.target.namespace):
             obj = limits.filled(obj, limit_range)
         return obj

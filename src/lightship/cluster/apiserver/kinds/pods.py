@@ -67,9 +67,15 @@ def default_spec(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def pod_spec(wanted: dict[str, Any]) -> dict[str, Any]:
-    """What only a Pod itself has by default: its account, and how long it bears that its node is away."""
-    spec: dict[str, Any] = {"serviceAccountName": "default", "serviceAccount": "default", "enableServiceLinks": True}
-    spec |= default_spec(wanted)
+    """What only a Pod itself has by default."""
+    return placed({"enableServiceLinks": True} | default_spec(wanted))
+
+
+def placed(wanted: dict[str, Any]) -> dict[str, Any]:
+    """A Pod's spec with what upstream's admission gives it: its account, and how long it bears that its node is away.
+    """
+    account = wanted.get("serviceAccountName") or wanted.get("serviceAccount") or "default"
+    spec = wanted | {"serviceAccountName": account, "serviceAccount": account}
     borne = spec.get("tolerations") or []
     more = [{"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": AWAY_SECONDS}
             for key in _AWAY if not any(_bears(toleration, key) for toleration in borne)]
