@@ -50,7 +50,7 @@ async def test_every_kind_is_applied_shown_described_and_deleted(kubectl: Kubect
     assert (await kubectl("apply", "-f", "-", stdin=text)).count("created") == len(manifests)
     again = await kubectl("apply", "-f", "-", stdin=text)
     assert sorted(line.partition(".")[0].partition("/")[0] for line in again.splitlines() if "configured" in line) == [
-        "endpoints", "jobset", "poddisruptionbudget", "statefulset"], "as upstream: lists that are owned whole"
+        "endpoints", "endpointslice", "jobset", "poddisruptionbudget", "statefulset"], "as upstream: lists owned whole"
     assert (await kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)).count(
         "serverside-applied") == len(manifests)
     assert await kubectl("diff", "--server-side", "-f", "-", stdin=text) == ""
