@@ -33,6 +33,7 @@ class Settings:
     bind: str = _setting("127.0.0.1", "address to listen on; only loopback addresses are accepted so far")
     log_level: str = _setting("warning", "debug, info, warning or error")
     max_pods: int = _setting(110, "Pods that the node runs at once; more wait, and say so")
+    containers: str = _setting("none", "what runs images that the catalogue does not map: podman, docker or none")
     stop_timeout_seconds: int = _setting(20, "how long a stop waits for Pods and requests to end")
 
     @property
@@ -67,6 +68,7 @@ def command(settings: Settings, verb: str, environ: Mapping[str, str] = os.envir
 
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CONTAINERS = ("none", "podman", "docker")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -128,6 +130,8 @@ def _check(settings: Settings) -> None:
         )
     if settings.log_level not in LOG_LEVELS:
         raise errors.InvalidInput(f"{flag('log_level')} must be one of {', '.join(LOG_LEVELS)}", field="log_level")
+    if settings.containers not in CONTAINERS:
+        raise errors.InvalidInput(f"{flag('containers')} must be one of {', '.join(CONTAINERS)}", field="containers")
     for name in ("max_pods", "stop_timeout_seconds"):
         if getattr(settings, name) < 1:
             raise errors.InvalidInput(f"{flag(name)} must be 1 or more", field=name)

@@ -95,7 +95,8 @@ async def start_node(cluster: Cluster, settings: Settings, entrypoints: Mapping[
     """Begin to run Pods here, and answer for their logs."""
     host, _, port = cluster.url.removeprefix("https://").rpartition(":")
     node = Node(NodeOptions(directory=settings.data_dir / "node", max_pods=settings.max_pods, api_host=host.strip("[]"),
-                            api_port=int(port), loopback_ports=loopback_ports),
+                            api_port=int(port), loopback_ports=loopback_ports,
+                            containers="" if settings.containers == "none" else settings.containers),
                 cluster.client_for("node"), entrypoints, cluster.clock)
     stack.push_async_callback(node.stop)
     await node.start()

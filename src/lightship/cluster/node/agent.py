@@ -36,6 +36,8 @@ from lightship.cluster.node import (
     variables,
     volumes,
 )
+from lightship.cluster.node.engines import engine
+from lightship.cluster.node.engines.engine import Engine
 from lightship.cluster.node.entrypoints import Entrypoint
 from lightship.cluster.node.environments import Environments
 from lightship.cluster.node.errors import ZygoteError
@@ -77,6 +79,8 @@ class NodeOptions:
     """Ports of the platform on this host's loopback that Pods find on their own, since URLs say so."""
     base_python: str = ""
     """The interpreter of plain ``python:`` images; the server's own base for the empty string."""
+    containers: str = ""
+    """podman or docker, for images that the catalogue does not map; empty for neither."""
     isolate: bool = True
     """False gives up namespaces even where they can be had."""
 
@@ -103,6 +107,8 @@ class Node:
         self._memory_watch = memory_watch.MemoryWatch(self._roots, self._running_container, clock)
         """What Pods and the machine use, for the API server."""
         self._groups: cgroups.Groups | None = None
+        self._engine = Engine(options.containers, options.directory, clock, self._told_of_engine) \
+            if options.containers else None
         self._services: Services | None = None
         self._references = References(client, clock)
         self.streams = streams.NodeStreams(self._supervisor_of, self.dial)
@@ -133,6 +139,10 @@ class Node:
         found = node_object.machine(directory)
         resources = node_object.capacity(found, self._options.max_pods)
         self._services = self._make_services(survey, self._groups, found.cpus, resources)
+        if self._engine is not None:
+            self._engine.begin()
+        else:
+            self._tasks.spawn(engine.sweep_former(directory, self._clock), name="containers of a former life")
         await self._register(found, resources)
         await self._catalogue.start()
         await self._pods.start()
@@ -159,6 +169,8 @@ class Node:
         await self._references.close()
         await self._environments.close()
         await self._zygotes.stop()
+        if self._engine is not None:
+            await self._engine.close()
         await self.network.stop()
         if self._groups is not None:
             self._groups.close()
@@ -199,7 +211,7 @@ class Node:
 
     async def _roots(self) -> list[metrics.Root]:
         """The first process of every container that is one, for the measurements."""
-        pids = await self._zygotes.containers()
+        pids = await self._zygotes.containers() | (self._engine.pids if self._engine is not None else {})
         found = []
         for pod in self._pods.list():
             supervisor = self._supervisors.get(objects.uid(pod))
@@ -249,7 +261,8 @@ class Node:
         machinery = Machinery(
             clock=self._clock, zygotes=self._zygotes, environments=self._environments, isolation=self.isolation,
             survey=survey, groups=groups, entrypoints=self._entrypoints, pods_directory=directory / "pods",
-            root_mountpoint=directory / "root", starts=asyncio.Semaphore(STARTS_PER_CPU * cpus))
+            root_mountpoint=directory / "root", engine=self._engine,
+            starts=asyncio.Semaphore(STARTS_PER_CPU * cpus))
         tokens = ServiceAccountTokens(self._client, self._clock)
         source = volumes.VolumeSource(
             client=self._client, pods_directory=directory / "pods", claims_directory=directory / "volumes",
@@ -263,6 +276,7 @@ class Node:
     def _surroundings(self, sources: variables.Sources) -> plan.Surroundings:
         key = Key(catalogue.CONFIG_MAP_NAMESPACE, catalogue.CONFIG_MAP_NAME)
         return plan.Surroundings(sources=sources, image_catalogue=self._catalogue.get(key),
+                                 engine=self._engine is not None,
                                  api_host=self._options.api_host, api_port=self._options.api_port)
 
     async def _register(self, found: node_object.Machine, resources: Mapping[str, str]) -> None:
@@ -273,9 +287,22 @@ class Node:
             node = await self._client.get(NODES, self.name)
         status = node_object.status(found, resources, self.isolation, self._groups.controllers, self._clock.now())
         stamp = {name: status["conditions"][0][name] for name in ("lastHeartbeatTime", "lastTransitionTime")}
-        status["conditions"] += [entry | stamp for entry in self.network.conditions()]
+        more = [*self.network.conditions(), *([self._engine.condition()] if self._engine is not None else [])]
+        status["conditions"] += [entry | stamp for entry in more]
         status["conditions"] = node_object.since_when(status["conditions"], node)
         await self._client.patch(NODES, Key("", self.name), {"status": status}, subresource="status")
+
+    def _told_of_engine(self) -> None:
+        """The engine has been tried: the Node says how that went."""
+        if self._services is not None and not self._stopped:
+            self._tasks.spawn(self._tell_of_engine(), name="container engine")
+
+    async def _tell_of_engine(self) -> None:
+        assert self._services is not None
+        try:
+            await self._register(node_object.machine(self._options.directory), self._services.allocatable)
+        except errors.LightshipError as error:
+            _log.warning("could not tell of the container engine", extra={"node": self.name, "error": str(error)})
 
     async def _heartbeat(self, found: node_object.Machine, resources: Mapping[str, str]) -> None:
         told = renewed = self._clock.monotonic()

@@ -3,10 +3,11 @@
 Plain bases map to the host's own Python, versions of ``python:`` to that version, ours to a built-in entrypoint or to
 the model server. A team adds lines in the ConfigMap ``kubeflow/image-catalogue``, one a line of any of its values::
 
-    PATTERN = host | python:VERSION [REQUIREMENT ...] | entrypoint:NAME
+    PATTERN = host | python:VERSION [REQUIREMENT ...] | entrypoint:NAME | engine
 
 where PATTERN is a shell pattern over the image as it is written in the Pod. The first line that matches wins, and
-comes before what is built in.
+comes before what is built in. ``engine`` is podman or docker, where the settings name one: what no line maps is
+its too.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Image:
     environment: Environment = HOST
     entrypoint: str = ""
     command: tuple[str, ...] = ()
+    by_engine: bool = False
+    """Whether podman or docker runs it, from the image itself."""
     with_lightship: bool = False
     """Whether our own package must be importable: the model server's images."""
 
@@ -68,11 +71,12 @@ MODEL_SERVER_REQUIREMENTS = ("scikit-learn==1.9.1", "numpy", "httptools", "uvloo
 """scikit-learn reads only what the same version wrote, so it is named to the last digit, as the demo's steps do."""
 
 
-def resolve(image: str, catalogue: Mapping[str, Any] | None = None) -> Image:
-    """What ``image`` means. ``catalogue`` is the ConfigMap, if there is one. Raises ``ImageError``."""
+def resolve(image: str, catalogue: Mapping[str, Any] | None = None, *, engine: bool = False) -> Image:
+    """What ``image`` means. ``catalogue`` is the ConfigMap, if there is one; ``engine`` says whether podman or docker
+    takes what is not mapped. Raises ``ImageError``."""
     for pattern, target in _lines((catalogue or {}).get("data") or {}):
         if fnmatch.fnmatchcase(image, pattern):
-            return _target(target)
+            return _target(target, engine=engine)
     repository, tag = _split(image)
     if repository.startswith(OWN_PREFIX) and not _MODEL_SERVER.match(repository):
         return Image(entrypoint=repository.removeprefix(OWN_PREFIX))
@@ -86,6 +90,8 @@ def resolve(image: str, catalogue: Mapping[str, Any] | None = None) -> Image:
         return Image(environment=Environment(python=f"{ubi[1]}.{ubi[2]}"))
     if _PLAIN.match(repository):
         return Image()
+    if engine:
+        return Image(by_engine=True)
     raise ImageError(
         f'the image "{image}" maps to no environment on this node',
         remedy=f"Add the line '{image} = python:3.11 REQUIREMENTS...' (or '= host') to a value of the ConfigMap "
@@ -112,13 +118,19 @@ def _lines(data: Mapping[str, str]) -> Iterable[tuple[str, str]]:
                 yield pattern.strip(), target.strip()
 
 
-def _target(target: str) -> Image:
+def _target(target: str, *, engine: bool) -> Image:
     kind, *requirements = target.split()
+    if kind == "engine" and not requirements:
+        if engine:
+            return Image(by_engine=True)
+        raise ImageError("the image catalogue leaves this image to a container engine, and none is configured",
+                         remedy="Start the server with --containers podman or --containers docker")
     if kind.startswith("entrypoint:"):
         return Image(entrypoint=kind.removeprefix("entrypoint:"))
     version = kind.removeprefix("python:") if kind.startswith("python:") else ""
     if kind != "host" and not version:
-        raise ImageError(f'the image catalogue says "{target}", which is neither host, python:VERSION nor '
-                         "entrypoint:NAME", remedy=f"Mend the ConfigMap {CONFIG_MAP_NAMESPACE}/{CONFIG_MAP_NAME}")
+        raise ImageError(f'the image catalogue says "{target}", which is neither host, python:VERSION, '
+                         "entrypoint:NAME nor engine",
+                         remedy=f"Mend the ConfigMap {CONFIG_MAP_NAMESPACE}/{CONFIG_MAP_NAME}")
     installs = (Install(packages=tuple(requirements)),) if requirements else ()
     return Image(environment=Environment(python=version, installs=installs))

@@ -1,7 +1,8 @@
 """Commands inside running containers: kubectl exec, exec probes and lifecycle hooks take this one way.
 
 ``streams`` calls ``start`` for clients, ``container_life`` calls ``run`` for probes and hooks; I speak to the
-container's init through its ``Process``. A command runs as the container's own program would, in a session of its own.
+container through its ``processes.Container``. A command runs as the container's own program
+would, in a session of its own.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import signal
 
 from lightship.client.sessions import STDERR, STDOUT, End, Wanted
 from lightship.cluster.node.descriptors import Descriptor, pipe
-from lightship.cluster.node.processes import Execution, Exit, Process
+from lightship.cluster.node.processes import Container, Execution, Exit
 
 HANGUP_SECONDS = 5.0
 """How long an abandoned command has between SIGHUP and SIGKILL."""
 _TERMINAL = {"TERM": "xterm"}  # as container runtimes give to a command with a terminal
 
 
-async def start(process: Process, argv: tuple[str, ...], wanted: Wanted, owner: int = 0) -> Running:
+async def start(process: Container, argv: tuple[str, ...], wanted: Wanted, owner: int = 0) -> Running:
     """Starts ``argv``; a command that cannot be executed is one that ends at once, with the reason.
 
     ``owner`` is the user that the container runs as, who may then open its own /dev/stdout by name.
@@ -54,7 +55,7 @@ async def start(process: Process, argv: tuple[str, ...], wanted: Wanted, owner: 
     return running
 
 
-async def _started(process: Process, execution: Execution) -> int:
+async def _started(process: Container, execution: Execution) -> int:
     try:
         return await execution.started
     except asyncio.CancelledError:
@@ -62,7 +63,7 @@ async def _started(process: Process, execution: Execution) -> int:
         raise
 
 
-async def run(process: Process, argv: tuple[str, ...], limit_bytes: int) -> tuple[Exit, bytes]:
+async def run(process: Container, argv: tuple[str, ...], limit_bytes: int) -> tuple[Exit, bytes]:
     """A command to its end: how it ended, and the first ``limit_bytes`` of what it wrote. Cancelling me ends it."""
     running = await start(process, argv, Wanted())
     written = bytearray()
@@ -84,7 +85,7 @@ async def run(process: Process, argv: tuple[str, ...], limit_bytes: int) -> tupl
 class Running:
     """A command that runs: the ``Session`` of ``kubectl exec``."""
 
-    def __init__(self, process: Process, execution: Execution, given: Descriptor | None,
+    def __init__(self, process: Container, execution: Execution, given: Descriptor | None,
                  outputs: dict[int, Descriptor]) -> None:
         self.execution = execution
         self.tty = False

@@ -137,6 +137,17 @@ def sandbox_of(root: Root) -> dict[str, Any]:
             "read_only": root.read_only, "mounts": mounts, "devices": list(root.devices)}
 
 
+def hosts(identity: Identity) -> str:
+    """What a container's /etc/hosts says."""
+    said = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    if identity.pod_ip:
+        names = [name for name in (identity.full_name, identity.hostname) if name]
+        said += f"{identity.pod_ip}\t{' '.join(dict.fromkeys(names))}\n"
+    for address, aliases in identity.hosts:
+        said += f"{address}\t{' '.join(aliases)}\n"
+    return said
+
+
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
     return {"kind": "bind", "source": source, "target": target, "read_only": read_only}
 
@@ -148,13 +159,8 @@ def _own_files(identity: Identity) -> list[dict[str, Any]]:
         passwd += f"user:x:{identity.uid}:{identity.gid}:user:{HOME}:/bin/sh\n"
     if identity.gid not in (0, 65534):
         group += f"user:x:{identity.gid}:\n"
-    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    if identity.pod_ip:
-        names = [name for name in (identity.full_name, identity.hostname) if name]
-        hosts += f"{identity.pod_ip}\t{' '.join(dict.fromkeys(names))}\n"
-    for address, aliases in identity.hosts:
-        hosts += f"{address}\t{' '.join(aliases)}\n"
-    files = {"/etc/passwd": passwd, "/etc/group": group, "/etc/hosts": hosts, "/etc/hostname": identity.hostname + "\n"}
+    files = {"/etc/passwd": passwd, "/etc/group": group, "/etc/hosts": hosts(identity),
+             "/etc/hostname": identity.hostname + "\n"}
     if identity.resolver:
         files |= {"/etc/resolv.conf": identity.resolver, "/etc/nsswitch.conf": _NSSWITCH}
     return [{"kind": "file", "target": path, "content": content} for path, content in files.items()]

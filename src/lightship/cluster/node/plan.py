@@ -15,7 +15,7 @@ from lightship.cluster.node import catalogue, components, security, variables
 from lightship.cluster.node.catalogue import Environment, Image
 from lightship.cluster.node.cgroups import Limits
 from lightship.cluster.node.components import Component
-from lightship.cluster.node.errors import ConfigError
+from lightship.cluster.node.errors import ConfigError, ImageError
 from lightship.cluster.node.security import Security
 from lightship.kube import objects, quantities
 from lightship.kube.objects import Object
@@ -24,6 +24,8 @@ TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 
 _INTERPRETER_SETTINGS = re.compile(r"(PYTHON|LD_|MALLOC_|GLIBC_|LC_|LANG\Z|LANGUAGE\Z|ASAN_)")
 _BASE_LANG = "C.UTF-8"
+_OURS = ("HOME", "LANG")
+"""What the base environment sets because our images say nothing of it."""
 _DNS_LABEL_LIMIT = 63
 PROCESSES_LIMIT = 2048
 """Processes and threads that a container may have at once."""
@@ -64,6 +66,9 @@ class ContainerPlan:
     limits: Limits = field(default_factory=Limits)
     termination_message_path: str = TERMINATION_MESSAGE_PATH
     with_lightship: bool = False
+    by_engine: bool = False
+    """Whether podman or docker runs it: then ``argv`` and ``arguments`` stand for the image's own where they are set,
+    and an empty ``workdir`` is the image's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,8 @@ class Surroundings:
 
     sources: variables.Sources = field(default_factory=variables.Sources)
     image_catalogue: Object | None = None
+    engine: bool = False
+    """Whether podman or docker takes what the catalogue does not map."""
     api_host: str = ""
     api_port: int = 0
     service_links: Mapping[str, str] = field(default_factory=dict)
@@ -88,10 +95,13 @@ def init_containers(pod: Object) -> list[dict[str, Any]]:
 
 def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) -> ContainerPlan:
     """The plan for one container. Raises ``ImageError`` and ``ConfigError``."""
-    image = catalogue.resolve(str(container.get("image") or ""), surroundings.image_catalogue)
+    image = catalogue.resolve(str(container.get("image") or ""), surroundings.image_catalogue,
+                              engine=surroundings.engine)
     env = variables.resolve(pod, container, surroundings.sources, _base_environment(pod, surroundings))
     command = tuple(variables.expand(word, env) for word in container.get("command") or ())
     arguments = tuple(variables.expand(word, env) for word in container.get("args") or ())
+    if image.by_engine:
+        return _by_engine(pod, container, env, (command, arguments))
     component = components.recognise(command) if not image.entrypoint else None
     argv = (*(command or image.command), *arguments)
     environment = image.environment
@@ -113,6 +123,33 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
         termination_message_path=container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH,
         with_lightship=image.with_lightship,
     )
+
+
+def uses_engine(pod: Object, surroundings: Surroundings) -> bool:
+    """Whether podman or docker runs any of the Pod's containers."""
+    def one(container: Mapping[str, Any]) -> bool:
+        try:
+            return catalogue.resolve(str(container.get("image") or ""), surroundings.image_catalogue,
+                                     engine=surroundings.engine).by_engine
+        except ImageError:
+            return False
+
+    return surroundings.engine and any(one(container) for container in (*containers(pod), *init_containers(pod)))
+
+
+def _by_engine(pod: Object, container: Mapping[str, Any], env: Mapping[str, str],
+               words: tuple[tuple[str, ...], tuple[str, ...]]) -> ContainerPlan:
+    """What the image says stays as it is: its PATH, its home, its user, its directory and its command. ``words`` are
+    the container's command and arguments."""
+    given = {variable["name"] for variable in container.get("env") or ()}
+    own = {name: value for name, value in env.items() if name in given or name not in _OURS}
+    # Whether the image's user may run is known only when the image is there.
+    checked = {**container, "securityContext": {**(container.get("securityContext") or {}), "runAsNonRoot": False}}
+    return ContainerPlan(
+        name=container["name"], image=str(container.get("image") or ""), environment=Environment(), by_engine=True,
+        argv=words[0], arguments=words[1], env=own, workdir=container.get("workingDir") or "",
+        mounts=tuple(_mounts(container, env)), security=security.of(pod, checked), limits=_limits(container),
+        termination_message_path=container.get("terminationMessagePath") or TERMINATION_MESSAGE_PATH)
 
 
 def hostname(pod: Object) -> str:

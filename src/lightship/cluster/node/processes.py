@@ -16,7 +16,7 @@ import socket
 from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lightship.cluster.node.errors import ZygoteError
 from lightship.lib.clock import Clock
@@ -90,6 +90,26 @@ class Execution:
     exited: asyncio.Future[Exit]
 
 
+class Container(Protocol):
+    """A running container that commands can be run in: one of mine, or an engine's."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def terminal(self) -> int:
+        """The descriptor of its terminal, or -1."""
+
+    @property
+    def oom_killed(self) -> bool:
+        """Whether it ended for want of memory, as far as it knows itself."""
+
+    def execute(self, argv: tuple[str, ...], streams: tuple[int, int, int] | None,
+                env: Mapping[str, str] | None = None) -> Execution: ...
+
+    def signal_execution(self, execution: Execution, number: int) -> None: ...
+
+
 @dataclass(eq=False)
 class Process:
     """One running container. ``started`` raises nothing: it is false when the program could not be executed."""
@@ -100,6 +120,8 @@ class Process:
     started: asyncio.Future[bool]
     exited: asyncio.Future[Exit]
     error: str = ""
+    oom_killed: bool = False
+    """Never known here: the control group tells."""
     told: Exit | None = None
     terminal: int = -1
     """The descriptor of its terminal, once started, where it has one: whoever takes it closes it."""

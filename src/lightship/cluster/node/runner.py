@@ -20,6 +20,8 @@ from lightship.cluster.node import components, entrypoints, execution, layout, p
 from lightship.cluster.node import volumes as pod_volumes
 from lightship.cluster.node.cgroups import Group, Groups
 from lightship.cluster.node.descriptors import Descriptor, close_all, pipe
+from lightship.cluster.node.engines import launch
+from lightship.cluster.node.engines.engine import Engine
 from lightship.cluster.node.environments import BuildError, Built, Environments
 from lightship.cluster.node.errors import ConfigError, ImageError, StartError, ZygoteError
 from lightship.cluster.node.isolation import Isolation
@@ -28,7 +30,7 @@ from lightship.cluster.node.network import resolution
 from lightship.cluster.node.network.pod_network import Attachment
 from lightship.cluster.node.output import Output
 from lightship.cluster.node.plan import ContainerPlan
-from lightship.cluster.node.processes import Exit, Process, Request, ZygoteKey, Zygotes
+from lightship.cluster.node.processes import Container, Exit, Request, ZygoteKey, Zygotes
 from lightship.cluster.node.security import RunAs
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -63,6 +65,8 @@ class Machinery:
     entrypoints: Mapping[str, entrypoints.Entrypoint]
     pods_directory: Path
     root_mountpoint: Path
+    engine: Engine | None
+    """podman or docker, where the settings name one."""
     starts: asyncio.Semaphore
     """Bounds how many containers are between fork and first instruction, so that a hundred at once do not flood."""
 
@@ -81,7 +85,7 @@ class Started:
     group: Group | None = None
     over_memory: bool = False
     """Whether the node itself ended it for want of memory, where no group can."""
-    process: Process | None = field(default=None)
+    process: Container | None = field(default=None)
     output: Output | None = None
     given: Descriptor | None = None
     """The other end of its standard input, or of its terminal, where it has either."""
@@ -109,7 +113,8 @@ class Started:
         return ""
 
     def oom_killed(self) -> bool:
-        return self.over_memory or (self.group is not None and self.group.oom_killed())
+        known = self.process is not None and self.process.oom_killed
+        return self.over_memory or known or (self.group is not None and self.group.oom_killed())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +162,8 @@ class Runner:
         try:
             if made.entrypoint:
                 return self._start_entrypoint(made, occasion, log)
+            if made.by_engine:
+                return await self._start_by_engine(made, occasion, log)
             return await self._start_process(made, occasion, log)
         except BaseException as error:
             if not isinstance(error, BuildFailed):
@@ -176,6 +183,21 @@ class Runner:
         drained.set_result(None)
         return Started(handle=entrypoints.Running(entrypoint, context), log=log, env=made.env, drained=drained,
                        image_id=f"lightship://{made.entrypoint}")
+
+    async def _start_by_engine(self, made: ContainerPlan, occasion: Occasion, log: ContainerLog) -> Started:
+        assert self._machinery.engine is not None, "the plan leaves a container to an engine that is not there"
+        directory = self._machinery.pods_directory / objects.uid(occasion.pod) / "containers" / made.name
+        prepare_scratch(directory, None)
+        mounts, memory = bind_mounts(made, occasion)
+        order = launch.Order(
+            pod=occasion.pod, container=occasion.container, made=made, restarts=occasion.restarts, directory=directory,
+            attachment=occasion.attachment, mounts=mounts, memory=memory,
+            hosts=launch.hosts_of(occasion.pod, occasion.attachment, _host_aliases(occasion.pod)),
+            devices=layout.gpu_devices() if _has_gpus(occasion.pod, made.name) else ())
+        launched = await launch.launch(self._machinery.engine, order, log.write, self._machinery.clock)
+        return Started(handle=launched.container, log=log, env=made.env, drained=launched.output.done,
+                       process=launched.container, image_id=launched.image_id, output=launched.output,
+                       given=launched.given, owner=launched.owner, termination_file=directory / "termination-log")
 
     async def _start_process(self, made: ContainerPlan, occasion: Occasion, log: ContainerLog) -> Started:
         built = await self._environment(made, log)

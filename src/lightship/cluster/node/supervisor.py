@@ -130,10 +130,16 @@ class Supervisor:
         """The Pod's place in the network; waits, and says so, while it cannot be had."""
         while True:
             try:
-                return await self._services.network.attach(self._pod)
+                return await self._services.network.attach(self._pod, shared=self._must_share_network())
             except errors.Unavailable as error:
                 self._warn("FailedCreatePodSandBox", f"the Pod's network cannot be made: {error}")
             await self._clock.sleep(PREPARE_RETRY_SECONDS)
+
+    def _must_share_network(self) -> bool:
+        """An engine that cannot join the node's networks puts all of the Pod on the host's."""
+        engine = self._services.machinery.engine
+        return engine is not None and not engine.joins_networks and plan.uses_engine(
+            self._pod, self._services.surroundings(variables.Sources()))
 
     async def shut_down(self) -> None:
         """Ends every process at once, for a node that stops."""

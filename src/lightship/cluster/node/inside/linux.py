@@ -44,6 +44,7 @@ _NUMBERS = {
 _OPENAT2 = 437  # on every machine
 _RESOLVE_NO_MAGICLINKS = 2
 _RESOLVE_BENEATH = 8
+_RESOLVE_IN_ROOT = 16
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTR_RDONLY = 1
@@ -136,7 +137,16 @@ class _OpenHow(ctypes.Structure):
 def open_beneath(root: int, path: str, flags: int) -> int:
     """Opens ``path`` under the directory ``root``; no link in it leads out, whoever changes it meanwhile. Raises
     OSError: EXDEV for what leads out."""
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    return _open(root, path, flags, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+
+
+def open_inside(root: int, path: str, flags: int) -> int:
+    """Opens ``path`` as a process would whose root directory is ``root``. Raises OSError."""
+    return _open(root, path, flags, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+
+
+def _open(root: int, path: str, flags: int, resolve: int) -> int:
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
     result = _libc.syscall(ctypes.c_long(_OPENAT2), ctypes.c_int(root), os.fsencode(path), ctypes.byref(how),
                            ctypes.c_size_t(ctypes.sizeof(how)))
     return _check(int(result), "open " + path)

@@ -88,7 +88,7 @@ def _apply(root: str, entry: dict[str, Any], overlaid: list[str]) -> None:
     elif kind == "bind":
         source, opened = entry["source"], -1
         if entry.get("beneath"):
-            opened = _open_beneath(source, entry["beneath"])
+            opened = open_sub_path(source, entry["beneath"])
             source = f"/proc/self/fd/{opened}"
         _ensure(root, target, os.path.isdir(source), overlaid)
         linux.mount(source, target, None, linux.MS_BIND | linux.MS_REC)
@@ -99,7 +99,7 @@ def _apply(root: str, entry: dict[str, Any], overlaid: list[str]) -> None:
         raise OSError(22, "unknown kind of mount " + kind)
 
 
-def _open_beneath(volume: str, relative: str) -> int:
+def open_sub_path(volume: str, relative: str) -> int:
     """Opens a subPath; what is missing is made as directories. Another container may change the volume meanwhile, so
     each step is taken from a descriptor, and no link leads out."""
     root = os.open(volume, os.O_PATH | os.O_DIRECTORY)

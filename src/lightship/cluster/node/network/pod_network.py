@@ -167,12 +167,13 @@ class PodNetwork:
                 os.close(descriptor)
         self.capability = Capability(problem="stopped")
 
-    async def attach(self, pod: Object) -> Attachment:
-        """The place of a Pod that starts. Raises ``ChannelError`` where the network cannot be had just now."""
+    async def attach(self, pod: Object, *, shared: bool = False) -> Attachment:
+        """The place of a Pod that starts; ``shared`` wants the host's network, at an
+        address of its own. Raises ``ChannelError`` where the network cannot be had just now."""
         uid = objects.uid(pod)
         if objects.spec(pod).get("hostNetwork"):
             return Attachment(ip=HOST_IP, api=self._options.api)
-        if not owns_network(pod, self.capability):
+        if shared or not owns_network(pod, self.capability):
             return Attachment(ip=self._fallback.take(uid), api=self._options.api)
         running = await self._running()
         ip, descriptor = self._spare.popleft() if self._spare else await self._make(running)

@@ -1,0 +1,1 @@
+"""Containers of images that the catalogue does not map: run by podman or docker where the settings name one."""
