@@ -21,6 +21,7 @@ from lightship.testing.nodes import node_under_test, pod, shell, terminated
 
 KILLS = 4
 LONG = int(os.environ.get("LIGHTSHIP_KILLS", "100"))
+GENERATIONS = 3
 MARK = "2718281"
 
 _CHILD = f"""
@@ -85,16 +86,20 @@ def _marked() -> list[int]:
 
 
 def _until_quiet() -> None:
-    """Waits for the end of each process that the node left behind, which must come by itself."""
-    for pid in _marked():
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        ready, _, _ = select.select([descriptor], [], [], 10)
-        os.close(descriptor)
-        assert ready, f"process {pid} outlives its node"
-    assert not _marked()
+    """Waits for the end of each process that the node left behind, and of what such made last; it comes by itself."""
+    for _ in range(GENERATIONS):
+        left = _marked()
+        if not left:
+            return
+        for pid in left:
+            try:
+                descriptor = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            ready, _, _ = select.select([descriptor], [], [], 10)
+            os.close(descriptor)
+            assert ready, f"process {pid} outlives its node"
+    raise AssertionError(f"processes outlive their node: {_marked()}")
 
 
 def _namespaces() -> set[str]:
