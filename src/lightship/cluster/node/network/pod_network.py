@@ -147,6 +147,8 @@ class PodNetwork:
         self._spare: deque[tuple[str, int]] = deque()
         self._spare_owners = 0
         self._hub: asyncio.Task[_Hub] | None = None
+        self._hubs: set[_Hub] = set()
+        """Those whose process may still be there."""
         self._filling = False
         self._watching_idleness = False
         self._idle_since = 0.0
@@ -162,6 +164,8 @@ class PodNetwork:
         self._stopped = True
         await self._tasks.close()
         await self._end_hub()
+        for running in list(self._hubs):
+            await running.stop()  # one whose end was begun, and given up with its task
         for descriptor in (self.capability.net, self.capability.user):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -296,12 +300,14 @@ class PodNetwork:
 
     async def _start_hub(self) -> _Hub:
         running = await _Hub.start(self._options, self.capability, self._client, self._clock)
+        self._hubs.add(running)
         self._tasks.spawn(self._replace_when_dead(running), name="watch of the hub")
         return running
 
     async def _replace_when_dead(self, running: _Hub) -> None:
         await asyncio.shield(running.channel.closed)
         await running.stop()
+        self._hubs.discard(running)
         if self._attached and not self._stopped and not running.stopping:
             _log.error("the process of the Pods' network ended and is started again")
             await self._clock.sleep(RESTART_SECONDS)
@@ -367,6 +373,7 @@ class _Hub:
     def __init__(self, process: asyncio.subprocess.Process, channel: Channel, api: tuple[str, int]) -> None:
         self.channel = channel
         self.stopping = False
+        self._end: asyncio.Task[None] | None = None
         self._process = process
         self._api = api
         self._informers: list[Informer] = []
@@ -391,25 +398,39 @@ class _Hub:
         finally:
             theirs.close()
         running = _Hub(process, Channel(ours), options.api)
+        try:
+            await running._learn(client, clock)
+        except BaseException:
+            await running.stop()  # nobody else knows of it yet
+            raise
+        return running
+
+    async def _learn(self, client: Client, clock: Clock) -> None:
+        """Tell the process of the Services there are, and go on to do so."""
         for resource in (SERVICES, ENDPOINT_SLICES):
             informer = Informer(client, resource, Selection(), clock)
-            informer.subscribe(running._notice)
+            informer.subscribe(self._notice)
             await informer.start()
-            running._informers.append(informer)
+            self._informers.append(informer)
         with contextlib.suppress(TimeoutError):  # then they are served as soon as they are known
             async with asyncio.timeout(SYNC_SECONDS):
-                for informer in running._informers:
+                for informer in self._informers:
                     await informer.synced.wait()
-        await running._push()
-        running._tasks.spawn(running._follow(), name="tables")
-        return running
+        await self._push()
+        self._tasks.spawn(self._follow(), name="tables")
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     async def stop(self) -> None:
+        """Ends the process, and returns when it has ended; the end goes on where a caller gives up."""
         self.stopping = True
+        if self._end is None:
+            self._end = asyncio.create_task(self._stop())
+        await asyncio.shield(self._end)
+
+    async def _stop(self) -> None:
         self.channel.close()
         for informer in self._informers:
             await informer.stop()
