@@ -20,6 +20,7 @@ CRASH_LOOP = "CrashLoopBackOff"
 NODE_RESTARTED = "NodeRestarted"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 EVICTED = "Evicted"
+INTERNAL_ERROR = "InternalError"
 
 
 @dataclass(eq=False)

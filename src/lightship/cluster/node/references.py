@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lightship.client.client import Client, Selection
 from lightship.kube import objects
 from lightship.kube.objects import Object
-from lightship.kube.resources import CONFIGMAPS, SECRETS, Resource
+from lightship.kube.resources import CONFIGMAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, Resource
 from lightship.lib import tasks
 from lightship.lib.clock import Clock
 from lightship.runtime.informer import Informer
@@ -25,12 +25,16 @@ class Reference(NamedTuple):
     name: str
 
 
-def of(pod: Object) -> set[Reference]:
-    """What the Pod's volumes show of ConfigMaps and Secrets."""
+def of(pod: Object, *, claims: bool = False) -> set[Reference]:
+    """What the Pod's volumes show of ConfigMaps and Secrets, and its claims if asked."""
     found: set[Reference] = set()
     namespace = objects.namespace(pod)
     for volume in objects.spec(pod).get("volumes") or ():
         found |= _of_source(namespace, volume)
+        if claims and (claim := volume.get("persistentVolumeClaim")):
+            found.add(Reference(PERSISTENT_VOLUME_CLAIMS, namespace, claim["claimName"]))
+        elif claims and volume.get("ephemeral") is not None:
+            found.add(Reference(PERSISTENT_VOLUME_CLAIMS, namespace, f"{objects.name(pod)}-{volume['name']}"))
         for part in (volume.get("projected") or {}).get("sources") or ():
             found |= _of_source(namespace, part)
     return found

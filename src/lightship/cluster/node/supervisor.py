@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from lightship import errors
@@ -29,9 +31,12 @@ from lightship.kube import objects
 from lightship.kube.objects import Object
 from lightship.kube.resources import CONFIGMAPS, PODS, SECRETS
 from lightship.lib import tasks
+from lightship.lib.backoff import Backoff
 from lightship.runtime.events import Recorder
 
 PREPARE_RETRY_SECONDS = 2.0
+MOUNT_BACKOFF = Backoff(initial_seconds=0.5, maximum_seconds=122.0)
+"""Between two tries to make volumes, as kubelet has it; that what was missing has come ends the wait."""
 EVICTION_GRACE_SECONDS = 1.0
 REFRESH_SECONDS = volumes.TOKEN_SECONDS * 0.4
 """How often a Pod's token is made anew: one that is given out has at least half of its life before it."""
@@ -114,7 +119,12 @@ class Supervisor:
         if objects.deleting(self._pod):
             self._stop.set()
         try:
-            await self._live()
+            try:
+                await self._live()
+            except Exception as crash:  # a bug of the node: this Pod fails, and the others run on
+                self._view.failure = (pod_status.INTERNAL_ERROR, f"the node could not run the Pod: {crash!r}")
+                _log.error("a Pod's supervisor crashed", exc_info=crash, extra={"pod": str(objects.key(self._pod))})
+                self._warn(pod_status.INTERNAL_ERROR, self._view.failure[1])
             self._view.over = True
             self._view.prepared = False
             if not self._vanished:
@@ -286,24 +296,38 @@ class Supervisor:
 
     async def _prepare(self) -> None:
         """Volumes and credentials; waits, and says for what, while something is missing."""
-        while True:
-            try:
-                self._volumes = await volumes.make(self._with_address(), self._services.volume_source)
-                if self._wants_credentials():
-                    self._service_account = await volumes.service_account_volume(
-                        self._pod, self._services.volume_source)
-                self._view.prepared = True
-                if usage.is_limited(self._pod):
-                    self._background.spawn(self._watch_disk(), name="disk")
-                if volumes.changes(self._pod) or self._service_account is not None:
-                    self._background.spawn(self._keep_volumes(), name="volumes")
-                return
-            except StartError as error:
+        leave: Callable[[], None] | None = None
+        failures = 0
+        try:
+            while problem := await self._mount():
+                if leave is None:  # followed before the next look, so that nothing comes unseen between the two
+                    leave = self._services.references.follow(references.of(self._pod, claims=True), self._stale.set)
+                failures += 1
                 for view in (*self._view.init, *self._view.main):
-                    view.mark_waiting(error.waiting, str(error))
+                    view.mark_waiting(problem.waiting, str(problem))
                 self._writer.mark(urgent=True)
-                self._warn("FailedMount", str(error))
-            await self._clock.sleep(PREPARE_RETRY_SECONDS)
+                self._warn("FailedMount", str(problem))
+                seconds = MOUNT_BACKOFF.delay_seconds(failures, random.random)
+                await tasks.first(self._stale.wait, partial(self._clock.sleep, seconds))
+                self._stale.clear()
+        finally:
+            if leave is not None:
+                leave()
+        self._view.prepared = True
+        if usage.is_limited(self._pod):
+            self._background.spawn(self._watch_disk(), name="disk")
+        if volumes.changes(self._pod) or self._service_account is not None:
+            self._background.spawn(self._keep_volumes(), name="volumes")
+
+    async def _mount(self) -> StartError | None:
+        """Makes the volumes; what is missing, if anything."""
+        try:
+            self._volumes = await volumes.make(self._with_address(), self._services.volume_source)
+            if self._wants_credentials():
+                self._service_account = await volumes.service_account_volume(self._pod, self._services.volume_source)
+        except StartError as error:
+            return error
+        return None
 
     async def _keep_volumes(self) -> None:
         """Keeps what the volumes show up to date until cancelled."""
