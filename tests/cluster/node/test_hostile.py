@@ -61,6 +61,39 @@ for pid in [{pids[0]}, {os.getpid()}]:
     assert (await node.log("p")).split() == ["-1", "3", "False", "3", "3"] * 2
 
 
+async def test_the_containers_own_init_leads_nowhere(node: NodeUnderTest) -> None:
+    """With SYS_PTRACE a program may write into the init of its container, which must then have nothing to gain."""
+    script = """
+fields = dict(line.split(":\\t", 1) for line in open("/proc/1/status").read().splitlines() if ":\\t" in line)
+print(fields["CapEff"], fields["CapBnd"], fields["Seccomp"])
+"""
+    context = {"capabilities": {"add": ["SYS_PTRACE"]}}
+    await node.finish(pod("p", python(script, securityContext=context)))
+    effective, bound, filtered = (await node.log("p")).split()
+    beyond = sum(1 << number for number in (2, 12, 16, 17, 21, 27))
+    assert not int(effective, 16) & beyond
+    assert not int(bound, 16) & beyond
+    assert filtered == "2"
+
+
+async def test_the_containers_own_init_cannot_be_read(node: NodeUnderTest) -> None:
+    script = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.ptrace(16, 1, 0, 0))
+for path in ("/proc/1/fd/2", "/proc/1/environ", "/proc/1/mem"):
+    try:
+        open(path); print("read", path)
+    except OSError as error:
+        print("refused")
+print(sorted(os.listdir("/proc/self/fd")))
+"""
+    await node.finish(pod("p", python(script)))
+    *refused, descriptors = (await node.log("p")).splitlines()
+    assert refused == ["-1", *["refused"] * 3]
+    assert descriptors == "['0', '1', '2', '3']"  # the last is that of the look
+
+
 async def test_proc_sys_devices_and_mounts_are_closed(node: NodeUnderTest) -> None:
     script = """
 import ctypes, os

@@ -31,6 +31,7 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, sign
               signal.SIGWINCH)
 _MESSAGE_LIMIT_BYTES = 1024 * 1024
 _SWEEP_LIMIT = 100
+_MOST_DESCRIPTORS = 65536
 
 
 def run_init(spec: dict[str, Any], control: socket.socket, output: int, given: int = -1) -> None:
@@ -87,6 +88,7 @@ class _Init:
                 stream.write("0")
         if self._isolated:
             sandbox.enter(self._spec["sandbox"], self._spec["workdir"])
+            identity.guard_init(self._spec)
         else:
             linux.become_subreaper()
         self._main, problem, terminal = _start(self._spec, self._streams)
@@ -240,11 +242,11 @@ def _become(spec: dict[str, Any], streams: _Streams, error_write: int) -> None:
         os.makedirs(spec["workdir"], exist_ok=True)
         identity.take(spec)
         os.chdir(spec["workdir"])
+        os.closerange(3, error_write)
+        os.closerange(error_write + 1, _MOST_DESCRIPTORS)
         if spec.get("component"):
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as every Python program has it
-            os.closerange(3, error_write)
             os.close(error_write)
-            os.closerange(error_write + 1, 4096)
             os._exit(component.run(spec["component"], environment))
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -13,6 +13,7 @@ from typing import Any
 from . import linux, sandbox, seccomp
 
 _OPEN_FILES = 65536
+_SPARE = 36  # CAP_BLOCK_SUSPEND: no program has it, so none without SYS_PTRACE may look into the init
 
 
 def take(spec: dict[str, Any]) -> None:
@@ -32,12 +33,32 @@ def take(spec: dict[str, Any]) -> None:
         if user:
             os.setgid(int(user["gid"]))
     if sandboxed:
-        seccomp.install(bool(security.get("confined", True)))
+        if not _guarded(spec):
+            seccomp.install(bool(security.get("confined", True)))
         _drop(security, uid)
     elif uid and os.geteuid() == 0:
         os.setuid(uid)
     if security.get("no_new_privileges"):
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def guard_init(spec: dict[str, Any]) -> None:
+    """For a container's first process, once its root is made: it keeps nothing that leads out of the container.
+
+    A program with SYS_PTRACE may write into it, so its system calls are those of programs from here on, and its
+    capabilities too, but for what makes programs of several users.
+    """
+    if not _guarded(spec):
+        return
+    security = spec.get("security") or {}
+    seccomp.install(bool(security.get("confined", True)))
+    linux.drop_capabilities(sorted({*security.get("capabilities", ()), *linux.KEPT_CAPABILITIES, _SPARE}))
+
+
+def _guarded(spec: dict[str, Any]) -> bool:
+    """Not where programs get a user namespace of their own: that is yet to be made, and they cannot reach out of it."""
+    sandbox_spec, user = spec.get("sandbox"), (spec.get("security") or {}).get("user")
+    return sandbox_spec is not None and not (sandbox_spec["user_namespace"] and user and (user["uid"] or user["gid"]))
 
 
 def _drop(security: dict[str, Any], uid: int) -> None:
