@@ -17,6 +17,8 @@ from lightship import errors
 Operator = Literal["in", "notin", "exists", "!", "gt", "lt"]
 
 LIMIT_SELECTOR_CHARACTERS = 64 * 1024
+LIMIT_REMEMBERED_CHARACTERS = 512
+"""Longer selectors are read anew each time: what is remembered must not fill memory."""
 LIMIT_REMEMBERED_KEYS = 4096
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _PREFIX = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
@@ -91,11 +93,17 @@ class FieldSelector:
 EVERYTHING = LabelSelector()
 
 
-@lru_cache(maxsize=4096)
 def parse_labels(text: str) -> LabelSelector:
     """``app=web,tier in (a,b),!canary`` and so on. Raises ``errors.BadRequest``."""
+    if len(text) <= LIMIT_REMEMBERED_CHARACTERS:
+        return _remembered_labels(text)
     if len(text) > LIMIT_SELECTOR_CHARACTERS:
         raise errors.BadRequest(f"a label selector may have {LIMIT_SELECTOR_CHARACTERS} characters")
+    return LabelSelector(tuple(_LabelParser(text).requirements()))
+
+
+@lru_cache(maxsize=4096)
+def _remembered_labels(text: str) -> LabelSelector:
     return LabelSelector(tuple(_LabelParser(text).requirements()))
 
 
@@ -129,18 +137,29 @@ def render(selector: LabelSelector) -> str:
     return ",".join(parts)
 
 
-@lru_cache(maxsize=4096)
 def parse_fields(text: str) -> FieldSelector:
     """``metadata.name=x,status.phase!=Running``, with ``\\,`` and ``\\=`` escapes. Raises ``errors.BadRequest``."""
+    if len(text) <= LIMIT_REMEMBERED_CHARACTERS:
+        return _remembered_fields(text)
     if len(text) > LIMIT_SELECTOR_CHARACTERS:
         raise errors.BadRequest(f"a field selector may have {LIMIT_SELECTOR_CHARACTERS} characters")
+    return _fields(text)
+
+
+@lru_cache(maxsize=4096)
+def _remembered_fields(text: str) -> FieldSelector:
+    return _fields(text)
+
+
+def _fields(text: str) -> FieldSelector:
     requirements = []
     for part in re.split(r"(?<!\\),", text):
         if not part.strip():
             continue
-        match = re.fullmatch(r"\s*([^=!\s]+?)\s*(==|!=|=)\s*(.*?)\s*", part, re.DOTALL)
+        # Possessive and anchored by what was stripped: one pass over the text, however it looks.
+        match = re.fullmatch(r"([^=!\s]++)\s*+(==|!=|=)\s*+(.*)", part.strip(), re.DOTALL)
         if match is None:
-            raise errors.BadRequest(f"invalid field selector {part!r}: want FIELD=VALUE or FIELD!=VALUE")
+            raise errors.BadRequest(f"invalid field selector {part[:200]!r}: want FIELD=VALUE or FIELD!=VALUE")
         value = re.sub(r"\\([\\,=])", r"\1", match[3])
         requirements.append(FieldRequirement(match[1], value, match[2] != "!="))
     return FieldSelector(tuple(requirements))

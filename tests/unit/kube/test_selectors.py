@@ -47,3 +47,20 @@ def test_field_selectors() -> None:
     assert selectors.parse_fields(r"reason=a\,b").exact("reason") == "a,b"
     with pytest.raises(errors.BadRequest):
         selectors.parse_fields("metadata.name")
+
+
+def test_a_field_selector_of_blanks_is_read_in_one_pass() -> None:
+    blank = " " * 60_000
+    assert selectors.parse_fields(f"a=b{blank}x").exact("a") == f"b{blank}x"
+    with pytest.raises(errors.BadRequest):
+        selectors.parse_fields(f"{'a' * 30_000}{' ' * 30_000}x=y")
+
+
+def test_long_selectors_are_not_remembered() -> None:
+    selectors.parse_labels(f"a in ({','.join(f'v{number}' for number in range(1000))})")
+    selectors.parse_fields(f"a={'x' * 10_000}")
+    for remembered in (selectors._remembered_labels, selectors._remembered_fields):
+        before = remembered.cache_info().misses
+        selectors.parse_labels(f"a in ({','.join(f'w{number}' for number in range(1000))})")
+        selectors.parse_fields(f"a={'y' * 10_000}")
+        assert remembered.cache_info().misses == before
