@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from lightship import errors
 from lightship.kube import strategic
 
 LIMIT_JSON_PATCH_OPERATIONS = 10_000
+LIMIT_POINTER_DEPTH = 200
+LIMIT_COPIED_BYTES = 3 * 1024 * 1024
+"""What the copies of one JSON patch may add: each could double the object."""
+LIMIT_REBUILT_ITEMS = 60_000_000
+"""Entries of lists and objects that one JSON patch may rebuild: many small operations on a huge one take long."""
 
 strategic_merge = strategic.merge
 
@@ -53,46 +60,82 @@ def json_patch(target: Any, operations: Any) -> Any:
         raise errors.InvalidInput("a JSON patch is a list of operations")
     if len(operations) > LIMIT_JSON_PATCH_OPERATIONS:
         raise errors.TooLarge(f"a JSON patch may have {LIMIT_JSON_PATCH_OPERATIONS} operations")
+    patcher = _JsonPatch()
     for number, operation in enumerate(operations):
         try:
-            target = _operate(target, operation)
+            target = patcher.operate(target, operation)
+        except errors.TooLarge:
+            raise
         except errors.InvalidInput as e:
             raise errors.InvalidInput(f"operation {number} of the JSON patch: {e.message}") from e
     return target
 
 
-def _operate(target: Any, operation: Any) -> Any:
-    if not isinstance(operation, dict):
-        raise errors.InvalidInput("not an object")
-    verb, path = operation.get("op"), _pointer(operation.get("path"))
-    if verb in ("add", "replace", "test") and "value" not in operation:
-        raise errors.InvalidInput(f"{verb} needs a value")
-    match verb:
-        case "add":
-            return _put(target, path, operation["value"], insert=True)
-        case "replace":
-            _at(target, path)
-            return _put(target, path, operation["value"], insert=False)
-        case "remove":
-            return _remove(target, path)
-        case "test":
-            if _at(target, path) != operation["value"]:
-                raise errors.InvalidInput(f"test failed: {operation['path']} has another value")
-            return target
-        case "copy" | "move":
-            source = _pointer(operation.get("from"))
-            value = _at(target, source)
-            if verb == "move":
-                if path[:len(source)] == source and path != source:
+class _JsonPatch:
+    """One patch, and what it has cost so far."""
+
+    def __init__(self) -> None:
+        self._copied = self._rebuilt = 0
+
+    def operate(self, target: Any, operation: Any) -> Any:
+        if not isinstance(operation, dict):
+            raise errors.InvalidInput("not an object")
+        verb, path = operation.get("op"), _pointer(operation.get("path"))
+        if verb in ("add", "replace", "test") and "value" not in operation:
+            raise errors.InvalidInput(f"{verb} needs a value")
+        self._count(target, path)
+        match verb:
+            case "add":
+                return _put(target, path, operation["value"], insert=True)
+            case "replace":
+                _at(target, path)
+                return _put(target, path, operation["value"], insert=False)
+            case "remove":
+                return _remove(target, path)
+            case "test":
+                if _at(target, path) != operation["value"]:
+                    raise errors.InvalidInput(f"test failed: {operation['path']} has another value")
+                return target
+            case "copy" | "move":
+                source = _pointer(operation.get("from"))
+                value = _at(target, source)
+                if verb == "copy":
+                    self._copy(value)
+                elif path[:len(source)] == source and path != source:
                     raise errors.InvalidInput("cannot move a value into itself")
-                target = _remove(target, source)
-            return _put(target, path, value, insert=True)
-    raise errors.InvalidInput(f"unknown op {verb!r}")
+                else:
+                    self._count(target, source)
+                    target = _remove(target, source)
+                return _put(target, path, value, insert=True)
+        raise errors.InvalidInput(f"unknown op {verb!r}")
+
+    def _copy(self, value: Any) -> None:
+        self._copied += len(msgspec.json.encode(value))
+        if self._copied > LIMIT_COPIED_BYTES:
+            raise errors.TooLarge(f"the copies of a JSON patch may have {LIMIT_COPIED_BYTES} bytes")
+
+    def _count(self, target: Any, path: list[str]) -> None:
+        """What is above the place of an operation is made anew."""
+        for part in path:
+            if isinstance(target, dict):
+                self._rebuilt += len(target)
+                target = target.get(part)
+            elif isinstance(target, list):
+                self._rebuilt += len(target)
+                target = target[int(part)] if part.isascii() and part.isdigit() and len(part) < 10 and int(
+                    part) < len(target) else None
+            else:
+                break
+        if self._rebuilt > LIMIT_REBUILT_ITEMS:
+            raise errors.TooLarge(f"a JSON patch may rebuild {LIMIT_REBUILT_ITEMS} entries of lists and objects",
+                                  remedy="Split the patch, or send the object whole")
 
 
 def _pointer(text: Any) -> list[str]:
     if not isinstance(text, str) or (text and not text.startswith("/")):
         raise errors.InvalidInput(f"{text!r} is not a JSON pointer")
+    if text.count("/") > LIMIT_POINTER_DEPTH:
+        raise errors.InvalidInput(f"a JSON pointer may be {LIMIT_POINTER_DEPTH} levels deep")
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 
 

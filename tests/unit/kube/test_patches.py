@@ -95,3 +95,18 @@ def test_lists_merge_by_their_type_and_not_by_their_name() -> None:
     endpoints = {"subsets": [{"addresses": [{"ip": "1"}]}]}
     assert patches.strategic_merge(endpoints, {"subsets": []}, lists=merging.of_kind("v1", "Endpoints")) == {
         "subsets": []}
+
+
+def test_copies_that_double_the_object_are_bounded() -> None:
+    operations = [{"op": "copy", "from": "", "path": f"/{number}"} for number in range(60)]
+    with pytest.raises(errors.TooLarge):
+        patches.json_patch({"data": {"a": "b" * 100}}, operations)
+    one = {"op": "copy", "from": "/data", "path": "/more"}
+    assert patches.json_patch({"data": {"a": "b"}}, [one])["more"] == {"a": "b"}
+
+
+def test_many_operations_on_a_huge_list_are_bounded() -> None:
+    operations = [{"op": "add", "path": "/items/0", "value": 1}] * 10_000
+    with pytest.raises(errors.TooLarge):
+        patches.json_patch({"items": [0] * 500_000}, operations)
+    assert len(patches.json_patch({"items": [0]}, operations)["items"]) == 10_001

@@ -38,7 +38,7 @@ def read(request: Request) -> Any:
     kind = content_type(request)
     if kind == PROTOBUF:
         data = protobuf.decode(request.body)
-        _check_depth(data)  # It may hold JSON.
+        check_depth(data)  # It may hold JSON.
         return data
     if kind in ("application/yaml", "application/apply-patch+yaml", "text/yaml"):
         return _yaml(request.body)
@@ -56,11 +56,11 @@ def json(body: bytes) -> Any:
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as e:
         raise errors.BadRequest(f"the body is not JSON: {e}") from e
     if body.count(b"{") + body.count(b"[") > LIMIT_DEPTH:  # else it cannot be that deep
-        _check_depth(data)
+        check_depth(data)
     return data
 
 
-def _check_depth(data: Any) -> None:
+def check_depth(data: Any) -> None:
     """Refuse what our own recursive functions could not walk; a flat object costs a few steps."""
     level = [data]
     for _ in range(LIMIT_DEPTH):

@@ -150,7 +150,9 @@ def _patched(old: Object, data: Any, kind: str) -> Any:
     if kind == "merge":
         return patches.merge(old, data)
     if kind == "json":
-        return patches.json_patch(old, data)
+        changed = patches.json_patch(old, data)
+        bodies.check_depth(changed)  # each operation may go a little deeper than the one before
+        return changed
     return patches.strategic_merge(old, data, lists=merging.of_kind(old["apiVersion"], old["kind"]))
 
 
