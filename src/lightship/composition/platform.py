@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from lightship.runtime.manager import Manager
 from lightship.settings import Settings
 from lightship.web import server as web_server
 
+LIMIT_OPEN_FILES = 65536
 COLLECTOR_THRESHOLDS = (10_000, 20, 50)
 """Objects made, young and middle collections between two collections; Python's own are 700, 10 and 10."""
 
@@ -41,6 +43,7 @@ async def serve(settings: Settings, options: UpOptions, ready: Ready) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _allow_files()
     datadir.prepare(settings)
     lock = datadir.lock(settings)
     try:
@@ -144,6 +147,14 @@ class _Platform:
             processStart=process.start_time(os.getpid()))
         process.publish(settings, info)
         return info
+
+
+def _allow_files() -> None:
+    """As many open files as the machine lets us have, up to what our own limits on connections need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = LIMIT_OPEN_FILES if hard == resource.RLIM_INFINITY else min(LIMIT_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _settle_memory() -> None:

@@ -197,8 +197,17 @@ async def test_edits(kubectl: Kubectl) -> None:
     assert (code, 'unknown field "spec.containers[0].comand"' in error) == (1, True)
 
 
+async def bind(api: EmbeddedApi, name: str) -> None:
+    target = {"apiVersion": "v1", "kind": "Node", "name": "node"}
+    await api.in_process().create(PODS, {"apiVersion": "v1", "kind": "Binding", "target": target,
+                                         "metadata": {"name": name, "namespace": "default"}},
+                                  name=name, subresource="binding")
+
+
 async def test_logs(kubectl: Kubectl, api: EmbeddedApi) -> None:
     await kubectl("apply", "-f", "-", stdin=MANIFEST)
+    assert await kubectl("logs", "p") == "", "nobody runs it yet"
+    await bind(api, "p")
     assert await kubectl("logs", "p") == "line 0 of default/p c\nline 1 of default/p c\n"
     assert await kubectl("logs", "-f", "p", "-c", "c", "--tail=1", "--since=1h") == "line 1 of default/p c\nfollowed\n"
     logs = api.server.logs

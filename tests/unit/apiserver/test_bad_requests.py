@@ -149,3 +149,13 @@ async def test_any_request_line_gets_an_answer(caller: Caller, query: str, path:
     response = await caller.send("GET", f"{CONFIGMAPS}?labelSelector={query}".replace("watch", ""))
     assert response.status in (200, 400)
     assert (await caller.send("GET", f"/api/v1/namespaces/{path.replace('?', '')}")).status in (200, 400, 404)
+
+
+async def test_yaml_is_bounded_and_read_by_the_fast_reader(caller: Caller) -> None:
+    """Slow to read, it is held to a size; aliases and depth are refused before anything is made of them."""
+    maps = "/api/v1/namespaces/default/configmaps"
+    good = "kind: ConfigMap\nmetadata: {name: y}\ndata:\n  a: 'x'\n"
+    for body, status in ((good, 201), (good + "  # " + "x" * 300_000, 413), ("a: &x [1]\nb: *x\n", 400),
+                         ("data: " + "[" * 5000 + "]" * 5000, 400), ("data: {a: !!binary eA==}", 400)):
+        answer = await caller.send("POST", maps, body.encode(), content_type="application/yaml")
+        assert answer.status == status, body[:100]

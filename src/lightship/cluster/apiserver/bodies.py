@@ -19,6 +19,7 @@ LIMIT_BODY_BYTES = 3 * 1024 * 1024
 LIMIT_OBJECT_BYTES = 1_572_864
 """1.5 MiB: what etcd takes by default."""
 LIMIT_DEPTH = 200
+LIMIT_YAML_BYTES = 256 * 1024
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 _decode = msgspec.json.Decoder().decode
@@ -74,26 +75,41 @@ def check_depth(data: Any) -> None:
 def _yaml(body: bytes) -> Any:
     if body.lstrip()[:1] in (b"{", b"["):
         return json(body)
+    if len(body) > LIMIT_YAML_BYTES:
+        raise errors.TooLarge(f"a YAML body may have {LIMIT_YAML_BYTES} bytes, this one has {len(body)}",
+                              remedy="Send JSON, which takes a fraction of the time to read")
     import yaml
 
     try:
+        _check_events(body)
         data = yaml.load(body, Loader=_loader())
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as e:
         raise errors.BadRequest(f"the body is not YAML: {e}") from e
     return json(msgspec.json.encode(data))
 
 
-@cache
-def _loader() -> Any:
-    """Safe YAML as Kubernetes reads it: no aliases (they explode), no times or bytes, keys are strings."""
+def _check_events(body: bytes) -> None:
+    """Refuse aliases, which explode, and what is too deep, before anything is made of the body."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("aliases are not accepted")
-            return super().compose_node(parent, index)
+    depth = 0
+    for event in yaml.parse(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not accepted")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > LIMIT_DEPTH:
+            raise yaml.YAMLError(f"it is nested deeper than {LIMIT_DEPTH} levels")
 
+
+@cache
+def _loader() -> Any:
+    """Safe YAML as Kubernetes reads it: no times or bytes, keys are strings."""
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             return {_key(key): value for key, value in super().construct_mapping(node, deep=True).items()}
 

@@ -126,6 +126,8 @@ async def log(backend: Backend, call: Call, source: LogSource | None) -> Respons
     container = query.text("container") or _default_container(pod, names)
     if container not in names:
         raise errors.BadRequest(f"container {container[:100]} is not valid for pod {call.target.name}")
+    if not objects.spec(pod).get("nodeName"):  # as upstream: there is no log yet, and that is no error
+        return Response(status=200, headers={"content-type": "text/plain"}, body=b"")
     stream = await source.logs(Key(call.target.namespace, call.target.name), LogQuery(
         container=container, follow=query.flag("follow"), previous=query.flag("previous"),
         timestamps=query.flag("timestamps"), since=_since(query, backend.clock.now()),

@@ -21,6 +21,7 @@ from lightship.kube.objects import Object
 from lightship.kube.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
 
 LIMIT_REMEMBERED = 20_000
+LIMIT_REMEMBERED_CHARACTERS = 256
 """Answers that are kept; past it all are dropped and found anew."""
 
 _ALLOWED = Decision(True)
@@ -78,9 +79,11 @@ class Rbac:
         question = (user.name, user.groups, verb, group, resource, subresource, namespace, path)
         verdict = self._answers.get(question)
         if verdict is None:
+            verdict = self._judge(user, attributes)
             if len(self._answers) >= LIMIT_REMEMBERED:
                 self._answers.clear()
-            verdict = self._answers[question] = self._judge(user, attributes)
+            if len(path) <= LIMIT_REMEMBERED_CHARACTERS:
+                self._answers[question] = verdict
         if verdict.whole is not None:
             return verdict.whole
         for names, decision in verdict.named:

@@ -106,8 +106,9 @@ def _endpoints(backend: Backend, namespace: str, name: str, port: str) -> list[t
         for endpoint in made.get("endpoints") or ():
             target = endpoint.get("targetRef") or {}
             ready = (endpoint.get("conditions") or {}).get("ready") is not False
-            if number and ready and target.get("kind") == "Pod":
-                found.append((Key(str(target.get("namespace") or namespace), str(target["name"])), number))
+            here = target.get("namespace") in (None, "", namespace)  # who may write slices may not reach elsewhere
+            if number and ready and here and target.get("kind") == "Pod":
+                found.append((Key(namespace, str(target["name"])), number))
     return found
 
 
@@ -132,7 +133,7 @@ async def _ask(call: Call, place: Place, streams: Streams | None) -> Response:
     status, headers = head
     if status == 101:
         return Response(status=101, headers=headers | {"connection": "Upgrade"}, upgrade=_joined(reader, writer))
-    kept = {name: value for name, value in headers.items() if name not in _HOP}
+    kept = {name: value for name, value in headers.items() if name not in _HOP and not set(value) & {"\r", "\n"}}
     return Response(status=status, headers=kept, body=_body(call.request.method, status, headers, (reader, writer)))
 
 
@@ -149,7 +150,8 @@ def _head(call: Call, place: Place) -> bytes:
     if any(ord(letter) <= 32 or ord(letter) > 126 for letter in target):
         raise errors.BadRequest("the path behind a proxy must be encoded")
     headers = {name: value for name, value in request.headers.items()
-               if name not in _HOP and name not in ("authorization", "host", "expect")}
+               if name not in _HOP and name not in ("authorization", "host", "expect")
+               and not name.startswith("impersonate-") and "\n" not in value}
     upgrade = "upgrade" in headers
     headers |= {"host": f"{place.pod.name}:{place.port}", "connection": "Upgrade" if upgrade else "close"}
     if request.body or request.method in ("POST", "PUT", "PATCH"):

@@ -108,13 +108,15 @@ class Egress:
         task.add_done_callback(self._tasks.discard)
 
     async def _open(self, connection: _Connection, found: packets.Head) -> None:
-        far = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        far.setblocking(False)
+        far = None
         try:
+            far = socket.socket(socket.AF_INET, socket.SOCK_STREAM)  # which a full table of files refuses
+            far.setblocking(False)
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._loop.sock_connect(far, found.target)
         except OSError as error:
-            far.close()
+            if far is not None:
+                far.close()
             del self._connections[connection.key]
             if error.errno == errno.ECONNREFUSED:
                 self._write(packets.reset(connection.first, found))
@@ -156,11 +158,13 @@ class Egress:
             if len(self._flows) >= LIMIT_DATAGRAM_FLOWS or not _allowed(found.target[0]):
                 self._write(packets.unreachable(packet, found, 0))
                 return
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock = None
             try:
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 sock.connect(found.target)
             except OSError:
-                sock.close()
+                if sock is not None:
+                    sock.close()
                 self._write(packets.unreachable(packet, found, 1))
                 return
             flow = self._flows[key] = Flow(
@@ -176,6 +180,6 @@ class Egress:
 
 
 def _allowed(ip: str) -> bool:
-    """Not the host's own loopback, and no address that is none."""
+    """Not the host's own loopback, nor its link, on which clouds serve credentials, and no address that is none."""
     first = int(ip.partition(".")[0])
-    return first not in (0, 127) and first < 224
+    return first not in (0, 127) and first < 224 and not ip.startswith("169.254.")
