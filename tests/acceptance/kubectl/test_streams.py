@@ -92,7 +92,8 @@ def test_exec(kubectl: Kubectl) -> None:
 def test_a_terminal(kubectl: Kubectl) -> None:
     if not (script := shutil.which("script")):
         pytest.skip("no script(1) here to have a terminal from")
-    command = f"stty rows 33 cols 99; {kubectl.program} exec -it busy -c one -- sh -c 'stty size; tty; exit 6'"
+    sized = 'until stty size | grep -qv "^0 0"; do sleep 0.02; done; stty size; tty; exit 6'  # it comes by itself
+    command = f"stty rows 33 cols 99; {kubectl.program} exec -it busy -c one -- sh -c '{sized}'"
     done = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, text=True, check=False,
                           env=kubectl.environment, timeout=LIMIT_SECONDS)
     assert done.returncode == 6, done.stdout

@@ -35,13 +35,13 @@ def test_version_two_moves_the_server_into_a_leaf(tmp_path: Path) -> None:
     assert group.oom_killed()
 
 
-def test_a_tree_that_is_not_ours_gives_no_limits(tmp_path: Path) -> None:
+async def test_a_tree_that_is_not_ours_gives_no_limits(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids")
     (tmp_path / "own").write_text("0::/gone\n")
     groups = Groups("x", tmp_path, tmp_path / "own")
     assert groups.controllers == frozenset()
     assert groups.make("a", LIMITS) is None
-    groups.close()
+    await groups.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="version 1 is for root")

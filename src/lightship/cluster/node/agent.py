@@ -173,7 +173,7 @@ class Node:
             await self._engine.close()
         await self.network.stop()
         if self._groups is not None:
-            self._groups.close()
+            await self._groups.close()
 
     async def logs(self, key: Key, query: LogQuery | Mapping[str, str]) -> AsyncIterator[bytes]:
         """A container's log, as ``pods/log`` answers it. Raises ``errors.NotFound``, ``errors.BadRequest`` at once, so

@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightship.lib.clock import SYSTEM, Clock
+
 CPU_PERIOD_MICROSECONDS = 100_000
 _CONTROLLERS = ("memory", "pids", "cpu")
 _LEAST_QUOTA_MICROSECONDS = 1000
@@ -25,6 +27,10 @@ class Limits:
     cpu_millis: int = 0
     cpu_request_millis: int = 0
     """Its share where CPU is short."""
+
+
+_CLOSING_TRIES = 40
+_CLOSING_PAUSE_SECONDS = 0.025
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +102,16 @@ class Groups:
             if directory.is_dir():
                 Group(paths=tuple(path for path in directory.iterdir() if path.is_dir())).remove()
 
-    def close(self) -> None:
-        self.sweep()
-        for directory in self._directories():
-            with contextlib.suppress(OSError):  # nothing was ever made, or something is still dying
-                directory.rmdir()
+    async def close(self, clock: Clock = SYSTEM) -> None:
+        """Removes all there is. A group is busy until its last process was waited for, and nothing tells of that."""
+        for _ in range(_CLOSING_TRIES):
+            self.sweep()
+            for directory in self._directories():
+                with contextlib.suppress(OSError):  # nothing was ever made, or something is still dying
+                    directory.rmdir()
+            if not any(directory.is_dir() for directory in self._directories()):
+                return
+            await clock.sleep(_CLOSING_PAUSE_SECONDS)
 
     def _directories(self) -> list[Path]:
         return [self._second] if self._second is not None else list(self._first.values())
