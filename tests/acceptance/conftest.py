@@ -87,7 +87,12 @@ class Platform:
 
 def processes_of(data_dir: Path) -> list[str]:
     """The command lines of every process that names this data directory in its arguments or environment."""
-    mark = str(data_dir).encode()
+    return processes_with(str(data_dir))
+
+
+def processes_with(text: str) -> list[str]:
+    """The command lines of every process that has ``text`` in its arguments or environment."""
+    mark = text.encode()
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

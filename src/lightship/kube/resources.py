@@ -120,7 +120,9 @@ ENDPOINT_SLICES = Resource(group="discovery.k8s.io", version="v1", kind="Endpoin
 LEASES = Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases")
 CUSTOM_RESOURCE_DEFINITIONS = Resource(group="apiextensions.k8s.io", version="v1", kind="CustomResourceDefinition",
                                        plural="customresourcedefinitions", namespaced=False,
-                                       short_names=("crd", "crds"), subresources=_STATUS)
+                                       singular="customresourcedefinition", short_names=("crd", "crds"),
+                                       categories=("api-extensions",), subresources=_STATUS,
+                                       columns=(Column(name="Created At", path=".metadata.creationTimestamp"),))
 SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="SubjectAccessReview",
                                   plural="subjectaccessreviews", namespaced=False)
 SELF_SUBJECT_ACCESS_REVIEWS = Resource(group="authorization.k8s.io", version="v1", kind="SelfSubjectAccessReview",

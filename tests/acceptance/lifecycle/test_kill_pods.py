@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Platform, processes_of
+from tests.acceptance.conftest import Platform, processes_of, processes_with
 
 pytestmark = pytest.mark.slow
 
@@ -56,21 +56,6 @@ def machine(data_dir: Path) -> dict[str, set[str]]:
         "groups": {str(path) for path in Path("/sys/fs/cgroup").glob(f"**/lightship-{node}")},
         "interfaces": {line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]},
     }
-
-
-def processes_with(mark: str) -> list[str]:
-    """Processes that carry ``mark`` in their arguments or environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            seen = (entry / "cmdline").read_bytes()
-            if mark.encode() in seen or mark.encode() in (entry / "environ").read_bytes():
-                found.append(f"{entry.name} {seen.replace(bytes(1), b' ').decode(errors='replace')}")
-        except OSError:  # it ended, or belongs to someone else
-            continue
-    return found
 
 
 def wait(what: Callable[[], bool], tell: Callable[[], object]) -> None:

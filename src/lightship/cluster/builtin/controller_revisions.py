@@ -22,6 +22,11 @@ POD_REVISION = "controller-revision-hash"
 DEFAULT_HISTORY = 10
 
 
+def revision_of(pod: Object) -> str:
+    """The revision of its controller that a Pod was made by."""
+    return str(objects.labels(pod).get(POD_REVISION, ""))
+
+
 @dataclass(frozen=True, kw_only=True)
 class History:
     """The revisions of an owner, the oldest first, and the one of its present template."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from lightship.cluster.builtin import children, pods
-from lightship.cluster.builtin.controller_revisions import POD_REVISION
+from lightship.cluster.builtin.controller_revisions import POD_REVISION, revision_of
 from lightship.cluster.builtin.scheduling import affinity
 from lightship.cluster.builtin.scheduling.facts import NodeFacts, PodFacts
 from lightship.kube import objects
@@ -70,10 +70,6 @@ def node_of(pod: Object) -> str:
             if field.get("key") == "metadata.name" and field.get("values"):
                 return str(field["values"][0])
     return ""
-
-
-def revision_of(pod: Object) -> str:
-    return str(objects.labels(pod).get(POD_REVISION, ""))
 
 
 def decide(seen: Seen) -> Plan:

@@ -59,7 +59,7 @@ class DaemonSets:
             daemon_plan.Seen(daemon_set, self._nodes.list(), after, revision, self._clock.now()))
         daemon_set = await apply.patch_status(self._client, DAEMON_SETS, daemon_set, status)
         self._sets.observe(daemon_set)
-        used = {daemon_plan.revision_of(pod) for pod in after}
+        used = {controller_revisions.revision_of(pod) for pod in after}
         await self._revisions.prune(history, daemon_set, {
             objects.name(found) for found in history.all if controller_revisions.hash_of(found) in used})
         await self._events.announce(daemon_set, done)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from lightship.cluster.builtin import pods
-from lightship.cluster.builtin.controller_revisions import POD_REVISION
+from lightship.cluster.builtin.controller_revisions import revision_of
 from lightship.kube import objects
 from lightship.kube.objects import Object
 
@@ -67,10 +67,6 @@ def condemned(stateful_set: Object, owned: Sequence[Object]) -> list[Object]:
     numbered = [(number, pod) for pod in owned if (number := ordinal_of(stateful_set, pod)) is not None
                 and not first <= number < first + replicas(stateful_set)]
     return [pod for _, pod in sorted(numbered, key=lambda pair: pair[0], reverse=True)]
-
-
-def revision_of(pod: Object) -> str:
-    return str(objects.labels(pod).get(POD_REVISION, ""))
 
 
 def decide(stateful_set: Object, owned: Sequence[Object], versions: Versions, now: datetime) -> Plan:

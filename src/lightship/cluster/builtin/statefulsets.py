@@ -61,7 +61,7 @@ class StatefulSets:
         status = stateful_plan.status(stateful_set, after, versions, now)
         stateful_set = await apply.patch_status(self._client, STATEFUL_SETS, stateful_set, status)
         self._sets.observe(stateful_set)
-        used = {status["currentRevision"], versions.update, *(stateful_plan.revision_of(pod) for pod in after)}
+        used = {status["currentRevision"], versions.update, *(controller_revisions.revision_of(pod) for pod in after)}
         await self._revisions.prune(history, stateful_set, used)
         await self._events.announce(stateful_set, done)
         if trouble is not None:

@@ -14,6 +14,7 @@ from lightship.cluster.apiserver.registry import Served
 from lightship.cluster.store.broadcast import Key as StoreKey
 from lightship.kube import objects, versions
 from lightship.kube.objects import Object
+from lightship.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
 
 BUILT_IN = "lightship.dev/built-in"
 """The annotation that tells a built-in definition; its value is true."""
@@ -23,7 +24,7 @@ OPEN: Mapping[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fiel
 
 
 def store_key(name: str) -> StoreKey:
-    return StoreKey(definition.RESOURCE.group_resource, "", name)
+    return StoreKey(CUSTOM_RESOURCE_DEFINITIONS.group_resource, "", name)
 
 
 def definitions(served: Iterable[Served]) -> dict[str, Object]:
@@ -49,7 +50,7 @@ def _definition(name: str, members: list[Served]) -> Object:
     annotations = {BUILT_IN: "true"}
     if resource.group.endswith((".k8s.io", ".kubernetes.io")):
         annotations[definition.APPROVED] = "built in"
-    return {"apiVersion": definition.RESOURCE.api_version, "kind": definition.RESOURCE.kind,
+    return {"apiVersion": CUSTOM_RESOURCE_DEFINITIONS.api_version, "kind": CUSTOM_RESOURCE_DEFINITIONS.kind,
             "metadata": {"name": name, "annotations": annotations}, "spec": spec}
 
 

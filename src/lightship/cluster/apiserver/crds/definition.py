@@ -17,19 +17,12 @@ from lightship.cluster.apiserver.crds.places import shown
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.kube import jsonpath, objects
 from lightship.kube.objects import Object
-from lightship.kube.resources import Column, Resource
 
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 """The finalizer that holds a definition until the last object of its kind is gone."""
 APPROVED = "api-approved.kubernetes.io"
 LIMIT_SELECTABLE_FIELDS = 8
 LIMIT_VERSIONS = 100
-
-RESOURCE = Resource(
-    group="apiextensions.k8s.io", version="v1", kind="CustomResourceDefinition", plural="customresourcedefinitions",
-    namespaced=False, singular="customresourcedefinition", short_names=("crd", "crds"),
-    categories=("api-extensions",), subresources=frozenset({"status"}),
-    columns=(Column(name="Created At", path=".metadata.creationTimestamp"),))
 
 _LABEL = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?\Z", re.ASCII)
 _LABEL_RULE = ("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "

@@ -20,10 +20,10 @@ from lightship.cluster.apiserver.registry import FieldFault, Registry, Served
 from lightship.cluster.store.store import Store
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import Resource
+from lightship.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 from lightship.lib.clock import Clock
 
-STORE_RESOURCE = definition.RESOURCE.group_resource
+STORE_RESOURCE = CUSTOM_RESOURCE_DEFINITIONS.group_resource
 
 
 class Registrar:
@@ -38,12 +38,12 @@ class Registrar:
         self._judged: tuple[Object, list[FieldFault]] = ({}, [])
         self._resumed: list[asyncio.Task[None]] = []
         """Deletions that an earlier server began."""
-        registry.install(definition.RESOURCE.group, definition.RESOURCE.plural, [self._kind()])
+        registry.install(CUSTOM_RESOURCE_DEFINITIONS.group, CUSTOM_RESOURCE_DEFINITIONS.plural, [self._kind()])
         self._load()
 
     def _kind(self) -> Served:
         """The kind CustomResourceDefinition itself."""
-        return Served(resource=definition.RESOURCE, schema=definition.Definition, default=self._default,
+        return Served(resource=CUSTOM_RESOURCE_DEFINITIONS, schema=definition.Definition, default=self._default,
                       validate=self._validate, settled=self._settled, doomed=self._doomed, amended=self._amended)
 
     def _load(self) -> None:
@@ -59,9 +59,9 @@ class Registrar:
         for name, wanted in self._builtin.items():
             entry = self._store.get(builtin.store_key(name))
             if entry is None:
-                await self._client.create(definition.RESOURCE, wanted)
+                await self._client.create(CUSTOM_RESOURCE_DEFINITIONS, wanted)
             elif objects.spec(decode(entry.value)) != objects.spec(wanted):
-                await self._client.update(definition.RESOURCE, decode(entry.value))
+                await self._client.update(CUSTOM_RESOURCE_DEFINITIONS, decode(entry.value))
 
     def _amended(self, obj: Object) -> tuple[Object, list[str]]:
         """Whoever writes the definition of a built-in kind means ours: nobody conflicts with it, nobody changes it."""
@@ -186,7 +186,8 @@ class Registrar:
         entry = self._store.get(builtin.store_key(name))
         if entry is not None:
             held = [f for f in objects.finalizers(decode(entry.value)) if f != definition.CLEANUP]
-            await self._client.patch(definition.RESOURCE, Key("", name), {"metadata": {"finalizers": held or None}})
+            wanted = {"metadata": {"finalizers": held or None}}
+            await self._client.patch(CUSTOM_RESOURCE_DEFINITIONS, Key("", name), wanted)
 
     async def _empty(self, resource: Resource) -> None:
         for namespace in sorted({item.namespace for item in self._store.snapshot(resource.group_resource).items}):
@@ -199,7 +200,7 @@ class Registrar:
             if objects.spec(obj)["group"] == group and objects.name(obj) not in self._known and (
                     not self._conflict(obj) and not objects.deleting(obj)):
                 note = {"metadata": {"annotations": {builtin.RECONSIDERED: str(self._store.revision)}}}
-                await self._client.patch(definition.RESOURCE, Key("", objects.name(obj)), note)
+                await self._client.patch(CUSTOM_RESOURCE_DEFINITIONS, Key("", objects.name(obj)), note)
 
 
 def _collection(obj: Object) -> Resource:

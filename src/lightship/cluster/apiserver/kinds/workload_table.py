@@ -9,9 +9,6 @@ from lightship.kube import resources as r
 from lightship.kube.resources import Resource
 
 POD_TEMPLATES = Resource(group="", version="v1", kind="PodTemplate", plural="podtemplates")
-REPLICATION_CONTROLLERS = Resource(group="", version="v1", kind="ReplicationController",
-                                   plural="replicationcontrollers", short_names=("rc",), categories=("all",),
-                                   subresources=frozenset({"status", "scale"}))
 AUTOSCALERS_V1 = Resource(group="autoscaling", version="v1", kind="HorizontalPodAutoscaler",
                           plural="horizontalpodautoscalers", short_names=("hpa",), categories=("all",),
                           subresources=frozenset({"status"}))
@@ -25,7 +22,7 @@ def served() -> tuple[Served, ...]:
                validate=sets.validate_daemon_set),
         Served(resource=r.CONTROLLER_REVISIONS, printing=c.CONTROLLER_REVISIONS,
                validate=sets.validate_controller_revision),
-        Served(resource=REPLICATION_CONTROLLERS, printing=c.REPLICATION_CONTROLLERS,
+        Served(resource=r.REPLICATION_CONTROLLERS, printing=c.REPLICATION_CONTROLLERS,
                default=sets.default_replication_controller, validate=sets.validate_replication_controller,
                fields={"status.replicas": ".status.replicas"}),
         Served(resource=POD_TEMPLATES, counted=True, printing=c.POD_TEMPLATES, default=sets.default_pod_template,
