@@ -6,6 +6,7 @@ I am pure data. The API server serves a table of these, clients build paths from
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +38,11 @@ class Resource:
     lists_as: str = ""
     """The kind of its lists, where that is not the kind and ``List``."""
 
-    @property
+    @cached_property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    @property
+    @cached_property
     def group_resource(self) -> str:
         """``deployments.apps``, or ``pods`` in the core group: the name in messages, RBAC and the store."""
         return f"{self.plural}.{self.group}" if self.group else self.plural

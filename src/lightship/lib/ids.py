@@ -15,6 +15,8 @@ SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 _DRAWN_UIDS = 64
+_VARIANTS = "89ab"
+"""The digit of a version 4 UUID that holds its variant, and two bits of randomness."""
 
 
 class IdSource(Protocol):
@@ -36,7 +38,8 @@ class RandomIds:
         if not self._drawn:
             self._drawn = os.urandom(_DRAWN_UIDS * 16)  # the call costs more than a uid's worth of what it gives
         drawn, self._drawn = self._drawn[:16], self._drawn[16:]
-        return str(uuid.UUID(bytes=drawn, version=4))
+        text = drawn.hex()
+        return (f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANTS[drawn[8] >> 6]}{text[17:20]}-{text[20:]}")
 
     def suffix(self, length: int = 5) -> str:
         return "".join(self._random.choices(SUFFIX_ALPHABET, k=length))

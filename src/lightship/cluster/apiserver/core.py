@@ -68,11 +68,13 @@ def _default_secret(obj: Object) -> Object:
     return result
 
 
+_CONFIG_KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
 def _key_faults(place: str, data: dict[str, Any] | None) -> list[FieldFault]:
-    allowed = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
     return [FieldFault(f"{place}[{key}]", "Invalid value: a valid config key must consist of alphanumeric characters, "
                                           "'-', '_' or '.' (253 at most) and be neither '.' nor '..'")
-            for key in data or {} if not key or len(key) > 253 or key in (".", "..") or not allowed.issuperset(key)]
+            for key in data or {} if not key or len(key) > 253 or key in (".", "..") or not _CONFIG_KEY.issuperset(key)]
 
 
 def _base64_faults(place: str, data: dict[str, str] | None) -> list[FieldFault]:

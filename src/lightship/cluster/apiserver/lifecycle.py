@@ -21,9 +21,10 @@ _DECIDED = ("priority", "preemptionPolicy")
 _NOT_SPEC = frozenset({"apiVersion", "kind", "metadata", "status"})
 
 
-def check(obj: Object, served: Served, faults: Iterable[Fault]) -> None:
-    """Raises ``Invalid`` with all faults, of the metadata first."""
-    found = [*shapes.faults(obj, served), *faults]
+def check(obj: Object, served: Served, faults: Iterable[Fault], well: Object | None = None) -> None:
+    """Raises ``Invalid`` with all faults, of the metadata first. ``well``: an object whose metadata was found good."""
+    known = well is not None and well["metadata"] is obj["metadata"]
+    found = [*faults] if known else [*shapes.faults(obj, served), *faults]
     if found:
         resource = served.resource
         kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind

@@ -44,6 +44,9 @@ LINGER_SECONDS = 2.0
 Handle = Callable[[Request], Awaitable[Response]]
 
 _log = logging.getLogger(__name__)
+_KNOWN = {spelt.encode(): name for name in (
+    "accept", "accept-encoding", "authorization", "content-length", "content-type", "host", "user-agent")
+    for spelt in (name, name.title())}
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -234,8 +237,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_header(len(name) + len(value))
-        key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
+        key, text = _KNOWN.get(name) or name.decode("latin-1").lower(), value.decode("latin-1")
         if key in self._headers:
             between = impersonation.SEPARATOR if key.startswith(impersonation.PREFIX) else ", "
             text = f"{self._headers[key]}{between}{text}"

@@ -70,7 +70,7 @@ def decided(obj: Object, prepared: Object, call: Call) -> Fields:
 def created(new: Object, call: Call, now: str, decided: Fields) -> Object:
     """A new object with its one entry."""
     shape, outline = fields.shape_of(call.served), fields.outline(new)
-    place = (shape, call.served.resource, outline)
+    place = (shape, "status" in call.served.resource.subresources, outline)
     found = _created.get(place) if outline else None
     if found is None:
         found = owned(fields.added(new, shape, dots=False), call)

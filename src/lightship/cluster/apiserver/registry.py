@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 from lightship.kube import versions
@@ -130,11 +131,11 @@ class Served:
     from_wire: Default | None = None
     verbs: tuple[str, ...] = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
-    @property
+    @cached_property
     def store_resource(self) -> str:
         return self.storage or self.resource.group_resource
 
-    @property
+    @cached_property
     def persistent(self) -> bool:
         return "get" in self.verbs
 

@@ -26,7 +26,7 @@ def read(call: Call, data: Any) -> tuple[Object, list[str]]:
     Raises ``errors.BadRequest``.
     """
     obj = shapes.read_object(data, call.served)
-    warnings = check(call, data)
+    warnings = check(call, data, obj)
     if call.served.amended:
         obj, more = call.served.amended(obj)
         warnings = [*warnings, *more]
@@ -35,8 +35,10 @@ def read(call: Call, data: Any) -> tuple[Object, list[str]]:
     return obj, warnings
 
 
-def check(call: Call, obj: Object) -> list[str]:
-    """The unknown fields where the client only wants a warning. Raises ``errors.BadRequest`` where it is strict.
+def check(call: Call, data: Any, read: Object) -> list[str]:
+    """The unknown fields of ``data``, of which ``read`` was made, where the client only wants a warning.
+
+    Raises ``errors.BadRequest`` where it is strict.
 
     Who does not say is warned, as upstream has it, but for fields that are there twice: to find those costs a second
     decoding.
@@ -47,7 +49,7 @@ def check(call: Call, obj: Object) -> list[str]:
     if mode == "Ignore":
         return []
     unknown = [f'duplicate field "{path}"' for path in _duplicates(call.request)] if mode else []
-    unknown += [f'unknown field "{path}"' for path in _unknown(call.served, obj)]
+    unknown += [f'unknown field "{path}"' for path in _unknown(call.served, data, read)]
     del unknown[LIMIT_NAMED_FIELDS:]
     if unknown and mode == "Strict":
         resource, head = call.served.resource, ""
@@ -57,11 +59,13 @@ def check(call: Call, obj: Object) -> list[str]:
     return unknown
 
 
-def _unknown(served: Served, obj: Object) -> Iterable[str]:
+def _unknown(served: Served, data: Object, read: Object) -> Iterable[str]:
     name = kubernetes_types.name_of(served.resource.api_version, served.resource.kind)
-    if name:
-        return typed.unknown(obj, name)
-    return served.unknown(obj) if served.unknown else ()
+    if not name:
+        return served.unknown(data) if served.unknown else ()
+    if all(key in read and read[key] == value for key, value in data.items()):
+        return ()  # Nothing was dropped, so all of it is known.
+    return typed.unknown(data, name)
 
 
 class _Pairs(dict[str, Any]):

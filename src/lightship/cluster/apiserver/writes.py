@@ -78,16 +78,16 @@ async def create_object(backend: Backend, call: Call, obj: Object) -> Response:
 
 
 async def _create(backend: Backend, call: Call, obj: Object) -> Response:
-    served = call.served
-    new = inward(served, lifecycle.created(obj, served, call.target.namespace,
-                                           (backend.ids.uid(), backend.clock.now())))
+    served, now = call.served, backend.clock.now()
+    new = inward(served, lifecycle.created(obj, served, call.target.namespace, (backend.ids.uid(), now)))
     lifecycle.check(new, served, ())
     prepared = backend.admission.prepared(call, new)
     decided = managed.decided(new, prepared, call)
+    well = new
     new, faults = lifecycle.admitted(served, prepared, None)
-    lifecycle.check(new, served, faults)
+    lifecycle.check(new, served, faults, well)
     if not applying(call):
-        new = managed.created(managed.with_entries(new, []), call, times.rfc3339(backend.clock.now()), decided)
+        new = managed.created(managed.with_entries(new, []), call, times.rfc3339(now), decided)
     key = Key(served.store_resource, call.target.namespace, objects.name(new))
     with backend.admission.held(call, new, None):
         if call.query.dry_run():
