@@ -1,4 +1,4 @@
-"""Pipelines beside ``kfp.local``: a step warm, cached and cold; a thousand steps at once; what all that costs the server.
+"""Pipelines beside ``kfp.local``: a step warm, cached and cold; a thousand at once; what that costs the server.
 
 ``./dev bench pipelines`` runs me. Both sides run the same compiled pipelines in this very run: ours through a platform
 of its own, from a run's creation to its end by the run's own record; the peer is ``kfp.local``'s subprocess runner
@@ -55,7 +55,8 @@ def main() -> int:
         documents = {file.stem: next(yaml.safe_load_all(file.read_text())) for file in home.glob("*.yaml")}
         results = measure(home / "data", documents, options)
         for name, steps in (("chain", CHAIN_STEPS), ("fan-out", FAN_OUT_STEPS)):
-            results[f"kfp.local {name}"] = [peer(python, home, name) * 1000 / steps for _ in range(options.peer_repeats)]
+            taken = [peer(python, home, name) for _ in range(options.peer_repeats)]
+            results[f"kfp.local {name}"] = [seconds * 1000 / steps for seconds in taken]
     if options.output == "json":
         print(json.dumps(results, indent=1))
     else:
@@ -177,7 +178,8 @@ def show(results: dict[str, Any], steps: int) -> None:
         for name, taken in results["api_ms"].items():
             print(f"    {name} API meanwhile: p50 {percentile(taken, 50):.1f} ms, p99 {percentile(taken, 99):.1f} ms "
                   f"(n={len(taken)})")
-        print(f"    server's memory (PSS): at most {max(results['memory_mib']):.0f} MiB; target {TARGET_MEMORY_MIB:.0f}")
+        print(f"    server's memory (PSS): at most {max(results['memory_mib']):.0f} MiB; "
+              f"target {TARGET_MEMORY_MIB:.0f}")
         for name in ("list", "open"):
             print(f"    {name} it afterwards: {_bench.spread(results[name], 'ms', 1)}{against(name, results[name])}")
     for size, (wall, processor) in results.get("scale", {}).items():
