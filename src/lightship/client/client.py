@@ -145,7 +145,13 @@ class Client:
 
     async def log(self, pod: objects.Key, query: Mapping[str, str]) -> AsyncGenerator[bytes]:
         """Chunks of a container's log; ``query`` as in Kubernetes: container, follow, tailLines, previous."""
-        response = await self._send("GET", PODS.path(pod.namespace, pod.name, "log"), query)
+        async with aclosing(self.stream(PODS.path(pod.namespace, pod.name, "log"), query=query)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def stream(self, path: str, *, query: Mapping[str, str] | None = None) -> AsyncGenerator[bytes]:
+        """Chunks of what a path answers with, as they come: a log's."""
+        response = await self._send("GET", path, query)
         if isinstance(response.body, bytes):
             yield response.body
             return

@@ -42,4 +42,6 @@ def error_of_body(code: int, body: bytes) -> errors.LightshipError:
     if isinstance(decoded, dict) and decoded.get("kind") == "Status":
         return error_of({"code": code} | decoded)
     kind = _BY_CODE.get(code, errors.InternalError)
+    if isinstance(decoded, dict) and isinstance(decoded.get("message"), str):  # as REST APIs behind a proxy answer
+        return kind(decoded["message"])
     return kind(f"the server answered {code}: {body[:500].decode(errors='replace')}")

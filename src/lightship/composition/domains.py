@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from starlette.routing import BaseRoute
 
 from lightship.artifacts.local import LocalStore
-from lightship.domains import pipelines, registry, serving
+from lightship.domains import registry, serving
 from lightship.domains.furniture import Kind
+from lightship.domains.pipelines import domain as pipelines
 from lightship.domains.pipelines import rest as pipelines_rest
 from lightship.domains.registry import routes as registry_routes
 from lightship.lib import clock as clocks

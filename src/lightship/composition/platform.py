@@ -25,7 +25,8 @@ from lightship.composition import domains, leadership, rest
 from lightship.composition.proxy import Gateway
 from lightship.daemon import datadir, process
 from lightship.daemon.commands import UpOptions
-from lightship.domains import pipelines, serving
+from lightship.domains import serving
+from lightship.domains.pipelines import domain as pipelines
 from lightship.lib import private
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings

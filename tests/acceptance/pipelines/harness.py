@@ -22,8 +22,8 @@ from lightship.cluster.apiserver.tokens import TokenAuthenticator, TokenAuthorit
 from lightship.cluster.builtin import claim_plan
 from lightship.cluster.node.agent import Node, NodeOptions
 from lightship.cluster.store.store import Store
-from lightship.domains import pipelines
 from lightship.domains.pipelines import document, parse, reconciler, rest
+from lightship.domains.pipelines import domain as pipelines
 from lightship.kube.objects import Key
 from lightship.kube.resources import EVENTS, STORAGE_CLASSES
 from lightship.lib import clock as clocks

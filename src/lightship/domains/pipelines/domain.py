@@ -1,0 +1,61 @@
+"""What a server composes of this room: the engine, its resync, and the REST routes.
+
+``app`` composes ``PIPELINES`` and gives ``launcher(store)`` to the node as the entrypoint of the image of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute
+
+from lightship.client.client import Selection
+from lightship.domains.furniture import Domain
+from lightship.domains.pipelines import names, reconciler, resync, routes
+from lightship.domains.pipelines.deps import PipelineDeps
+from lightship.domains.pipelines.entrypoints import ENTRYPOINT_NAME, launcher
+from lightship.kube import objects
+from lightship.kube.objects import Key
+from lightship.kube.resources import NAMESPACES, PODS
+from lightship.records.notices import RUNS
+from lightship.records.runs import Runs
+from lightship.runtime.controller import Controller, Watch
+
+CONTROLLER = "pipeline-runs"
+RESYNC_CONTROLLER = "pipeline-runs-resync"
+
+
+def run_key(pod: objects.Object) -> Sequence[Key]:
+    """The run that a Pod is a step of."""
+    run = objects.labels(pod).get(names.RUN_LABEL)
+    return (Key(objects.namespace(pod), run),) if run else ()
+
+
+def controllers(deps: PipelineDeps) -> Sequence[Controller]:
+    """The engine, and its resync."""
+    manager, shared = deps.manager, deps.routes
+    engine = reconciler.RunReconciler(reconciler.Engine(
+        store=Runs(shared.database),
+        artifacts=shared.artifacts,
+        client=manager.client_for(CONTROLLER),
+        pods=manager.informer(PODS, Selection(labels=names.RUN_LABEL)),
+        clock=shared.clock,
+        wake=lambda key: manager.wake(CONTROLLER, key),
+        options=deps.options,
+    ))
+    shared.notices.subscribe(RUNS, engine.touch)
+    taking_up = resync.Resync(store=Runs(shared.database), touch=engine.touch, period_seconds=deps.resync_seconds)
+    return (
+        Controller(name=CONTROLLER, reconciler=engine,
+                   watches=(Watch(resource=PODS, keys=run_key, label_selector=names.RUN_LABEL),)),
+        Controller(name=RESYNC_CONTROLLER, reconciler=taking_up, workers=1, watches=(Watch(resource=NAMESPACES),)),
+    )
+
+
+def _routes(deps: PipelineDeps) -> Sequence[BaseRoute]:
+    return routes.routes(deps.routes)
+
+
+PIPELINES = Domain(name="pipelines", controllers=controllers, routes=_routes)
+
+__all__ = ["CONTROLLER", "ENTRYPOINT_NAME", "PIPELINES", "PipelineDeps", "launcher"]
