@@ -17,6 +17,7 @@ from lightship.cli import exits
 from lightship.daemon import commands as lifecycle
 from lightship.daemon.process import ServerInfo
 from lightship.demo import command as demo
+from lightship.domains.pipelines import commands as pipelines
 from lightship.settings import Settings
 
 _DESCRIPTION = """\
@@ -25,6 +26,7 @@ on a cluster.
 
   lightship demo              run a whole machine-learning lifecycle and see it served
   lightship up                start the platform and leave it in the foreground
+  lightship run train.py      run a pipeline; lightship runs shows what became of it
   lightship status            say whether it is ready, and where
 """
 
@@ -51,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"lightship {__version__}")
     verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.register(verbs)
+    pipelines.register(verbs)
     lifecycle.register(verbs, lifecycle.Programs(serve=_serve, control=_control))
     return top
 

@@ -37,7 +37,8 @@ def test_verbs_and_their_options_are_documented() -> None:
                 for part in text.split("\n## ")[1:] if part.startswith("`lightship ")}
     verbs = dict(_verbs(app.parser()))
     assert sections.keys() == verbs.keys()
-    common = {settings.flag(field.name) for field in dataclasses.fields(settings.Settings)} | {"--help"}
+    common = {settings.flag(field.name) for field in dataclasses.fields(settings.Settings)} | {
+        "--help", "--kubeconfig", "--context", "--namespace"}
     for name, parser in verbs.items():
         options = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
         documented = set(re.findall(r"`(--[a-z-]+)", sections[name]))

@@ -1,0 +1,15 @@
+"""The verbs of pipelines: ``run``, ``runs`` and what belongs to them. ``app`` registers me.
+
+Each talks to a platform through ``cli.connection``: the same from this machine or from any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from lightship.domains.pipelines.commands import run, runs
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run.register(verbs)
+    runs.register(verbs)
