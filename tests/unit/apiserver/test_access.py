@@ -211,7 +211,8 @@ async def test_a_client_certificate_is_an_identity(api: EmbeddedApi, tmp_path: P
     async def ask(context: ssl.SSLContext) -> bytes:
         context.load_verify_locations(cadata=api.ca_pem)
         reader, writer = await asyncio.open_connection("127.0.0.1", api.listener.port, ssl=context)
-        writer.write(b"POST /apis/authentication.k8s.io/v1/selfsubjectreviews HTTP/1.1\r\nhost: x\r\n"
+        writer.write(b"GET /healthz HTTP/1.1\r\n\r\n"  # a certificate is for all requests of a connection
+                     b"POST /apis/authentication.k8s.io/v1/selfsubjectreviews HTTP/1.1\r\nhost: x\r\n"
                      b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(review), review))
         answer = await reader.read()
         writer.close()

@@ -202,19 +202,80 @@ async def test_a_taken_port_is_said_so() -> None:
     await first.stop()
 
 
-async def test_more_connections_than_the_limit_are_refused(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_more_than_all_busy_ones_is_refused(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "LIMIT_CONNECTIONS", 1)
     listener = Listener(handler.handle, Address(), None)
     await listener.start()
     first = Wire(*await asyncio.open_connection("127.0.0.1", listener.port))
-    first.send(GET % b"/a")
-    await first.answer()
+    first.send(GET % b"/slow")
+    await handler.started.wait()
     second = Wire(*await asyncio.open_connection("127.0.0.1", listener.port))
     with contextlib.suppress(ConnectionError):
         assert await second.end() == b""
-    first.send(GET % b"/a")
+    handler.gate.set()
     assert (await first.answer())[0] == 200
     for wire in (first, second):
+        wire.writer.close()
+    await listener.stop()
+
+
+@pytest.mark.parametrize("said", [b"", GET % b"/a", b"GET /a HTTP/1.1\r\n"])
+async def test_a_flood_of_strangers_gives_way_and_no_known_client_does(
+        handler: Handler, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(listeners, "LIMIT_CONNECTIONS", 16)
+    listener = Listener(handler.handle, Address(), None)
+    await listener.start()
+    known = Wire(*await asyncio.open_connection("127.0.0.1", listener.port))
+    asked = b"GET /a HTTP/1.1\r\nauthorization: Bearer x\r\n\r\n"
+    known.send(asked)
+    await known.answer()
+    flood = []
+    for _ in range(50):
+        flood.append(Wire(*await asyncio.open_connection("127.0.0.1", listener.port)))
+        flood[-1].send(said)
+    late = Wire(*await asyncio.open_connection("127.0.0.1", listener.port))
+    for one in (known, late, known):
+        one.send(asked)
+        assert (await one.answer())[0] == 200
+    assert len(listener.connections) <= 16
+    for wire in (known, late, *flood):
+        wire.writer.close()
+    await listener.stop()
+
+
+async def test_handshakes_that_never_end_give_way_too(api: EmbeddedApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "LIMIT_CONNECTIONS", 16)
+    flood = []
+    for number in range(50):
+        flood.append(await asyncio.open_connection("127.0.0.1", api.listener.port))
+        flood[-1][1].write(b"\x16\x03\x01"[:number % 4])
+    context = ssl.create_default_context(cadata=api.ca_pem)
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.listener.port, ssl=context)
+    writer.write(b"GET /version HTTP/1.1\r\nauthorization: Bearer %b\r\n\r\n" % api.token.encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    assert len(api.listener.connections) + len(api.listener.door.arriving) <= 16
+    await api.listener.stop()
+    assert not api.listener.door.arriving
+    for _, each in (*flood, (reader, writer)):
+        each.close()
+
+
+async def test_a_stranger_has_seconds_for_a_request(handler: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "STRANGER_SECONDS", 0.05)
+    monkeypatch.setattr(listeners, "SWEEP_SECONDS", 0.02)
+    listener = Listener(handler.handle, Address(), None)
+    await listener.start()
+    known, silent, asking = [Wire(*await asyncio.open_connection("127.0.0.1", listener.port)) for _ in range(3)]
+    known.send(b"GET /a HTTP/1.1\r\nauthorization: Bearer x\r\n\r\n")
+    await known.answer()
+    asking.send(GET % b"/a")
+    assert (await asking.answer())[0] == 200
+    for wire in (silent, asking):
+        with contextlib.suppress(ConnectionError):
+            assert await wire.end() == b""
+    known.send(GET % b"/a")
+    assert (await known.answer())[0] == 200
+    for wire in (known, silent, asking):
         wire.writer.close()
     await listener.stop()
 

@@ -1,7 +1,8 @@
 """The TLS listener: HTTP/1.1 on httptools and the loop's own streams.
 
 ``app`` starts me with the API server's ``handle``. One connection serves one request at a time, in order; a watch or
-a followed log is sent in chunks and waits for a slow client; a client that goes away cancels its request.
+a followed log is sent in chunks and waits for a slow client; a client that goes away cancels its request. Who has not
+shown who he is gets seconds where others get minutes, and gives way first when all places are taken.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import httptools
 
 from lightship import errors
 from lightship.client.transport import Request, Response, User
-from lightship.cluster.apiserver import statuses
+from lightship.cluster.apiserver import arrivals, statuses
 from lightship.cluster.apiserver.access import certificates, impersonation
 from lightship.cluster.apiserver.bodies import LIMIT_BODY_BYTES
 from lightship.cluster.apiserver.streams.upgraded import Upgraded
@@ -36,8 +37,9 @@ UPGRADED_IDLE_SECONDS = 4 * 3600.0
 """As Kubernetes': an exec or a forwarded port over which nothing went for so long is hung up."""
 ARRIVAL_SECONDS = 60.0
 """How long a request may take to arrive, so that a client that drips bytes holds nothing for long."""
-HANDSHAKE_SECONDS = 15.0
-SWEEP_SECONDS = 15.0
+STRANGER_SECONDS = 10.0
+"""How long a client that has not shown who it is may take for a request's head, its first or the next."""
+SWEEP_SECONDS = 5.0
 DRAIN_SECONDS = 5.0
 LINGER_SECONDS = 2.0
 
@@ -85,36 +87,44 @@ class Listener:
         self.handle = handle
         self.draining = False
         self.connections: set[Connection] = set()
-        self._address, self._context = address, context
-        self._server: asyncio.Server | None = None
+        self.door = arrivals.Door(context, lambda: Connection(self), self.has_room)
+        self._address = address
         self._sweeper: asyncio.TimerHandle | None = None
         self.port = address.port
 
     async def start(self) -> None:
         """Raises ``errors.Unavailable`` when the port is taken or may not be used."""
-        loop, address = asyncio.get_running_loop(), self._address
-        place: dict[str, Any] = {"host": address.host, "port": address.port}
-        if address.bound is not None:
-            place = {"sock": address.bound}
+        address = self._address
         try:
-            if self._context is not None:
-                place["ssl_handshake_timeout"] = HANDSHAKE_SECONDS
-            self._server = await loop.create_server(lambda: Connection(self), ssl=self._context, backlog=1024,
-                                                    start_serving=True, **place)
+            self.port = self.door.open(address.host, address.port, address.bound)
         except OSError as e:
             raise errors.Unavailable(
-                f"could not listen on {self._address.host}:{self._address.port}: {e.strerror or e}",
+                f"could not listen on {address.host}:{address.port}: {e.strerror or e}",
                 remedy="Another program uses that port: stop it, or choose another port") from e
-        self.port = self._server.sockets[0].getsockname()[1]
-        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def has_room(self) -> bool:
+        """Whether one more may come; when all places are taken, those that wait for their clients longest go."""
+        if self.draining:
+            return False
+        held = len(self.connections) + len(self.door.arriving)
+        if held < LIMIT_CONNECTIONS:
+            return True
+        leaving = arrivals.giving_way([*self.door.arriving, *self.connections], LIMIT_CONNECTIONS)
+        _log.warning("connections gave way to new ones" if leaving else "a connection was refused",
+                     extra={"connections": held, "ended": len(leaving)})
+        for one in leaving:
+            one.abort()
+        self.door.arriving.difference_update(leaving)
+        self.connections.difference_update(leaving)
+        return bool(leaving)
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Take no more connections, end the streams, let requests in flight finish, close what is left."""
         self.draining = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._server is not None:
-            self._server.close()
+        await self.door.close()
         for connection in list(self.connections):
             connection.drain()
         running = [c.task for c in self.connections if c.task is not None]
@@ -122,8 +132,6 @@ class Listener:
             await asyncio.wait(running, timeout=drain_seconds)
         for connection in list(self.connections):
             connection.abort()
-        if self._server is not None:
-            await self._server.wait_closed()
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -148,13 +156,15 @@ class Connection(asyncio.Protocol):
         self._streaming = self._closing = self._refused = False
         self._arriving_since = 0.0
         self.task: asyncio.Task[None] | None = None
-        self.last_seen = self._loop.time()
+        self.proven = False
+        self._user: User | None = None
+        self._stuck_since = 0.0
+        self.last_seen = self._rested = self._loop.time()
         self._begin()
 
     def _begin(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._user: User | None = None
         self._header_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -164,12 +174,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=LIMIT_WRITE_BUFFER_BYTES)
-        if self._listener.draining or len(self._listener.connections) >= LIMIT_CONNECTIONS:
-            _log.warning("a connection was refused", extra={"connections": len(self._listener.connections)})
+        if self._listener.draining:
             self._transport.abort()
             return
         self._listener.connections.add(self)
         self._user = certificates.user_of(transport.get_extra_info("peercert"))
+        self.proven = self._user is not None
 
     def connection_lost(self, error: Exception | None) -> None:
         self._listener.connections.discard(self)
@@ -210,11 +220,21 @@ class Connection(asyncio.Protocol):
             await self._writable
 
     def is_overdue(self, now: float) -> bool:
-        """Whether it has been idle, or its request on the way, for too long."""
+        """Whether it has been idle, or its request or a stranger's answer on the way, for too long."""
         if self._arriving_since and now - self._arriving_since > ARRIVAL_SECONDS:
             return True
+        if not self.proven:
+            if self.waiting_since and not self._body_bytes and now - self._rested > STRANGER_SECONDS:
+                return True
+            if self._writable is not None and now - self._stuck_since > ARRIVAL_SECONDS:
+                return True
         limit = UPGRADED_IDLE_SECONDS if self._upgraded is not None else IDLE_SECONDS
         return (self.task is None or self._upgraded is not None) and now - self.last_seen > limit
+
+    @property
+    def waiting_since(self) -> float:
+        """When it began to wait for its client's next request; 0 while one is answered."""
+        return self._rested if self.task is None else 0.0
 
     def eof_received(self) -> None:
         return None
@@ -222,6 +242,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         if self._writable is None:
             self._writable = self._loop.create_future()
+            self._stuck_since = self._loop.time()
 
     def resume_writing(self) -> None:
         waiting, self._writable = self._writable, None
@@ -298,6 +319,8 @@ class Connection(asyncio.Protocol):
                     self._transport.resume_reading()
                 keep_alive = keep_alive and not (self._listener.draining or self._refused or self._upgraded)
                 response = await self._listener.handle(request)
+                if not self.proven:
+                    self.proven = response.status != HTTPStatus.UNAUTHORIZED and "authorization" in request.headers
                 if response.upgrade is not None:
                     await self._upgrade(response)
                 elif isinstance(response.body, bytes):
@@ -311,7 +334,7 @@ class Connection(asyncio.Protocol):
                     self._close()
         finally:
             self.task = None
-            self.last_seen = self._loop.time()
+            self.last_seen = self._rested = self._loop.time()
 
     def _whole(self, response: Response, body: bytes, keep_alive: bool, size: int | None = None) -> None:
         """Send the head and the body, or as much of it as is given; ``size`` is that of the whole."""
