@@ -92,6 +92,7 @@ LATE_STANDARD = {
     "zipfile": "slow to import; only archives need it",
     "fcntl": "absent on Windows",
     "termios": "absent on Windows",
+    "tty": "absent on Windows",
     "pwd": "absent on Windows",
     "resource": "absent on Windows",
     "asyncio": "slow to import; the command line's quick verbs do without",

@@ -38,8 +38,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 class Platform:
     """The two sides of a platform. ``kube`` speaks Kubernetes; ``kfp`` and ``send`` speak KFP's REST v2beta1."""
 
-    def __init__(self, kube: Client, namespace: str) -> None:
-        self.kube, self.namespace = kube, namespace
+    def __init__(self, http: Http, namespace: str) -> None:
+        self.http, self.namespace = http, namespace
+        self.kube = Client(http, field_manager="lightship-cli")
 
     async def kfp(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """``GET`` of a path such as ``/apis/v2beta1/runs``. Raises ``errors.NotFound`` and its kin."""
@@ -68,11 +69,11 @@ async def connected(arguments: argparse.Namespace) -> AsyncIterator[Platform]:
         raise errors.Unavailable(f"there is no platform to ask: none was started on {settings.data_dir}, and {error}",
                                  remedy=f"start one with '{command(settings, 'up')} --detach', or name a cluster with "
                                         "--kubeconfig") from error
-    client = Client(Http(cluster), field_manager="lightship-cli")
+    http = Http(cluster)
     try:
-        yield Platform(client, arguments.namespace or cluster.namespace or DEFAULT_NAMESPACE)
+        yield Platform(http, arguments.namespace or cluster.namespace or DEFAULT_NAMESPACE)
     finally:
-        await client.close()
+        await http.close()
 
 
 def kubeconfig_of(arguments: argparse.Namespace, settings: Settings,

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import ssl
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 from lightship import errors
-from lightship.client import credentials
+from lightship.client import credentials, statuses
 from lightship.client.credentials import Credential
 from lightship.client.errors import InvalidKubeconfig
 from lightship.client.kubeconfig import ClusterConfig
@@ -59,6 +59,24 @@ class Http:
             if await self._credentials.current() != before:
                 return await self._send(request)
         return response
+
+    async def websocket(self, path: str, query: str, protocols: Sequence[str]) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket in one of the subprotocols. Raises what the server answers in place of one."""
+        import aiohttp
+
+        credential = await self._credentials.current()
+        headers = [*self.cluster.impersonate]
+        if credential.token:
+            headers.append(("authorization", f"Bearer {credential.token}"))
+        try:
+            session = await self._open(credential)
+            return await session.ws_connect(
+                _url(self.cluster.server, Request(method="GET", path=path, query=query)), protocols=protocols,
+                headers=headers, proxy=self.cluster.proxy_url or None, max_msg_size=0)
+        except aiohttp.WSServerHandshakeError as cause:
+            raise statuses.error_of_body(cause.status, cause.message.encode()) from cause
+        except (aiohttp.ClientError, TimeoutError, OSError) as cause:
+            raise self._unreachable(cause) from cause
 
     async def close(self) -> None:
         self._closed = True

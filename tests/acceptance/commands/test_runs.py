@@ -12,27 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.commands.conftest import FILE, LIMIT_SECONDS
 from tests.acceptance.conftest import Platform
 from tests.sdks import sdk_python
 
-FILE = Path(__file__).with_name("pipelines_to_run.py")
-LIMIT_SECONDS = 120
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 pytestmark = pytest.mark.sdk
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("compiled")
-    found = {}
-    for name in ("checks", "single"):
-        target = folder / f"{name}.yaml"
-        script = ("import sys, runpy; from kfp import compiler; "
-                  "compiler.Compiler().compile(runpy.run_path(sys.argv[1])[sys.argv[2]], sys.argv[3])")
-        subprocess.run([str(sdk_python("kfp==2.17.0")), "-W", "ignore", "-c", script, str(FILE), name, str(target)],
-                       check=True, capture_output=True, timeout=LIMIT_SECONDS)
-        found[name] = target
-    return found
 
 
 @pytest.fixture
@@ -79,9 +64,10 @@ def test_a_failed_step_shows_its_log_and_is_retried(lightship: Run, compiled: di
 
     assert "ValueError: 7 is too big" in done.stdout
     assert "lightship debug" in done.stdout
-    failed = lightship("runs", "list", "--state", "failed", "-o", "name").stdout.split()
-    assert len(failed) == 1
-    again = lightship("runs", "retry", failed[0][:8], "--follow", expect=1)
+    failed = json.loads(lightship("runs", "list", "--state", "failed", "-o", "json").stdout)
+    assert {run["state"] for run in failed} == {"FAILED"}
+    [mine] = [run["run_id"] for run in failed if run["display_name"] == "too big"]
+    again = lightship("runs", "retry", mine[:8], "--follow", expect=1)
     assert "7 is too big" in again.stdout
 
 

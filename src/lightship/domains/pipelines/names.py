@@ -29,6 +29,8 @@ ROOT = "root"
 COMMIT_FILE = "commit.json"
 OUTPUT_FILE = "executor_output.json"
 OUTPUTS_DIRECTORY = "/tmp/kfp"
+DEBUG_FOLDER = "/tmp/step"
+"""Where a step that is held for a shell has what there is to run."""
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")

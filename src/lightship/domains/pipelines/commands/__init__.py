@@ -1,4 +1,4 @@
-"""The verbs of pipelines: ``run``, ``runs`` and what belongs to them. ``app`` registers me.
+"""The verbs of pipelines: ``run``, ``runs``, ``debug``. ``app`` registers me.
 
 Each talks to a platform through ``cli.connection``: the same from this machine or from any other.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from lightship.domains.pipelines.commands import run, runs
+from lightship.domains.pipelines.commands import debug, run, runs
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run.register(verbs)
     runs.register(verbs)
+    debug.register(verbs)
