@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -50,6 +49,7 @@ from lightship.cluster.node.runner import Machinery, Started, bare_key
 from lightship.cluster.node.status_writer import StatusWriter
 from lightship.cluster.node.supervisor import Services, Supervisor, confirm_deletion
 from lightship.cluster.node.tokens import ServiceAccountTokens
+from lightship.cluster.node.trash import Trash
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import CONFIGMAPS, LEASES, NAMESPACES, NODES, PODS
@@ -111,6 +111,7 @@ class Node:
             if options.containers else None
         self._services: Services | None = None
         self._references = References(client, clock)
+        self._trash = Trash(options.directory / "trash", clock)
         self.streams = streams.NodeStreams(self._supervisor_of, self.dial)
         """Exec, attach and the Pods' ports, for the API server."""
         self._stopped = False
@@ -130,6 +131,7 @@ class Node:
             (directory / part).mkdir(parents=True, exist_ok=True)
             (directory / part).chmod(0o700)
         self._environments.sweep()
+        self._trash.start()
         survey = layout.survey()
         self.isolation = await self._probe(survey)
         self._groups = cgroups.Groups(hashlib.sha256(str(directory).encode()).hexdigest()[:12])
@@ -153,6 +155,7 @@ class Node:
         self._pods.subscribe(self._changed)
         self._tasks.spawn(self._heartbeat(found, resources), name="lease")
         self._tasks.spawn(self._environments.collect(), name="environments")
+        self._tasks.spawn(self._trash.run(), name="trash")
         if "memory" not in self._groups.controllers:
             self._tasks.spawn(self._memory_watch.run(), name="memory")
 
@@ -261,7 +264,7 @@ class Node:
         machinery = Machinery(
             clock=self._clock, zygotes=self._zygotes, environments=self._environments, isolation=self.isolation,
             survey=survey, groups=groups, entrypoints=self._entrypoints, pods_directory=directory / "pods",
-            root_mountpoint=directory / "root", engine=self._engine,
+            root_mountpoint=directory / "root", trash=self._trash, engine=self._engine,
             starts=asyncio.Semaphore(STARTS_PER_CPU * cpus))
         tokens = ServiceAccountTokens(self._client, self._clock)
         source = volumes.VolumeSource(
@@ -337,7 +340,7 @@ class Node:
         known = {objects.uid(pod) for pod in self._pods.list()}
         for path in (self._options.directory / "pods").iterdir():
             if path.name not in known:
-                shutil.rmtree(path, ignore_errors=True)
+                self._trash.put(path)
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         """A Pod of mine has come, changed or gone."""
@@ -363,7 +366,7 @@ class Node:
         if uid in self._supervisors:
             self._supervisors[uid].vanish()
         elif uid not in self._running:
-            self._tasks.spawn(asyncio.to_thread(shutil.rmtree, self._pod_directory(pod), True))
+            self._trash.put(self._pod_directory(pod))
 
     async def _run(self, pod: Object, over: bool) -> None:
         """One Pod to its end, and what its end asks for."""

@@ -32,6 +32,7 @@ from lightship.cluster.node.output import Output
 from lightship.cluster.node.plan import ContainerPlan
 from lightship.cluster.node.processes import Container, Exit, Request, ZygoteKey, Zygotes
 from lightship.cluster.node.security import RunAs
+from lightship.cluster.node.trash import Trash
 from lightship.kube import objects
 from lightship.kube.objects import Object
 from lightship.lib.clock import Clock
@@ -65,6 +66,7 @@ class Machinery:
     entrypoints: Mapping[str, entrypoints.Entrypoint]
     pods_directory: Path
     root_mountpoint: Path
+    trash: Trash
     engine: Engine | None
     """podman or docker, where the settings name one."""
     starts: asyncio.Semaphore

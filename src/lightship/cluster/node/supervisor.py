@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -134,7 +133,7 @@ class Supervisor:
             await self._background.close()
             await tasks.cancel(writer)
             self._services.network.detach(self._pod)
-            await asyncio.to_thread(self._clean)
+            self._clean()
 
     async def _attach(self) -> Attachment:
         """The Pod's place in the network; waits, and says so, while it cannot be had."""
@@ -386,7 +385,7 @@ class Supervisor:
     def _clean(self) -> None:
         directory = self._services.machinery.pods_directory / self.uid
         for name in ("volumes", "containers"):
-            shutil.rmtree(directory / name, ignore_errors=True)
+            self._services.machinery.trash.put(directory / name)
 
 
 async def confirm_deletion(client: Client, pod: Object) -> None:
