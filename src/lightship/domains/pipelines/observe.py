@@ -36,12 +36,15 @@ def failed_container(pod: Object) -> str:
 
 
 def _failure(status: Object) -> str:
+    """What the Pod says of itself (its deadline passed, it was evicted) goes before how its containers ended."""
+    reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
+    told = [f"{reason}: {message}" if reason and message else reason or message]
     for container in _containers(status):
         code = _exit_code(container)
         if code:
-            return _ended_badly(container, code)
-    reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
-    return f"{reason}: {message}" if reason and message else reason or message or "the Pod failed"
+            told.append(_ended_badly(container, code))
+            break
+    return "; ".join(text for text in told if text) or "the Pod failed"
 
 
 def _ended_badly(container: Object, code: int) -> str:
