@@ -17,8 +17,7 @@ import pytest
 
 from lightship import errors
 from lightship.client.sessions import STDERR, STDOUT, End, Wanted
-from lightship.client.transport import Request, User
-from lightship.cluster.apiserver.streams import endpoint, spdy_words
+from lightship.cluster.apiserver.streams import endpoint, spdy, spdy_words
 from lightship.kube.objects import Key
 from lightship.kube.resources import ENDPOINT_SLICES, PODS, SERVICES
 from lightship.testing.embedded import EmbeddedApi
@@ -66,6 +65,7 @@ class Node:
 
     def __init__(self) -> None:
         self.sessions: list[Echo] = []
+        self.begun = asyncio.Event()
 
     def target(self, pod: Key, container: str) -> Node:
         return self
@@ -74,6 +74,7 @@ class Node:
         if command == ("missing",):
             raise errors.BadRequest("no such thing")
         self.sessions.append(Echo(wanted))
+        self.begun.set()
         return self.sessions[-1]
 
     async def attach(self, wanted: Wanted) -> Echo:
@@ -221,6 +222,47 @@ async def test_a_client_that_vanishes_ends_its_session_even_when_it_is_not_read(
         await asyncio.wait_for(session.closed.wait(), LIMIT_SECONDS)
 
 
+@pytest.mark.parametrize("over", ["websocket", "spdy"])
+async def test_a_client_killed_while_its_input_is_stuck_is_noticed(
+        dial: Dialer, node: Node, monkeypatch: pytest.MonkeyPatch, over: str) -> None:
+    """More waits at the client than the systems between hold, so that its end does not come through by itself."""
+    monkeypatch.setattr(endpoint, "HEARTBEAT_SECONDS", 0.1)
+    if over == "websocket":
+        _, _, wire = await dial.websocket(EXEC, "v4.channel.k8s.io")
+        await wire.frame()
+    else:
+        _, _, wire = await dial("POST", EXEC, "Upgrade: SPDY/3.1", "Connection: Upgrade",
+                                "X-Stream-Protocol-Version: v4.channel.k8s.io")
+        client = Spdy(wire)
+        for number, kind in ((1, "error"), (3, "stdin"), (5, "stdout"), (7, "stderr")):
+            client.stream(number, streamType=kind)
+    await asyncio.wait_for(node.begun.wait(), LIMIT_SECONDS)
+    session = node.sessions[-1]
+    session.queues[STDOUT] = asyncio.Queue(1)
+    piece = bytes(1_000_000)
+    frame = struct.pack("!BBQ", 130, 255, len(piece)) + bytes(4) + piece
+    held = -1
+    while wire.writer.transport.get_write_buffer_size() != held or not held:  # until nothing moves any more
+        held = wire.writer.transport.get_write_buffer_size()
+        if held < 30_000_000:
+            if over == "websocket":
+                wire.writer.write(frame)
+            else:
+                client.data(3, piece)
+        await asyncio.sleep(0.05)
+    wire.writer.transport.abort()
+    await asyncio.wait_for(session.closed.wait(), LIMIT_SECONDS)
+
+
+async def test_a_message_in_a_hundred_thousand_frames_is_one_message(dial: Dialer) -> None:
+    _, _, wire = await dial.websocket(EXEC, "v4.channel.k8s.io")
+    assert await wire.frame() == (2, b"\x01")
+    wire.send(b"\x00hel", final=False)
+    wire.writer.write(b"\x00\x80abcd" * 100_000)
+    wire.send(b"lo", opcode=0)
+    assert await wire.message() == b"\x01hello"
+
+
 @pytest.mark.parametrize(("target", "headers", "status", "words"), [
     (EXEC, ["Upgrade: websocket", "Connection: Upgrade"], 400, "handshake"),
     (EXEC, [], 400, "unable to upgrade"),
@@ -262,11 +304,16 @@ class Spdy:
         self.finished: set[int] = set()
 
     def stream(self, number: int, **headers: Any) -> int:
+        self._wire.writer.write(self.begun(self._deflate, number, **headers))
+        return number
+
+    @staticmethod
+    def begun(deflate: Any, number: int, **headers: Any) -> bytes:
+        """The frame that begins a stream."""
         text = struct.pack("!I", len(headers)) + b"".join(
             struct.pack("!I", len(word)) + word.encode() for pair in headers.items() for word in map(str, pair))
-        block = self._deflate.compress(text) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-        self._wire.writer.write(struct.pack("!HHIIIH", 0x8003, 1, 10 + len(block), number, 0, 0) + block)
-        return number
+        block: bytes = deflate.compress(text) + deflate.flush(zlib.Z_SYNC_FLUSH)
+        return struct.pack("!HHIIIH", 0x8003, 1, 10 + len(block), number, 0, 0) + block
 
     def data(self, number: int, data: bytes, *, final: bool = False) -> None:
         self._wire.writer.write(struct.pack("!II", number, final << 24 | len(data)) + data)
@@ -324,6 +371,56 @@ async def test_ports_over_spdy(dial: Dialer, shouting: int) -> None:
     client.stream(9, streamType="error", port=1, requestID=2)
     client.stream(11, streamType="data", port=1, requestID=2)
     assert b"error forwarding port 1" in await client.until(9)
+
+
+class Pipe:
+    """A ``Duplex`` whose client's side is in hand."""
+
+    def __init__(self) -> None:
+        self.come: asyncio.Queue[bytes] = asyncio.Queue()
+        self.sent = bytearray()
+
+    async def read(self) -> bytes:
+        return await self.come.get()
+
+    async def write(self, data: bytes) -> None:
+        self.sent += data
+
+
+async def test_all_streams_together_hold_what_is_not_read() -> None:
+    pipe = Pipe()
+    connection = spdy.Connection(pipe)
+    running = asyncio.create_task(connection.run())
+    deflate = zlib.compressobj(zdict=spdy_words.DICTIONARY)
+    for number in range(1, 201, 2):
+        pipe.come.put_nowait(Spdy.begun(deflate, number, streamType="data"))
+    streams = [await connection.accept() for _ in range(100)]
+    for number in range(1, 201, 2):
+        pipe.come.put_nowait(struct.pack("!II", number, 100_000) + bytes(100_000))
+    before = -1
+    while connection.unread_bytes != before:
+        before = connection.unread_bytes
+        await asyncio.sleep(0.01)
+    assert spdy.LIMIT_ALL_UNREAD_BYTES <= before < spdy.LIMIT_ALL_UNREAD_BYTES + 100_000
+    for stream in streams:  # whoever reads makes room for those behind
+        assert stream is not None
+        assert len(await asyncio.wait_for(stream.read(), LIMIT_SECONDS)) == 100_000
+    assert connection.unread_bytes == 0
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_streams_that_nobody_asked_for_are_reset(dial: Dialer, node: Node) -> None:
+    _, _, wire = await dial("POST", EXEC, "Upgrade: SPDY/3.1", "Connection: Upgrade",
+                            "X-Stream-Protocol-Version: v4.channel.k8s.io")
+    client = Spdy(wire)
+    for number, kind in ((1, "error"), (3, "stdin"), (5, "stdout"), (7, "stderr")):
+        client.stream(number, streamType=kind)
+    for number in range(9, 5009, 2):  # more than may be open at once
+        client.stream(number, streamType="other")
+        client.data(number, bytes(1000))
+    client.data(3, b"hello", final=True)
+    assert await client.until(5) == b"hello"
 
 
 async def test_ports_over_channels(dial: Dialer, shouting: int) -> None:
@@ -386,23 +483,3 @@ async def test_http_to_a_pod_and_to_a_service(dial: Dialer, pages: int) -> None:
     ("pods/p:1/proxy/", 503), ("pods/q:1/proxy/", 404), ("services/none:80/proxy/", 404), ("pods/p:web/proxy/", 400)])
 async def test_what_a_proxy_cannot_reach(dial: Dialer, what: str, status: int) -> None:
     assert (await dial("GET", f"/api/v1/namespaces/default/{what}"))[0] == status
-
-
-@pytest.mark.parametrize(("verbs", "status"), [(["get"], 403), (["create"], 403), (["get", "create"], 101)])
-async def test_a_websocket_needs_the_right_to_create_too(api: EmbeddedApi, node: Node, verbs: list[str],
-                                                         status: int) -> None:
-    """As upstream since 1.35: who may only look must not run commands, though a WebSocket asks with GET."""
-    client = api.in_process()
-    base = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
-    about = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "x", "namespace": "default"}}
-    await client.raw("POST", f"{base}/roles", body=about | {
-        "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": verbs}]})
-    await client.raw("POST", f"{base}/rolebindings", body=about | {
-        "kind": "RoleBinding", "subjects": [{"kind": "User", "name": "eve", "apiGroup": "rbac.authorization.k8s.io"}],
-        "roleRef": {"kind": "Role", "name": "x", "apiGroup": "rbac.authorization.k8s.io"}})
-    path, _, query = EXEC.partition("?")
-    headers = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13",
-               "sec-websocket-key": "x", "sec-websocket-protocol": "v5.channel.k8s.io"}
-    answer = await api.server.handle(Request(method="GET", path=path, query=query, headers=headers,
-                                             user=User(name="eve", groups=("system:authenticated",))))
-    assert answer.status == status

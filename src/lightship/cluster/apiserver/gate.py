@@ -11,7 +11,14 @@ import logging
 from lightship import errors
 from lightship.client.transport import Request, User
 from lightship.cluster.apiserver import access
-from lightship.cluster.apiserver.access import ANONYMOUS, Attributes, Authorizer, impersonation, platform_policy
+from lightship.cluster.apiserver.access import (
+    ANONYMOUS,
+    Attributes,
+    Authorizer,
+    browsers,
+    impersonation,
+    platform_policy,
+)
 from lightship.cluster.apiserver.errors import MethodNotAllowed
 from lightship.cluster.apiserver.queries import Query
 from lightship.cluster.apiserver.routes import Target
@@ -43,7 +50,10 @@ class Gate:
     async def _authenticated(self, request: Request) -> User:
         authorization = request.headers.get("authorization", "")
         if not authorization:
-            return ANONYMOUS
+            token = browsers.token_of(request.headers) if "sec-websocket-protocol" in request.headers else ""
+            if not token:
+                return ANONYMOUS
+            authorization = f"Bearer {token}"
         scheme, _, token = authorization.partition(" ")
         user = await self._authenticator.authenticate(token.strip()) if scheme.lower() == "bearer" else None
         if user is None:

@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
     async def _drained(self) -> None:
         self.last_seen = self._loop.time()
         if self._writable is not None:
-            await self._writable
+            await asyncio.shield(self._writable)  # others may wait for it too, and one who gives up must not end them
 
     def is_overdue(self, now: float) -> bool:
         """Whether it has been idle, or its request or a stranger's answer on the way, for too long."""
@@ -320,7 +320,8 @@ class Connection(asyncio.Protocol):
                 keep_alive = keep_alive and not (self._listener.draining or self._refused or self._upgraded)
                 response = await self._listener.handle(request)
                 if not self.proven:
-                    self.proven = response.status != HTTPStatus.UNAUTHORIZED and "authorization" in request.headers
+                    self.proven = response.upgrade is not None or (
+                        "authorization" in request.headers and response.status != HTTPStatus.UNAUTHORIZED)
                 if response.upgrade is not None:
                     await self._upgrade(response)
                 elif isinstance(response.body, bytes):

@@ -20,9 +20,12 @@ from lightship.cluster.apiserver.backend import Backend, Call, decode
 from lightship.cluster.apiserver.streams import port_forward, remote_command, spdy, websocket
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
+from lightship.lib import tasks
 
 LIMIT_SESSIONS = 512
 """Upgraded connections at once."""
+HEARTBEAT_SECONDS = 30.0
+"""Whose client was killed while its input is stuck is noticed by this: its system answers data with an end."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,9 +91,10 @@ def _remote_command(call: Call, pod: Object, streams: Streams) -> Response:
         protocol, headers = websocket.accept(call.request, remote_command.WEBSOCKET_PROTOCOLS)
 
         async def over_websocket(duplex: Duplex) -> None:
-            client = remote_command.WebSocketClient(websocket.WebSocket(duplex), protocol)
+            socket = websocket.WebSocket(duplex)
+            client = remote_command.WebSocketClient(socket, protocol)
             await client.greet(wanted)
-            await remote_command.serve(client, open_session, wanted)
+            await _beating(socket.ping, remote_command.serve(client, open_session, wanted))
 
         return Response(status=101, headers=headers, upgrade=over_websocket)
     protocol, headers = _spdy(call.request, remote_command.SPDY_PROTOCOLS, "channel.k8s.io")
@@ -132,15 +136,26 @@ def _port_forward(call: Call, streams: Streams) -> Response:
     ports = port_forward.ports_of(parse_qs(call.request.query).get("ports", ()))
 
     async def channels(duplex: Duplex) -> None:
-        await port_forward.serve_channels(websocket.WebSocket(duplex), ports, dial)
+        socket = websocket.WebSocket(duplex)
+        await _beating(socket.ping, port_forward.serve_channels(socket, ports, dial))
 
     return Response(status=101, headers=headers, upgrade=channels)
+
+
+async def _beating(ping: Callable[[], Awaitable[None]], work: Awaitable[None]) -> None:
+    """``work``, with a ping now and then beside it. Raises ``ConnectionError`` when the client is gone."""
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await ping()
+
+    await tasks.first(lambda: work, beat)
 
 
 async def _with_frames(connection: spdy.Connection, work: Awaitable[None]) -> None:
     """``work`` while the connection's frames are read; both end together."""
     reading = asyncio.create_task(connection.run())
-    working = asyncio.ensure_future(work)
+    working = asyncio.create_task(_beating(connection.ping, work))
     try:
         await asyncio.wait((working,))
         working.result()

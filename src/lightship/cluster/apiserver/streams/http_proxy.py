@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from lightship import errors
 from lightship.client.sessions import Streams
 from lightship.client.transport import Duplex, Response
+from lightship.cluster.apiserver.access import browsers
 from lightship.cluster.apiserver.backend import Backend, Call, decode, encode
 from lightship.cluster.store.broadcast import Key as StoreKey
 from lightship.kube import objects
@@ -152,6 +153,8 @@ def _head(call: Call, place: Place) -> bytes:
     headers = {name: value for name, value in request.headers.items()
                if name not in _HOP and name not in ("authorization", "host", "expect")
                and not name.startswith("impersonate-") and "\n" not in value}
+    if "sec-websocket-protocol" in headers:  # it may bear the client's token
+        headers["sec-websocket-protocol"] = ", ".join(browsers.protocols(headers))
     upgrade = "upgrade" in headers
     headers |= {"host": f"{place.pod.name}:{place.port}", "connection": "Upgrade" if upgrade else "close"}
     if request.body or request.method in ("POST", "PUT", "PATCH"):

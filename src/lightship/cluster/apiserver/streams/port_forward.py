@@ -41,6 +41,8 @@ async def serve_spdy(connection: spdy.Connection, dial: Dial) -> None:
                 await stream.reset()
                 continue
             pair = halves.setdefault(request, {})
+            if kind in pair:
+                await pair[kind].reset()
             pair[kind] = stream
             if len(pair) == 2:
                 del halves[request]
@@ -50,6 +52,14 @@ async def serve_spdy(connection: spdy.Connection, dial: Dial) -> None:
 
 
 async def _forward(data: spdy.Stream, error: spdy.Stream, dial: Dial) -> None:
+    error.discard()
+    try:
+        await _forwarded(data, error, dial)
+    finally:
+        data.discard()
+
+
+async def _forwarded(data: spdy.Stream, error: spdy.Stream, dial: Dial) -> None:
     try:
         port = _port(data.headers.get("port", ""))
         reader, writer = await dial(port)

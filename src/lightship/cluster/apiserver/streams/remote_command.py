@@ -180,7 +180,13 @@ class SpdyClient:
                 stream = await self._connection.accept()
                 if stream is None:
                     raise ConnectionResetError("the client left before it had made its streams")
-                self._streams[stream.headers.get("streamtype", "")] = stream
+                kind = stream.headers.get("streamtype", "")
+                if kind in self._streams or kind not in ("stdin", "stdout", "stderr", "error", "resize"):
+                    await stream.reset()
+                    continue
+                self._streams[kind] = stream
+                if kind in ("stdout", "stderr", "error"):
+                    stream.discard()
 
     async def feed(self, session: Session) -> None:
         async def stdin() -> None:
@@ -195,8 +201,8 @@ class SpdyClient:
                     _resize(session, line)
 
         async def gone() -> None:
-            while await self._connection.accept() is not None:
-                continue  # streams that nobody asked for
+            while (stream := await self._connection.accept()) is not None:
+                await stream.reset()  # nobody asked for it
 
         tasks = [asyncio.create_task(work()) for work, name in ((stdin, "stdin"), (resize, "resize"))
                  if name in self._streams]

@@ -1,7 +1,8 @@
 """SPDY/3.1 as Kubernetes' clients speak it: streams over one connection, each with headers and bytes both ways.
 
 ``remote_command`` and ``port_forward`` call me. Windows are neither kept nor told, since clients' SPDY does neither: a
-stream that nobody reads holds the connection instead, so that its data stays with the client.
+stream that nobody reads holds the connection instead, so that its data stays with the client; so do many streams of
+which little is unread each.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from lightship.cluster.apiserver.streams import spdy_words
 
 LIMIT_STREAMS = 2048
 LIMIT_FRAME_BYTES = 1024 * 1024
-LIMIT_HEADER_BYTES = 64 * 1024
+LIMIT_HEADER_BYTES = 8 * 1024
+LIMIT_HEADERS = 32
 LIMIT_UNREAD_BYTES = 256 * 1024
+"""Of one stream."""
+LIMIT_ALL_UNREAD_BYTES = 1024 * 1024
+"""Of all streams of a connection."""
 _WRITE_BYTES = 64 * 1024
 _SYN_STREAM, _SYN_REPLY, _RST_STREAM, _PING, _GOAWAY, _HEADERS = 1, 2, 3, 6, 7, 8
 _FIN = 1
@@ -39,6 +44,7 @@ class Stream:
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._changed = asyncio.Event()
+        self._dropping = False
         self.remote_done = self.local_done = False
 
     async def read(self) -> bytes:
@@ -49,10 +55,19 @@ class Stream:
             self._changed.clear()
             await self._changed.wait()
         data = b"".join(self._chunks)
+        self._forget_unread()
+        return data
+
+    def discard(self) -> None:
+        """Nobody reads it, now or later: what comes is dropped."""
+        self._dropping = True
+        self._forget_unread()
+
+    def _forget_unread(self) -> None:
         self._chunks.clear()
+        self._connection.unread_bytes -= self._size
         self._size = 0
         self._connection.room.set()
-        return data
 
     async def write(self, data: bytes) -> None:
         for start in range(0, len(data), _WRITE_BYTES):
@@ -70,18 +85,21 @@ class Stream:
 
     async def reset(self) -> None:
         """It ends at once, both ways."""
+        self.discard()
         if not (self.local_done and self.remote_done):
             self.local_done = self.remote_done = True
             await self._connection.reset(self._number, _REFUSED)
 
     @property
     def full(self) -> bool:
-        return self._size >= LIMIT_UNREAD_BYTES and not self.remote_done
+        return not (self.remote_done or self._dropping) and (
+            self._size >= LIMIT_UNREAD_BYTES or self._connection.unread_bytes >= LIMIT_ALL_UNREAD_BYTES)
 
     def feed(self, data: bytes, final: bool) -> None:
-        if data and not self.remote_done:
+        if data and not (self.remote_done or self._dropping):
             self._chunks.append(data)
             self._size += len(data)
+            self._connection.unread_bytes += len(data)
         self.remote_done = self.remote_done or final
         self._changed.set()
 
@@ -97,6 +115,7 @@ class Connection:
         self._inflate = zlib.decompressobj(zdict=spdy_words.DICTIONARY)
         self._deflate = zlib.compressobj(zdict=spdy_words.DICTIONARY)
         self.room = asyncio.Event()
+        self.unread_bytes = 0
 
     async def accept(self) -> Stream | None:
         """The next stream of the client; None once the connection has ended."""
@@ -162,7 +181,7 @@ class Connection:
         if not number & 1 or number in self._streams:
             await self.reset(number, _PROTOCOL_ERROR)
             return
-        if len(self._streams) >= LIMIT_STREAMS:
+        if len(self._streams) >= LIMIT_STREAMS or self._new.qsize() >= LIMIT_STREAMS:
             await self.reset(number, _REFUSED)
             return
         stream = self._streams[number] = Stream(self, number, headers)
@@ -178,6 +197,8 @@ class Connection:
             if self._inflate.unconsumed_tail:
                 raise SpdyError(f"the headers of a stream may have {LIMIT_HEADER_BYTES} bytes")
             count, at, headers = struct.unpack_from("!I", text)[0], 4, {}
+            if count > LIMIT_HEADERS:
+                raise SpdyError(f"a stream may have {LIMIT_HEADERS} headers")
             for _ in range(count):
                 words = []
                 for _ in range(2):
@@ -195,6 +216,10 @@ class Connection:
     async def reset(self, number: int, status: int) -> None:
         self._streams.pop(number, None)
         await self.send(struct.pack("!HHIII", 0x8003, _RST_STREAM, 8, number, status))
+
+    async def ping(self) -> None:
+        """Data that a client which is gone answers with the end of its connection."""
+        await self.send(struct.pack("!HHII", 0x8003, _PING, 4, 2))
 
     async def go_away(self) -> None:
         last = max(self._streams, default=0)

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Awaitable, Callable
 
 LIMIT_UNREAD_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
+"""What is read at once. Between two reads others have their turn, however small the frames in it are."""
 KEEPALIVE_SECONDS = 60
 
 
@@ -55,14 +57,16 @@ class Upgraded:
     # What the upgraded side calls.
 
     async def read(self) -> bytes:
+        if self._unread:
+            await asyncio.sleep(0)
         while not self._unread:
             if self._ended:
                 return b""
             self._come.clear()
             await self._come.wait()
-        data = bytes(self._unread)
-        self._unread.clear()
-        if self._paused and not self._ended:
+        data = bytes(self._unread[:READ_BYTES])
+        del self._unread[:READ_BYTES]
+        if self._paused and not self._ended and len(self._unread) < LIMIT_UNREAD_BYTES:
             self._paused = False
             self._unwatch()
             self._transport.resume_reading()

@@ -1,7 +1,8 @@
 """The server's side of WebSockets (RFC 6455) on a connection that has left HTTP.
 
 ``endpoint`` accepts the handshake, ``remote_command`` and ``port_forward`` send and receive whole messages. Pings are
-answered while a message is awaited; what breaks the protocol gets its close code and an end.
+answered while a message is awaited; what breaks the protocol gets its close code and an end. However many frames a
+message comes in, it takes no more than its bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 
 from lightship import errors
 from lightship.client.transport import Duplex, Request
+from lightship.cluster.apiserver.access import browsers
 
 LIMIT_MESSAGE_BYTES = 4 * 1024 * 1024
 LIMIT_CONTROL_BYTES = 125
@@ -35,7 +37,7 @@ def accept(request: Request, supported: Sequence[str]) -> tuple[str, dict[str, s
     key = request.headers.get("sec-websocket-key", "")
     if request.method != "GET" or not key or request.headers.get("sec-websocket-version") != "13":
         raise errors.BadRequest("this is no WebSocket handshake of version 13")
-    asked = [name.strip() for name in request.headers.get("sec-websocket-protocol", "").split(",") if name.strip()]
+    asked = browsers.protocols(request.headers)
     chosen = supported[0] if supported[0] in asked else next((name for name in asked if name in supported), "")
     if asked and not chosen:
         raise errors.BadRequest(f"none of the subprotocols {', '.join(asked)[:200]} is spoken here",
@@ -74,6 +76,11 @@ class WebSocket:
         if not self._closed:
             await self._duplex.write(_head(_TEXT if text else _BINARY, len(data)) + data)
 
+    async def ping(self) -> None:
+        """Data that a client which is gone answers with the end of its connection."""
+        if not self._closed:
+            await self._duplex.write(_head(_PING, 0))
+
     async def close(self, code: int = NORMAL, reason: str = "") -> None:
         if self._closed:
             return
@@ -82,10 +89,9 @@ class WebSocket:
         await self._duplex.write(_head(_CLOSE, len(body)) + body)
 
     async def _message(self) -> bytes | None:
-        parts: list[bytes] = []
-        size, kind = 0, 0
+        message, kind = bytearray(), 0
         while True:
-            frame = await self._frame(LIMIT_MESSAGE_BYTES - size)
+            frame = await self._frame(LIMIT_MESSAGE_BYTES - len(message))
             if frame is None:
                 return None
             final, opcode, data = frame
@@ -100,10 +106,9 @@ class WebSocket:
                 if (opcode == _CONTINUATION) != bool(kind):
                     raise ProtocolError(PROTOCOL_ERROR, "a message began inside another, or without a beginning")
                 kind = kind or opcode
-                parts.append(data)
-                size += len(data)
                 if final:
-                    return _checked(kind, b"".join(parts))
+                    return _checked(kind, bytes(message) + data if message else data)
+                message += data
 
     async def _frame(self, limit_bytes: int) -> tuple[bool, int, bytes] | None:
         if not await self._need(2):
