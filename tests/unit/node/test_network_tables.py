@@ -61,6 +61,26 @@ def test_a_service_has_its_ready_endpoints_by_the_ports_name() -> None:
     assert made["pointers"]["10.96.1.1"] == "web.ns.svc.cluster.local"
 
 
+@pytest.mark.parametrize("address", [
+    "127.0.0.1", "127.3.1.1", "127.1", "2130706433", "0x7f.0.0.1", "localhost", "0.0.0.0", "169.254.169.254",
+    "169.254.200.1", "224.0.0.1", "255.255.255.255", "10.244.0.1", "10.96.1.1", "::1", ""])
+def test_nobody_has_the_node_call_what_is_the_hosts_or_the_hubs_own(address: str) -> None:
+    pieces = [piece("web", endpoint(address), endpoint("10.244.0.2"), endpoint("192.168.1.4"))]
+    made = tables.make([service("web", clusterIP="10.96.1.1", ports=[{"port": 80}])], pieces, API)
+    assert made["services"][1]["endpoints"] == [["10.244.0.2", 8080], ["192.168.1.4", 8080]]
+    made = tables.make([service("web", clusterIP="None")], pieces, API)
+    assert made["records"]["web.ns.svc.cluster.local"] == {"a": ["10.244.0.2", "192.168.1.4"]}
+
+
+@pytest.mark.parametrize(("shared", "found"), [
+    ({"u1": ("ns", "127.3.1.1")}, [["127.3.1.1", 8080]]), ({"u1": ("ns", "127.3.1.2")}, []),
+    ({"u1": ("elsewhere", "127.3.1.1")}, []), ({"u2": ("ns", "127.3.1.1")}, []), ({}, [])])
+def test_a_pod_on_the_hosts_network_has_its_own_address(shared: tables.Shared, found: list[Any]) -> None:
+    pieces = [piece("web", endpoint("127.3.1.1", targetRef={"kind": "Pod", "uid": "u1"}))]
+    made = tables.make([service("web", clusterIP="10.96.1.1", ports=[{"port": 80}])], pieces, API, shared)
+    assert made["services"][1]["endpoints"] == found
+
+
 def test_a_headless_service_has_its_pods_names() -> None:
     made = tables.make([service("db", clusterIP="None")],
                        [piece("db", endpoint("10.244.0.2", hostname="db-0"), endpoint("10.244.0.3"), port_name="sql")],

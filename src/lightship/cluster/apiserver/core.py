@@ -16,7 +16,15 @@ import msgspec
 from lightship import errors
 from lightship.cluster.apiserver import columns, metrics, workloads
 from lightship.cluster.apiserver.access import kinds as access_kinds
-from lightship.cluster.apiserver.kinds import cluster_columns, cluster_table, network, services, storage, workload_table
+from lightship.cluster.apiserver.kinds import (
+    cluster_columns,
+    cluster_table,
+    endpoint_addresses,
+    network,
+    services,
+    storage,
+    workload_table,
+)
 from lightship.cluster.apiserver.quota import kinds as quota_kinds
 from lightship.cluster.apiserver.registry import FieldFault, Served
 from lightship.kube import objects, resources
@@ -190,7 +198,7 @@ def served() -> tuple[Served, ...]:
         Served(resource=r.JOBS, printing=c.JOBS, default=w.default_job, validate=w.validate_job,
                fields={"status.successful": ".status.succeeded"}),
         Served(resource=r.ENDPOINT_SLICES, counted=True, printing=cluster_columns.ENDPOINT_SLICES,
-               default=network.default_slice),
+               default=network.default_slice, validate=endpoint_addresses.slice_faults),
         Served(resource=r.LEASES, counted=False, printing=c.LEASES),
         Served(resource=r.TOKEN_REVIEWS, verbs=CREATE_ONLY),
         Served(resource=SELF_SUBJECT_REVIEWS, verbs=CREATE_ONLY),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightship.cluster.apiserver import workloads
-from lightship.cluster.apiserver.kinds import pods
+from lightship.cluster.apiserver.kinds import endpoint_addresses, pods
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.cluster.apiserver.shapes import SUBDOMAIN_RULE, is_subdomain
 from lightship.kube import objects
@@ -26,6 +26,7 @@ def validate_endpoints(obj: Object, old: Object | None) -> Sequence[FieldFault]:
         place = f"subsets[{number}]"
         if not subset.get("addresses") and not subset.get("notReadyAddresses"):
             faults.append(FieldFault(place, "Required value: must specify `addresses` or `notReadyAddresses`"))
+        faults += endpoint_addresses.subset_faults(subset, place)
         for at, port in enumerate(subset.get("ports") or ()):
             if not 0 < (port.get("port") or 0) < 65536:
                 faults.append(FieldFault(f"{place}.ports[{at}].port",

@@ -144,8 +144,9 @@ class PodNetwork:
         self._addresses = PodAddresses()
         self._fallback = Addresses(str(options.directory))
         self._attached: dict[str, Attachment] = {}
+        self._shared: dict[str, tuple[str, str]] = {}
+        """Those on the host's network, as ``tables`` wants them."""
         self._spare: deque[tuple[str, int]] = deque()
-        self._spare_owners = 0
         self._hub: asyncio.Task[_Hub] | None = None
         self._hubs: set[_Hub] = set()
         """Those whose process may still be there."""
@@ -176,9 +177,9 @@ class PodNetwork:
         address of its own. Raises ``ChannelError`` where the network cannot be had just now."""
         uid = objects.uid(pod)
         if objects.spec(pod).get("hostNetwork"):
-            return Attachment(ip=HOST_IP, api=self._options.api)
+            return self._share(pod, HOST_IP)
         if shared or not owns_network(pod, self.capability):
-            return Attachment(ip=self._fallback.take(uid), api=self._options.api)
+            return self._share(pod, self._fallback.take(uid))
         running = await self._running()
         ip, descriptor = self._spare.popleft() if self._spare else await self._make(running)
         self._fill(running)
@@ -189,10 +190,16 @@ class PodNetwork:
             service_links=running.service_links(pod))
         return made
 
+    def _share(self, pod: Object, ip: str) -> Attachment:
+        self._shared[objects.uid(pod)] = (objects.namespace(pod), ip)
+        return Attachment(ip=ip, api=self._options.api)
+
     def detach(self, pod: Object) -> None:
         """The Pod has ended; its address is not given to another for long."""
         uid = objects.uid(pod)
         self._fallback.give_back(uid)
+        if self._shared.pop(uid, None) is not None and (running := self._live_hub()) is not None:
+            running.look_again()
         attachment = self._attached.pop(uid, None)
         if attachment is None:
             return
@@ -299,7 +306,7 @@ class PodNetwork:
         return await asyncio.shield(self._hub)
 
     async def _start_hub(self) -> _Hub:
-        running = await _Hub.start(self._options, self.capability, self._client, self._clock)
+        running = await _Hub.start(self._options, self.capability, self._client, self._clock, self._shared)
         self._hubs.add(running)
         self._tasks.spawn(self._replace_when_dead(running), name="watch of the hub")
         return running
@@ -370,8 +377,10 @@ def _host_resolv_conf() -> str:
 class _Hub:
     """The hub's process, and the informers that tell it of Services."""
 
-    def __init__(self, process: asyncio.subprocess.Process, channel: Channel, api: tuple[str, int]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, channel: Channel, api: tuple[str, int],
+                 shared: tables.Shared) -> None:
         self.channel = channel
+        self._shared = shared
         self.stopping = False
         self._end: asyncio.Task[None] | None = None
         self._process = process
@@ -381,7 +390,8 @@ class _Hub:
         self._tasks = Tasks("hub of the Pods' network")
 
     @staticmethod
-    async def start(options: NetworkOptions, capability: Capability, client: Client, clock: Clock) -> _Hub:
+    async def start(options: NetworkOptions, capability: Capability, client: Client, clock: Clock,
+                    shared: tables.Shared) -> _Hub:
         """Starts the process; returns when it serves. Raises ``ChannelError``."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         configuration = {"channel": theirs.fileno(), "user": capability.user, "net": capability.net,
@@ -397,7 +407,7 @@ class _Hub:
             raise ChannelError(f"could not start the process of the Pods' network: {error}") from error
         finally:
             theirs.close()
-        running = _Hub(process, Channel(ours), options.api)
+        running = _Hub(process, Channel(ours), options.api, shared)
         try:
             await running._learn(client, clock)
         except BaseException:
@@ -442,6 +452,10 @@ class _Hub:
             return {}
         return tables.service_links(self._informers[0].list(objects.namespace(pod)), objects.namespace(pod))
 
+    def look_again(self) -> None:
+        """The Pods that share the host's network are others now."""
+        self._changed.set()
+
     def _notice(self, old: Object | None, new: Object | None) -> None:
         self._changed.set()
 
@@ -456,7 +470,7 @@ class _Hub:
 
     async def _push(self) -> None:
         services, slices = self._informers
-        table: Mapping[str, Any] = tables.make(services.list(), slices.list(), self._api)
+        table: Mapping[str, Any] = tables.make(services.list(), slices.list(), self._api, self._shared)
         body = os.memfd_create("lightship-network", os.MFD_CLOEXEC)
         try:
             with os.fdopen(os.dup(body), "wb") as stream:

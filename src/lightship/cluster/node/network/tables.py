@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from lightship.cluster.node.network.dns import DOMAIN
@@ -14,14 +16,23 @@ from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 
 API_ADDRESS, API_PORT = "10.96.0.1", 443
+UNREACHABLE = tuple(IPv4Network(net) for net in (
+    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "10.244.0.0/31", "10.96.0.0/16"))
+"""What no endpoint is: the host's own loopback and link (where clouds serve credentials), what is no host, and the
+hub's own addresses, by which a Service would lead to itself."""
 _SERVICE_LABEL = "kubernetes.io/service-name"
 _API_NAME = f"kubernetes.default.svc.{DOMAIN}"
 
 
-def make(services: Iterable[Object], slices: Iterable[Object], api: tuple[str, int]) -> dict[str, Any]:
+Shared = Mapping[str, tuple[str, str]]
+"""The Pods on the host's network by their uid: (namespace, address)."""
+
+
+def make(services: Iterable[Object], slices: Iterable[Object], api: tuple[str, int],
+         shared: Shared | None = None) -> dict[str, Any]:
     """The whole table. ``api`` is where the API server listens on the host."""
     by_service: defaultdict[Key, list[Object]] = defaultdict(list)
-    for piece in slices:
+    for piece in map(_reachable(shared or {}), slices):
         name = objects.labels(piece).get(_SERVICE_LABEL)
         if name and piece.get("addressType", "IPv4") == "IPv4":
             by_service[Key(objects.namespace(piece), name)].append(piece)
@@ -39,6 +50,33 @@ def make(services: Iterable[Object], slices: Iterable[Object], api: tuple[str, i
             pointers[ip] = _name(service)
         records |= _records(service, own, pointers)
     return {"services": ports, "records": records, "pointers": pointers}
+
+
+@functools.lru_cache(maxsize=4096)
+def is_reachable(address: str) -> bool:
+    """Whether this is an IPv4 address that any endpoint may have."""
+    try:
+        found = IPv4Address(address)  # strictly: sockets also take 127.1 and names
+    except ValueError:
+        return False
+    return not any(found in net for net in UNREACHABLE)
+
+
+def _reachable(shared: Shared) -> Callable[[Object], Object]:
+    """A slice without the addresses that nobody may have us call. Whoever may write a slice could name any; a Pod on
+    the host's network reaches the host's loopback itself, so that its own address there gives nothing away."""
+    def allowed(address: str, endpoint: Mapping[str, Any], namespace: str) -> bool:
+        target = endpoint.get("targetRef") or {}
+        return is_reachable(address) or shared.get(str(target.get("uid") or "")) == (namespace, address)
+
+    def piece_of(piece: Object) -> Object:
+        namespace = objects.namespace(piece)
+        return piece | {"endpoints": [
+            endpoint | {"addresses": [each for each in endpoint.get("addresses") or ()
+                                      if allowed(str(each), endpoint, namespace)]}
+            for endpoint in piece.get("endpoints") or ()]}
+
+    return piece_of
 
 
 def service_links(services: Iterable[Object], namespace: str) -> dict[str, str]:
