@@ -33,6 +33,9 @@ class Settings:
     bind: str = _setting("127.0.0.1", "address to listen on; only loopback addresses are accepted so far")
     log_level: str = _setting("warning", "debug, info, warning or error")
     max_pods: int = _setting(110, "Pods that the node runs at once; more wait, and say so")
+    steps_at_once: int = _setting(256, "pipeline steps at once, of all runs together; more wait, fairly")
+    steps_at_once_per_namespace: int = _setting(128, "pipeline steps at once, of all runs of one namespace")
+    steps_at_once_per_run: int = _setting(64, "pipeline steps at once, of one run")
     containers: str = _setting("none", "what runs images that the catalogue does not map: podman, docker or none")
     stop_timeout_seconds: int = _setting(20, "how long a stop waits for Pods and requests to end")
 
@@ -132,6 +135,7 @@ def _check(settings: Settings) -> None:
         raise errors.InvalidInput(f"{flag('log_level')} must be one of {', '.join(LOG_LEVELS)}", field="log_level")
     if settings.containers not in CONTAINERS:
         raise errors.InvalidInput(f"{flag('containers')} must be one of {', '.join(CONTAINERS)}", field="containers")
-    for name in ("max_pods", "stop_timeout_seconds"):
+    for name in ("max_pods", "steps_at_once", "steps_at_once_per_namespace", "steps_at_once_per_run",
+                 "stop_timeout_seconds"):
         if getattr(settings, name) < 1:
             raise errors.InvalidInput(f"{flag(name)} must be 1 or more", field=name)

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 from lightship.artifacts.local import LocalStore
 from lightship.domains import registry, serving
 from lightship.domains.furniture import Kind
+from lightship.domains.pipelines import budget, reconciler
 from lightship.domains.pipelines import domain as pipelines
 from lightship.domains.pipelines import rest as pipelines_rest
 from lightship.domains.registry import routes as registry_routes
@@ -54,13 +55,13 @@ class Domains:
     routes: Sequence[BaseRoute]
 
 
-def compose(manager: Manager, history: History, gateway_url: str) -> Domains:
+def compose(manager: Manager, history: History, settings: Settings, gateway_url: str) -> Domains:
     """Give each domain its dependencies."""
     clock = clocks.SYSTEM
     serving_client = manager.client_for(SERVING_CONTROLLER)
     shared = pipelines_rest.Deps(database=history.database, notices=history.notices, artifacts=history.artifacts,
                                  clock=clock, ids=ids.RandomIds())
-    for_pipelines = pipelines.PipelineDeps(manager=manager, routes=shared)
+    for_pipelines = pipelines.PipelineDeps(manager=manager, routes=shared, options=_engine(settings))
     for_serving = serving.ServingDeps(
         client=serving_client, informer=manager.informer, clock=clock,
         recorder=Recorder(serving_client, "inferenceservice-controller"), site=serving.Site(gateway_url=gateway_url))
@@ -70,3 +71,10 @@ def compose(manager: Manager, history: History, gateway_url: str) -> Domains:
                      *registry.REGISTRY.controllers(for_registry)),
         routes=(*pipelines.PIPELINES.routes(for_pipelines), *serving.SERVING.routes(for_serving),
                 *registry.REGISTRY.routes(for_registry)))
+
+
+def _engine(settings: Settings) -> reconciler.Options:
+    """The pipeline engine's limits."""
+    return reconciler.Options(steps=budget.Limits(
+        all_runs_steps=settings.steps_at_once, one_namespace_steps=settings.steps_at_once_per_namespace,
+        one_run_steps=settings.steps_at_once_per_run))

@@ -91,7 +91,7 @@ class _Platform:
         """Start controllers, node and REST; say so; work until ``stop``."""
         cluster, history = self._cluster, self._history
         manager = Manager(cluster.client_for, cluster.clock)
-        composed = domains.compose(manager, history, self._gateway.url)
+        composed = domains.compose(manager, history, self._settings, self._gateway.url)
         if self._options.controllers:
             for controller in composed.controllers:
                 manager.add(controller)

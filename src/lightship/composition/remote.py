@@ -40,7 +40,7 @@ async def control(settings: Settings, kubeconfig_file: Path | None, context: str
             await _require_known(client, cluster.source)
             history = await domains.open_history(settings, stack)
             host = f"http://{settings.url_host}:{settings.gateway_port}"
-            await _lead(client, history, host, stop)
+            await _lead(client, history, settings, host, stop)
     finally:
         lock.release()
 
@@ -64,11 +64,12 @@ async def _say_who_leads(client: Client) -> None:
             _log.warning("another process (%s) runs the controllers; waiting to take over when it ends", holder)
 
 
-async def _lead(client: Client, history: domains.History, gateway_url: str, stop: asyncio.Event) -> None:
+async def _lead(client: Client, history: domains.History, settings: Settings, gateway_url: str,
+                stop: asyncio.Event) -> None:
     async def work() -> None:
         # A manager is made for each reign: what an earlier one believed may be old.
         manager = Manager(lambda name: client, clocks.SYSTEM)
-        for controller in domains.compose(manager, history, gateway_url).controllers:
+        for controller in domains.compose(manager, history, settings, gateway_url).controllers:
             manager.add(controller)
         await serving.bootstrap(client)
         _log.warning("the controllers are starting")

@@ -7,13 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from lightship.domains.pipelines import budget, cache, children, dag, execution, names, outcome, parse, projection
+from lightship.domains.pipelines import cache, children, dag, execution, names, outcome, parse, projection
 from lightship.domains.pipelines.errors import StepError
 from lightship.domains.pipelines.execution import Execution
-from lightship.kube.objects import Key
 from lightship.records.pipeline_rows import ArtifactRow, RunRow
 from lightship.testing.clock import EPOCH
 from tests.unit.pipelines import specs
@@ -147,33 +144,3 @@ def test_an_input_passed_on_stays_the_same_artifact() -> None:
     found = step()
     record = {"version": 1, "artifacts": {"data": [{"uri": ARTIFACT.uri, "metadata": {}}]}}
     assert outcome.outputs(json.dumps(record).encode(), found).artifacts["data"] == (ARTIFACT,)
-
-
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(-20, 20)), max_size=60))
-def test_slots_are_bounded_and_none_is_lost(moves: list[tuple[int, int]]) -> None:
-    limits = budget.Limits(all_runs_steps=10, one_run_steps=6)
-    slots = budget.Budget(limits)
-    for run, count in moves:
-        found = Key("default", f"run-{run}")
-        if count > 0:
-            granted = slots.take(found, count)
-            assert 0 <= granted <= count
-        else:
-            slots.give(found, -count)
-        used = [slots.used(Key("default", f"run-{one}")) for one in range(5)]
-        assert sum(used) <= limits.all_runs_steps and max(used) <= limits.one_run_steps
-    for one in range(5):
-        slots.drop(Key("default", f"run-{one}"))
-    assert slots.take(Key("default", "last"), 99) == limits.one_run_steps
-
-
-def test_a_run_that_waits_is_woken_and_gets_its_share() -> None:
-    slots = budget.Budget(budget.Limits(all_runs_steps=4, one_run_steps=4))
-    large, small = Key("default", "large"), Key("default", "small")
-    assert slots.take(large, 100) == 4
-    assert slots.take(small, 1) == 0
-    assert list(slots.give(large, 2)) == [small]
-    assert slots.take(large, 98) == 0, "a run above its share waits while another wants some"
-    assert slots.take(small, 1) == 1
-
-

@@ -79,7 +79,7 @@ def _main(step: Execution, scope: placeholders.Scope, mounts: list[Object]) -> O
         main["command"] = command
     if arguments:
         main["args"] = arguments
-    resources = _resources(container.resources, scope, step.node.path)
+    resources = resources_of(container.resources, scope, step.node.path)
     if resources:
         main["resources"] = resources
     return main
@@ -114,7 +114,7 @@ def _volumes(step: Execution) -> tuple[list[Object], list[Object]]:
     return volumes, mounts
 
 
-def _resources(wanted: ir.Resources, scope: placeholders.Scope, path: str) -> Object:
+def resources_of(wanted: ir.Resources, scope: placeholders.Scope, path: str) -> Object:
     """Requests and limits. Placeholders give strings that only now can be checked."""
     requests: dict[str, str] = {}
     limits: dict[str, str] = {}

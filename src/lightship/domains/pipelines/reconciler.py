@@ -26,6 +26,7 @@ from lightship.domains.pipelines import (
     children,
     dag,
     decide,
+    demands,
     execution,
     names,
     observe,
@@ -39,7 +40,7 @@ from lightship.domains.pipelines.errors import StepError
 from lightship.domains.pipelines.nodes import Outcome
 from lightship.domains.pipelines.ports import RunStore
 from lightship.domains.pipelines.work import Work, is_engines_own
-from lightship.kube.objects import Key
+from lightship.kube.objects import Key, Object
 from lightship.lib.clock import Clock
 from lightship.records import pipeline_rows as rows
 from lightship.records.pipeline_rows import RunHead, TaskIO
@@ -97,6 +98,11 @@ class RunReconciler:
         self._touched.add(key)
         self._engine.wake(key)
 
+    def nodes_changed(self, nodes: Iterable[Object]) -> None:
+        """The cluster's nodes as they are now: what they have bounds how many steps run."""
+        self._budget.capacity(demands.of_nodes(nodes))
+        self._wake(self._budget.grant())
+
     async def reconcile(self, key: Key) -> Result:
         try:
             return await self._pass(key)
@@ -148,7 +154,8 @@ class RunReconciler:
         work = Work(run, unfolded, known)
         work.resume()
         self._works[key] = work
-        self._budget.hold(key, len(work.active))
+        for path in work.active:
+            self._budget.hold(key, path, demands.of_step(work.step(path), work.job))
         current = {work.rows[path].pod for path in work.active}
         work.ended_pods.update(dict.fromkeys(self._pods.names_of(key) - current))
         return work
@@ -171,7 +178,8 @@ class RunReconciler:
 
     def _drop(self, key: Key) -> None:
         if self._works.pop(key, None) is not None:
-            self._wake(self._budget.drop(key))
+            self._budget.drop(key)
+            self._wake(self._budget.grant())
 
     def _remember(self, key: Key) -> None:
         self._finished[key] = None
@@ -190,8 +198,10 @@ class RunReconciler:
         self._check_deadline(work, todo)
         for path, verdict in await self._verdicts(work):
             self._take(work, path, verdict, todo)
-        self._wake(self._budget.give(work.key, self._budget.used(work.key) - len(work.active)))
+        self._budget.keep(work.key, work.active if work.stopping else work.dag.begun)
         if work.stopping:
+            self._budget.withdraw(work.key)
+            self._wake(self._budget.grant())
             if not work.active:
                 work.dag.cancel(error=work.stop_reason)
         else:
@@ -313,6 +323,7 @@ class RunReconciler:
                             cache_key=key)
             else:
                 work.queued[path] = key
+                self._budget.want(work.key, path, demands.of_step(work.step(path), work.job))
         return any(whole.get(key) for key in keys.values()) or len(keys) < len(paths)
 
     async def _is_whole(self, outputs: TaskIO) -> bool:
@@ -327,12 +338,12 @@ class RunReconciler:
         return True
 
     def _start(self, work: Work) -> list[str]:
-        """Give waiting steps the slots there are: their intents."""
-        granted = self._budget.take(work.key, len(work.queued))
-        started = list(work.queued)[:granted]
+        """Begin the waiting steps that the budget lets begin: their intents."""
+        self._wake(key for key in self._budget.grant() if key != work.key)
+        started = self._budget.granted(work.key)
         for path in started:
             work.intend(path, work.queued.pop(path), self._engine.clock.now())
-        return started
+        return list(started)
 
     async def _write(self, work: Work, todo: _Todo) -> bool:
         """The pass's one transaction. False: the run is not what it was; look at it anew."""
