@@ -67,6 +67,22 @@ def test_a_component_is_recognised_with_its_installs_in_order() -> None:
     assert found.spawn == ("sh", "-ec", RUN, "the source")
 
 
+VENV = """
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+tmp=$(mktemp -d)
+python3 -m venv "$tmp/venv" --system-site-packages
+. "$tmp/venv/bin/activate"
+ """
+
+
+def test_a_component_with_a_venv_is_one_whose_environment_is_its_own_anyway() -> None:
+    found = components.recognise(command(f"{PIP}'six'  &&  {VENV}{PIP}'kfp==2.17.0' '--no-deps'"))
+    assert found is not None
+    assert [install.packages for install in found.installs] == [("six",), ("kfp==2.17.0",)]
+    assert components.recognise(command(f"{VENV}{PIP}'kfp==2.17.0' '--no-deps'")) is not None
+    assert components.recognise(command(f"{VENV}{VENV}{PIP}'kfp==2.17.0' '--no-deps'")) is None
+
+
 @pytest.mark.parametrize("changed", [
     ["sh", "-c", "echo hello"],
     command(f"{PIP}'kfp==2.14.3' && rm -rf /"),

@@ -85,3 +85,10 @@ def test_pips_settings_serve_uv_where_uv_has_none_of_its_own(tmp_path: Path) -> 
         "UV_DEFAULT_INDEX": "https://new/simple", "UV_FIND_LINKS": "/a,/b"}
     assert environments.pip_settings({"UV_INDEX_URL": "https://mine"}, [shared]) == {"UV_FIND_LINKS": "/a,/b"}
     assert environments.pip_settings({"PIP_INDEX_URL": "https://env"}, [own]) == {"UV_DEFAULT_INDEX": "https://env"}
+
+
+def test_several_indexes_are_as_good_as_one_another_for_pip() -> None:
+    pip = {"PIP_EXTRA_INDEX_URL": "https://two"}
+    assert environments.pip_settings(pip, []) == {
+        "UV_INDEX": "https://two", "UV_INDEX_STRATEGY": "unsafe-best-match"}
+    assert environments.pip_settings(pip | {"UV_INDEX_STRATEGY": "first-index"}, []) == {"UV_INDEX": "https://two"}

@@ -19,6 +19,11 @@ _BOOTSTRAP = (
     'if ! [ -x "$(command -v pip)" ]; then python3 -m ensurepip || python3 -m ensurepip --user || '
     "apt-get install python3-pip fi PIP_DISABLE_PIP_VERSION_CHECK=1 "
 )
+_VENV = (
+    'export PIP_DISABLE_PIP_VERSION_CHECK=1 tmp=$(mktemp -d) python3 -m venv "$tmp/venv" --system-site-packages '
+    '. "$tmp/venv/bin/activate" '
+)
+"""What ``use_venv`` adds: an environment of its own, which ours is anyway."""
 _RUN_REST = '&& "$0" "$@"'
 _RUN = (
     'program_path=$(mktemp -d) printf "%s" "$0" > "$program_path/ephemeral_component.py" _KFP_RUNTIME=true python3 -m '
@@ -48,7 +53,7 @@ def recognise(command: Sequence[str]) -> Component | None:
     outer = _squeeze(command[2])
     if not outer.startswith(_BOOTSTRAP) or not outer.endswith(_RUN_REST):
         return None
-    installs = _installs(outer[len(_BOOTSTRAP):-len(_RUN_REST)])
+    installs = _installs(outer[len(_BOOTSTRAP):-len(_RUN_REST)].replace(_VENV, "", 1))
     if installs is None:
         return None
     return Component(installs=installs, source=command[6], spawn=tuple(command[3:7]))

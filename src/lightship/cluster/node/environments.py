@@ -147,9 +147,9 @@ class Environments:
             await self._uv(["venv", "--relocatable", "--python", python, str(work)], settings, output)
             for install in environment.installs:
                 flags = ["--no-deps"] if install.no_deps else []
+                options = _uv_options(install.options, os.environ)
                 await self._uv(["pip", "install", "--python", str(work / "bin" / "python"), "--link-mode", "hardlink",
-                                "--compile-bytecode", *flags, *_uv_options(install.options), *install.packages],
-                               settings, output)
+                                "--compile-bytecode", *flags, *options, *install.packages], settings, output)
         await asyncio.to_thread(stamps.write, work)
         os.rename(work, place)
 
@@ -210,9 +210,14 @@ def _describe(place: Path, digest: str) -> Built:
                  path=f"{place}/bin:{base}/bin:{_SYSTEM_PATH}")
 
 
-def _uv_options(options: tuple[str, ...]) -> list[str]:
+_STRATEGY, _AS_PIP = "UV_INDEX_STRATEGY", "unsafe-best-match"
+"""A command that says pip means pip: it takes the best version from all its indexes, where uv stops at the first."""
+
+
+def _uv_options(options: tuple[str, ...], environ: Mapping[str, str]) -> list[str]:
     names = {"--trusted-host": "--allow-insecure-host"}
-    return [names.get(option, option) for option in options]
+    several = "--extra-index-url" in options and _STRATEGY not in environ
+    return [*(["--index-strategy", _AS_PIP] if several else []), *(names.get(option, option) for option in options)]
 
 
 def _pip_files(environ: Mapping[str, str]) -> list[Path]:
@@ -250,8 +255,11 @@ def pip_settings(environ: Mapping[str, str], files: list[Path]) -> dict[str, str
              "constraint": "UV_CONSTRAINT"}
     separators = {"find-links": ","}
     uv_says = {"UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"} & environ.keys()
-    return {
+    found = {
         uv: separators.get(pip, " ").join(values[pip].split())
         for pip, uv in names.items()
         if values.get(pip) and uv not in environ and not (uv_says and "INDEX" in uv)
     }
+    if "UV_INDEX" in found and _STRATEGY not in environ:
+        found[_STRATEGY] = _AS_PIP
+    return found

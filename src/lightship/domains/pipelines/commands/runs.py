@@ -123,7 +123,7 @@ async def _get(platform: Platform, arguments: argparse.Namespace) -> int:
         sys.stdout.write(yaml.safe_dump(run, sort_keys=False))
     elif not arguments.follow:
         view.write(tree.of_run(run), datetime.now(UTC), sys.stdout)
-    if run.get("state") not in tree.FINAL:
+    if run.get("state") not in tree.FINAL or (arguments.output != "text" and not arguments.follow):
         return exits.OK
     code = await follow.explain(platform, run, follow.progress_stream(arguments.output))
     return code if arguments.follow else exits.OK
