@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.engine import Connection
 
 from lightship.records import schema, statements
-from lightship.records.pipeline_rows import CacheEntry, TaskIO
+from lightship.records.pipeline_rows import CacheEntry
 
 _CACHE = schema.cache_entries
 
@@ -20,7 +19,7 @@ def find(connection: Connection, namespace: str, keys: Sequence[str]) -> Mapping
     return {
         row["key"]: CacheEntry(
             namespace=row["namespace"], key=row["key"], task_id=row["task_id"], run_id=row["run_id"],
-            outputs=msgspec.convert(row["outputs"], TaskIO), created_at=row["created_at"])
+            outputs=row["outputs"], created_at=row["created_at"])
         for row in connection.execute(query).mappings()
     }
 

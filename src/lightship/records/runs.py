@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, RowMapping
 
@@ -34,6 +34,8 @@ from lightship.records.pipeline_rows import (
 _RUNS = schema.runs
 _TASKS = schema.tasks
 HISTORY_LIMIT_STATES = 100
+_TASK_FIELDS = tuple(field.name for field in dataclasses.fields(TaskRow))
+_TASK_COLUMNS = tuple(_TASKS.c[{"task_id": "id", "index": "iteration"}.get(name, name)] for name in _TASK_FIELDS)
 
 
 class Runs:
@@ -72,9 +74,9 @@ class Runs:
 
 def tasks_of(connection: Connection, run_ids: Sequence[str]) -> list[TaskRow]:
     """All tasks of the runs, oldest first within a run."""
-    query = (select(_TASKS).where(_TASKS.c.run_id.in_(run_ids))
+    query = (select(*_TASK_COLUMNS).where(_TASKS.c.run_id.in_(run_ids))
              .order_by(_TASKS.c.run_id, _TASKS.c.created_at, _TASKS.c.path))
-    return [_task_row(row) for row in connection.execute(query).mappings()]
+    return [_task_row(row) for row in connection.execute(query)]
 
 
 def history_entry(state: str, at: datetime) -> dict[str, str]:
@@ -154,25 +156,20 @@ def _task_values(task: TaskRow) -> dict[str, Any]:
         "parent_path": task.parent_path, "name": task.name, "display_name": task.display_name, "type": task.type,
         "iteration": task.index, "state": task.state, "error": task.error, "attempt": task.attempt,
         "retries": task.retries, "retry_at": task.retry_at, "pod": task.pod, "cache_key": task.cache_key,
-        "cached_from": task.cached_from, "inputs": io_values(task.inputs), "outputs": io_values(task.outputs),
+        "cached_from": task.cached_from, "inputs": _stored(task.inputs), "outputs": _stored(task.outputs),
         "created_at": task.created_at, "started_at": task.started_at, "finished_at": task.finished_at,
     }
 
 
-def _task_row(row: RowMapping) -> TaskRow:
-    return TaskRow(
-        task_id=row["id"], run_id=row["run_id"], namespace=row["namespace"], path=row["path"],
-        parent_path=row["parent_path"], name=row["name"], display_name=row["display_name"], type=row["type"],
-        state=row["state"], index=row["iteration"], inputs=io_row(row["inputs"]), outputs=io_row(row["outputs"]),
-        attempt=row["attempt"], retries=row["retries"], retry_at=row["retry_at"], pod=row["pod"],
-        error=row["error"], cache_key=row["cache_key"], cached_from=row["cached_from"],
-        created_at=row["created_at"], started_at=row["started_at"], finished_at=row["finished_at"])
+def _task_row(row: Sequence[Any]) -> TaskRow:
+    """From the columns of ``_TASK_COLUMNS``, in their order."""
+    values = dict(zip(_TASK_FIELDS, row, strict=True))
+    for name in ("inputs", "outputs"):
+        if values[name] is None:
+            values[name] = NO_IO
+    return TaskRow(**values)
 
 
-def io_values(io: TaskIO) -> Any:
+def _stored(io: TaskIO) -> TaskIO | None:
     """A task's inputs or outputs as stored: None where there are none."""
     return None if io == NO_IO else io
-
-
-def io_row(stored: Any) -> TaskIO:
-    return NO_IO if stored is None else msgspec.convert(stored, TaskIO)

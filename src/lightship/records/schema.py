@@ -20,9 +20,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-from lightship.records.columns import Instant, Json
+from lightship.records.columns import Document, Instant, Json
+from lightship.records.pipeline_rows import TaskIO
 
 metadata = MetaData(naming_convention={
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -134,8 +136,8 @@ tasks = Table(
     Column("pod", String(253), nullable=False, server_default=""),
     Column("cache_key", String(80), nullable=False, server_default=""),
     Column("cached_from", String(64), nullable=False, server_default=""),
-    Column("inputs", Json),
-    Column("outputs", Json),
+    Column("inputs", Document(TaskIO)),
+    Column("outputs", Document(TaskIO)),
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("finished_at", Instant),
@@ -154,9 +156,16 @@ artifacts = Table(
     Column("size_bytes", BigInteger, nullable=False, server_default="0"),
     Column("metadata", Json),
     Column("created_at", Instant, nullable=False),
+    # The run whose step wrote the content, which is then ours to delete; empty for what was imported or passed on.
+    Column("run_id", String(64), nullable=False, server_default=""),
+    # Since when no run refers to it; and whether its content is being deleted, so that nobody may take it up again.
+    Column("unused_since", Instant),
+    Column("doomed", Integer, nullable=False, server_default="0"),
     Index(None, "namespace", "uri"),
     Index(None, "namespace", "created_at", "id"),
     Index(None, "digest"),
+    Index(None, "unused_since", sqlite_where=text("unused_since IS NOT NULL"),
+          postgresql_where=text("unused_since IS NOT NULL")),
 )
 
 events = Table(
@@ -176,8 +185,25 @@ cache_entries = Table(
     # No foreign keys: an entry may outlive the run that made it, while its artifacts are there.
     Column("run_id", String(64), nullable=False),
     Column("task_id", String(64), nullable=False, index=True),
-    Column("outputs", Json, nullable=False),
+    Column("outputs", Document(TaskIO), nullable=False),
     Column("created_at", Instant, nullable=False),
+)
+
+leftovers = Table(
+    "leftovers", metadata,
+    # Runs that were deleted, and the folder that holds what they left besides artifacts: commit records and logs.
+    Column("run_id", String(64), primary_key=True),
+    _namespace(),
+    Column("root", Text, nullable=False),
+    Column("removed_at", Instant, nullable=False),
+)
+
+fences = Table(
+    "fences", metadata,
+    # Who may write as the leader: the Lease's uid and its token, the highest that was ever seen.
+    Column("name", String(255), primary_key=True),
+    Column("lease", String(64), nullable=False),
+    Column("token", BigInteger, nullable=False),
 )
 
 

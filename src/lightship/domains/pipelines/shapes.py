@@ -55,7 +55,10 @@ def run(row: Run, tasks: Sequence[TaskRow] | None = None) -> dict[str, Any]:
         "state_history": list(row.state_history)}
     if tasks is not None:
         ids = {task.path: task.task_id for task in tasks}
-        shape["run_details"] = {"task_details": [_detail(task, tasks, ids) for task in tasks]}
+        children: dict[str, list[TaskRow]] = {}
+        for task in tasks:
+            children.setdefault(task.parent_path, []).append(task)
+        shape["run_details"] = {"task_details": [_detail(task, children.get(task.path, ()), ids) for task in tasks]}
         shape["tasks"] = [_task(task, ids) for task in tasks]
     return _present(shape)
 
@@ -67,7 +70,7 @@ def artifact(row: ArtifactRow, namespace: str = "") -> dict[str, Any]:
         "namespace": namespace, "metadata": dict(row.metadata), "digest": row.digest, "size_bytes": row.size_bytes})
 
 
-def _detail(task: TaskRow, tasks: Sequence[TaskRow], ids: Mapping[str, str]) -> dict[str, Any]:
+def _detail(task: TaskRow, children: Sequence[TaskRow], ids: Mapping[str, str]) -> dict[str, Any]:
     # Today's states have no CACHED: for its clients the step has succeeded.
     state = states.SUCCEEDED if task.state == states.CACHED else task.state
     return _present({
@@ -79,7 +82,7 @@ def _detail(task: TaskRow, tasks: Sequence[TaskRow], ids: Mapping[str, str]) -> 
         "parent_task_id": ids.get(task.parent_path), "pod_name": task.pod,
         "state_history": [{"update_time": _time(_moved_at(task)), "state": state}],
         "child_tasks": [_present({"task_id": child.task_id, "pod_name": child.pod})
-                        for child in tasks if child.parent_path == task.path and child is not task]})
+                        for child in children]})
 
 
 def _task(task: TaskRow, ids: Mapping[str, str]) -> dict[str, Any]:
