@@ -62,8 +62,6 @@ LATE_PACKAGES = {
     "uv": "found only when an environment is built",
     "yarl": "comes with aiohttp",
     "yaml": "0.03 s of import; only files that people write are YAML",
-    "celpy": "0.3 s of import; only a run with conditions needs it",
-    "cel": "only a run with conditions needs it",
     "kfp": "an extra: authors use it, the server never",
     "kfp_server_api": "comes with kfp",
     "sklearn": "an extra: only the model server and the demo's steps use it",
@@ -103,7 +101,7 @@ COMPONENT_DECORATORS = ("dsl.component", "component", "step")
 COPIED_FUNCTIONS = (("lightship.demo.delivery", "call"),)  # KFP copies these into components
 
 # What must not be loaded once `import lightship.app` is done: the start path stays short.
-NOT_AT_START = ("kfp", "sklearn", "numpy", "pandas", "rich", "alembic", "aiohttp", "cryptography", "celpy", "psycopg")
+NOT_AT_START = ("kfp", "sklearn", "numpy", "pandas", "rich", "alembic", "aiohttp", "cryptography", "psycopg")
 
 # Text that no tracked file may hold: (a name for it, a regular expression).
 FORBIDDEN_TEXT = (

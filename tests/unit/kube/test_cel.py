@@ -1,4 +1,4 @@
-"""Expressions: what they give, what they may cost, what is refused before they run; and agreement with the Rust CEL."""
+"""Expressions: what they give, what they may cost, what is refused before they run; and agreement with another CEL."""
 
 from __future__ import annotations
 
@@ -6,27 +6,30 @@ from typing import Any
 
 import pytest
 
-from lightship.domains.pipelines import expressions
 from lightship.kube import cel
-
-oracle = expressions._engine()  # as pipelines load it: the package bears no second import in a process
 
 DATA = {"a": 5, "f": 1.5, "s": "abc", "l": ["ab", "b"], "n": [1, 2, 3], "m": {"x": 1, "y": 2}, "o": {"b": True},
         "nil": None, "foo-bar": 7, "namespace": "ns", "empty": []}
 
 SHARED = [
-    "self.a > 3", "has(self.a)", "has(self.zzz)", "!has(self.o.c)", "self.l.all(x, x.startsWith('a'))",
-    "self.l.exists(x, x == 'b')", "self.l.exists_one(x, x == 'b')", "self.l.map(x, x + 'c')",
-    "self.l.filter(x, x.size() == 1)", "self.n.map(x, x > 1, x * 2)", "self.m.all(k, self.m[k] > 0)", "size(self.l)",
-    "self.s.contains('b') && self.s.endsWith('c')", "self.s.matches('^[a-c]+$')", "'x' in self.m", "2 in self.n",
-    "self.a in [1, 5]", "1 == 1.0", "self.f > 1", "7 / 2", "-7 / 2", "-7 % 3", "2 + 3 * 4 - 1", "1.5 * 2.0",
-    "'a' + 'b'", "[1] + [2]", "self.a == 5 ? 'x' : 'y'", "true || self.zzz", "false && self.zzz",
-    "self.zzz == 1 || true",
-    "type(self.a) == int", "type(self.s) == string", "self.nil == null", "self.n[0]", "self['s']", "string(1)",
-    "int('12')", "double('1.5')", "duration('1h') > duration('59m')", "b'abc' == b'abc'", "\"a\\nb\"", "r'a\\nb'",
-    "timestamp('2024-01-01T00:00:00Z') < timestamp('2024-01-02T00:00:00Z')", "[1, 2] == [1, 2]", "{'a': 1} == {'a': 1}",
-    "!(self.a < 3)", "self.n.exists(x, x > 2) && !self.n.all(x, x > 2)", "self.o.b", "1 < 2 == true",
-    "self.l.all(x, self.l.exists(y, x == y))", "has(self.o.b) && self.o.b", "size('') == 0 && size(self.empty) == 0",
+    ('self.a > 3', True), ('has(self.a)', True), ('has(self.zzz)', False), ('!has(self.o.c)', True),
+    ("self.l.all(x, x.startsWith('a'))", False), ("self.l.exists(x, x == 'b')", True),
+    ("self.l.exists_one(x, x == 'b')", True), ("self.l.map(x, x + 'c')", ['abc', 'bc']),
+    ('self.l.filter(x, x.size() == 1)', ['b']), ('self.n.map(x, x > 1, x * 2)', [4, 6]),
+    ('self.m.all(k, self.m[k] > 0)', True), ('size(self.l)', 2),
+    ("self.s.contains('b') && self.s.endsWith('c')", True), ("self.s.matches('^[a-c]+$')", True),
+    ("'x' in self.m", True), ('2 in self.n', True), ('self.a in [1, 5]', True), ('1 == 1.0', True),
+    ('self.f > 1', True), ('7 / 2', 3), ('-7 / 2', -3), ('-7 % 3', -1), ('2 + 3 * 4 - 1', 13), ('1.5 * 2.0', 3.0),
+    ("'a' + 'b'", 'ab'), ('[1] + [2]', [1, 2]), ("self.a == 5 ? 'x' : 'y'", 'x'), ('true || self.zzz', True),
+    ('false && self.zzz', False), ('self.zzz == 1 || true', True), ('type(self.a) == int', True),
+    ('type(self.s) == string', True), ('self.nil == null', True), ('self.n[0]', 1), ("self['s']", 'abc'),
+    ('string(1)', '1'), ("int('12')", 12), ("double('1.5')", 1.5), ("duration('1h') > duration('59m')", True),
+    ("b'abc' == b'abc'", True), ('"a\\nb"', 'a\nb'), ("r'a\\nb'", 'a\\nb'),
+    ("timestamp('2024-01-01T00:00:00Z') < timestamp('2024-01-02T00:00:00Z')", True), ('[1, 2] == [1, 2]', True),
+    ("{'a': 1} == {'a': 1}", True), ('!(self.a < 3)', True),
+    ('self.n.exists(x, x > 2) && !self.n.all(x, x > 2)', True), ('self.o.b', True), ('1 < 2 == true', True),
+    ('self.l.all(x, self.l.exists(y, x == y))', True), ('has(self.o.b) && self.o.b', True),
+    ("size('') == 0 && size(self.empty) == 0", True),
 ]
 
 
@@ -34,9 +37,10 @@ def value(source: str, budget: int = 100_000) -> Any:
     return cel.compile(source, {"self": cel.DYN}).run({"self": DATA}, budget)[0]
 
 
-@pytest.mark.parametrize("source", SHARED)
-def test_it_agrees_with_the_rust_implementation(source: str) -> None:
-    assert value(source) == oracle.compile(source).execute({"self": DATA})
+@pytest.mark.parametrize(("source", "wanted"), SHARED)
+def test_it_agrees_with_another_implementation(source: str, wanted: Any) -> None:
+    """The values are what common-expression-language 0.10 (in Rust) gives."""
+    assert value(source) == wanted
 
 
 @pytest.mark.parametrize(("source", "wanted"), [

@@ -150,7 +150,8 @@ class Dag:
                     return
         try:
             node.parameters, node.artifacts = inputs.of_task(node, self.pipeline, self.job, self.run_id)
-            if task.condition and not expressions.condition(task.condition, inputs.with_nulls(node), node.path):
+            if task.condition and not expressions.condition(task.condition, inputs.with_nulls(node), node.path,
+                                                            inputs.described(node)):
                 self._finish(node, rows.SKIPPED, "its condition is false")
                 return
             if task.iterator is not None:

@@ -77,6 +77,13 @@ def with_nulls(node: Node) -> dict[str, Any]:
     return {**dict.fromkeys(node.component.inputs.parameters), **node.parameters}
 
 
+def described(node: Node) -> dict[str, list[dict[str, Any]]]:
+    """The artifacts as conditions see them: RuntimeArtifacts with the names of their proto's fields."""
+    return {name: [{"name": one.name, "uri": one.uri, "metadata": dict(one.metadata),
+                    "type": {"schema_title": one.type_title, "schema_version": one.type_version}} for one in listed]
+            for name, listed in node.artifacts.items()}
+
+
 class _Resolver:
     """The inputs of one task. Constants may name other inputs of the same task, so resolution is by need."""
 

@@ -149,7 +149,7 @@ def _check_task(scope: _Scope, task: ir.Task, place: str) -> None:
         declared = component.inputs.parameters.get(name)
         _check_parameter(scope, given, declared, at)
         if given.selector:
-            expressions.check(given.selector, f"{at}.parameterExpressionSelector")
+            expressions.check(given.selector, f"{at}.parameterExpressionSelector", selector=True)
     for name, source in task.artifacts.items():
         _check_artifact(scope, source, component.inputs.artifacts.get(name), f"{place}.inputs.artifacts.{name}")
     if task.condition:

@@ -14,6 +14,7 @@ from typing import Any
 from lightship.kube.cel import library, macros, operators, syntax, values
 from lightship.kube.cel.errors import BudgetExceeded, CelError, CompileError
 from lightship.kube.cel.frames import Eval, Frame, Meter
+from lightship.kube.cel.functions import Function
 from lightship.kube.cel.syntax import Node, Uint
 from lightship.kube.cel.types import (
     BOOL,
@@ -38,6 +39,7 @@ _LITERALS: dict[type, Type] = {bool: BOOL, int: INT, float: DOUBLE, str: STRING,
                                Uint: UINT}
 _TYPE_NAMES = {"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type",
                "google.protobuf.Timestamp", "google.protobuf.Duration"}
+_NO_FUNCTIONS: Mapping[str, Function] = {}
 _BINARY = frozenset({"_+_", "_-_", "_*_", "_/_", "_%_", "_<_", "_<=_", "_>_", "_>=_"})
 
 
@@ -61,9 +63,10 @@ class Program:
             raise CelError(f"no such overload: {type(e).__name__}: {e}") from e
 
 
-def compile(source: str, variables: Mapping[str, Type], wanted: Type = DYN) -> Program:
-    """The program of ``source`` over these variables. Raises ``CompileError``."""
-    compiler = Compiler(source, variables)
+def compile(source: str, variables: Mapping[str, Type], wanted: Type = DYN, *,
+            functions: Mapping[str, Function] = _NO_FUNCTIONS) -> Program:
+    """The program of ``source`` over these variables, with further ``functions``. Raises ``CompileError``."""
+    compiler = Compiler(source, variables, functions)
     tree = syntax.parse(source)
     try:
         evaluate, result = compiler.node(tree, Scope({}))
@@ -87,8 +90,8 @@ class Scope:
 class Compiler:
     """One expression's."""
 
-    def __init__(self, source: str, variables: Mapping[str, Type]) -> None:
-        self._source, self._variables = source, variables
+    def __init__(self, source: str, variables: Mapping[str, Type], functions: Mapping[str, Function]) -> None:
+        self._source, self._variables, self._functions = source, variables, functions
         self.read: set[str] = set()
 
     def error(self, node: Node, message: str) -> CompileError:
@@ -225,7 +228,7 @@ class Compiler:
         if name in operators.EAGER:
             kinds = [kind for _, kind in arguments]
             return _applied(operators.EAGER[name], [one for one, _ in arguments]), self._operated(node, name, kinds)
-        function = library.FUNCTIONS.get(name)
+        function = library.FUNCTIONS.get(name) or self._functions.get(name)
         if function is None:
             raise self.error(node, f"undeclared reference to '{name}' (in container '')")
         if not function.least <= len(arguments) <= function.most:
