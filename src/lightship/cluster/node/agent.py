@@ -269,7 +269,7 @@ class Node:
         tokens = ServiceAccountTokens(self._client, self._clock)
         source = volumes.VolumeSource(
             client=self._client, pods_directory=directory / "pods", claims_directory=directory / "volumes",
-            token=tokens.get, memory_volumes=self.isolation.available)
+            token=tokens.get)
         return Services(
             client=self._client, machinery=machinery, volume_source=source, network=self.network,
             references=self._references, surroundings=self._surroundings,

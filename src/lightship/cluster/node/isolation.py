@@ -47,7 +47,8 @@ async def probe(zygote: Zygote, survey: layout.Survey, prefix: str) -> Isolation
     with_what = "a user namespace each, with one user in it, so all files are that user's: fsGroup and " \
         "supplementalGroups mean nothing" if user_namespace else "as root"
     return Isolation(available=True, user_namespace=user_namespace,
-                     reason=f"containers have their own mount, PID, IPC and host name namespaces ({with_what})")
+                     reason="containers have their own mount, PID and host name namespaces, Pods their own IPC "
+                            f"({with_what})")
 
 
 async def _try(zygote: Zygote, request: Request) -> str:

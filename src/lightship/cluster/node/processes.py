@@ -70,6 +70,8 @@ class Request:
     cgroup_procs: tuple[str, ...] = ()
     network: int = -1
     """The descriptor of the Pod's network namespace; -1 for the host's."""
+    commons: tuple[int, ...] = ()
+    """The descriptors of what the Pod's containers share; see ``commons.py``."""
     tty: bool = False
     """The program gets a terminal of the container's own; the node gets its other side as ``Process.terminal``."""
 
@@ -297,8 +299,9 @@ class Zygote:
         body = os.memfd_create("lightship-request", os.MFD_CLOEXEC)
         try:
             os.write(body, request.encode())
-            message = json.dumps({"spawn": name, "network": request.network >= 0}).encode()
-            more = [each for each in (given, request.network) if each >= 0]
+            message = json.dumps({"spawn": name, "network": request.network >= 0,
+                                  "commons": len(request.commons)}).encode()
+            more = [each for each in (given, *request.commons, request.network) if each >= 0]
             socket.send_fds(self._channel, [message], [body, theirs.fileno(), output, *more])
         except OSError as error:
             ours.close()

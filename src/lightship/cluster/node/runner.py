@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from lightship.cluster.node import components, entrypoints, execution, layout, plan, processes, variables
+from lightship.cluster.node import commons, components, entrypoints, execution, layout, plan, processes, variables
 from lightship.cluster.node import volumes as pod_volumes
 from lightship.cluster.node.cgroups import Group, Groups
+from lightship.cluster.node.commons import Commons
 from lightship.cluster.node.descriptors import Descriptor, close_all, pipe
 from lightship.cluster.node.engines import launch
 from lightship.cluster.node.engines.engine import Engine
@@ -41,6 +42,7 @@ TERMINATION_MESSAGE_LIMIT_BYTES = 4096
 LIMIT_COMMAND_OUTPUT_BYTES = 16 * 1024
 """How much of a probe's or a hook's output is kept."""
 _LIGHTSHIP_PATH = "/opt/lightship"
+_SHARED_MEMORY_PATH = "/dev/shm"
 
 
 class Handle(Protocol):
@@ -129,6 +131,7 @@ class Occasion:
     volumes: Mapping[str, pod_volumes.Volume]
     service_account: pod_volumes.Volume | None
     attachment: Attachment
+    commons: Commons
     dial: Callable[[str, int], Awaitable[socket.socket]]
     """Connects to a port of the Pod."""
     wait_for: Callable[[str], Awaitable[entrypoints.ContainerExit]]
@@ -171,6 +174,15 @@ class Runner:
             if not isinstance(error, BuildFailed):
                 log.close()
             raise
+
+    async def share(self, pod: Object, attachment: Attachment) -> Commons:
+        """Makes what the Pod's containers share, once its volumes' directories are there. Raises ``StartError``."""
+        key = replace(bare_key(self._machinery.environments.host), joined=self._joins(attachment))
+        return await commons.make(await self._zygote(key), pod, self._machinery.pods_directory / objects.uid(pod),
+                                  user_namespace=self._machinery.isolation.user_namespace)
+
+    def _joins(self, attachment: Attachment) -> bool:
+        return attachment.descriptor >= 0 and bool(self._machinery.zygotes.namespaces)
 
     def _start_entrypoint(self, made: ContainerPlan, occasion: Occasion, log: ContainerLog) -> Started:
         entrypoint = self._machinery.entrypoints.get(made.entrypoint)
@@ -227,7 +239,8 @@ class Runner:
             sandbox=self._sandbox(made, occasion, built, directory), env=env, workdir=made.workdir,
             argv=() if made.component else made.argv, component=_component_call(made) if made.component else None,
             security=self._security(made, occasion), cgroup_procs=group.procs if group else (),
-            network=occasion.attachment.descriptor, tty=bool(occasion.container.get("tty")))
+            network=occasion.attachment.descriptor, commons=occasion.commons.descriptors,
+            tty=bool(occasion.container.get("tty")))
         owner = made.security.run_as.uid if made.security.run_as and self._machinery.isolation.users else None
         output = Output(log.write, owner=owner)
         container = occasion.container
@@ -274,7 +287,7 @@ class Runner:
             raise
 
     async def _zygote_key(self, made: ContainerPlan, built: Built, occasion: Occasion) -> tuple[ZygoteKey, bool]:
-        joined = occasion.attachment.descriptor >= 0 and bool(self._machinery.zygotes.namespaces)
+        joined = self._joins(occasion.attachment)
         if made.component is None or (made.security.run_as is not None and made.security.run_as.uid):
             return replace(bare_key(self._machinery.environments.host), joined=joined), False
         environment = (("LANG", "C.UTF-8"), ("PATH", built.path), ("_KFP_RUNTIME", "true"))
@@ -316,6 +329,8 @@ class Runner:
             return None
         mounts, memory = bind_mounts(made, occasion)
         mounts.append(layout.Mount(source=str(directory / "termination-log"), target=made.termination_message_path))
+        if occasion.commons.shared_memory and all(mount.path != _SHARED_MEMORY_PATH for mount in made.mounts):
+            mounts.append(layout.Mount(source=occasion.commons.shared_memory, target=_SHARED_MEMORY_PATH))
         if made.with_lightship:
             package = Path(__file__).parents[2]
             mounts.append(layout.Mount(source=str(package), target=f"{_LIGHTSHIP_PATH}/lightship", read_only=True))

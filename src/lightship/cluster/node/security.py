@@ -82,6 +82,11 @@ def of(pod: Object, container: Mapping[str, Any]) -> Security:
         if spec.get(field):
             raise ConfigError(f"the Pod asks for {field}, which this node does not give: Pods do not see the host's "
                               "processes", remedy=f"Take {field} off")
+    count = sum(len(spec.get(field) or ()) for field in ("containers", "initContainers"))
+    if spec.get("shareProcessNamespace") and count > 1:
+        raise ConfigError("the Pod asks for shareProcessNamespace, which this node does not give: the processes of a "
+                          "container end with its first process, in a namespace of their own",
+                          remedy="Take shareProcessNamespace off")
     if own.get("procMount") not in (None, "Default"):
         raise ConfigError(f'container "{name}" asks for an unmasked /proc, which this node does not give',
                           remedy="Take procMount off")

@@ -16,7 +16,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.cluster.node import plan, pod_status, references, restarts, usage, variables, volumes
+from lightship.cluster.node import commons, plan, pod_status, references, restarts, usage, variables, volumes
 from lightship.cluster.node.container_life import ContainerLife, Setting
 from lightship.cluster.node.entrypoints import ContainerExit
 from lightship.cluster.node.errors import StartError
@@ -71,6 +71,7 @@ class Supervisor:
         self._volumes: dict[str, volumes.Volume] = {}
         self._attachment = Attachment(ip="", api=("", 0))
         self._service_account: volumes.Volume | None = None
+        self._commons = commons.Commons()
         self._stop = asyncio.Event()
         """Somebody wants the Pod to end."""
         self._stopping = asyncio.Event()
@@ -133,6 +134,7 @@ class Supervisor:
             await self._background.close()
             await tasks.cancel(writer)
             self._services.network.detach(self._pod)
+            self._commons.close()
             self._clean()
 
     async def _attach(self) -> Attachment:
@@ -147,7 +149,10 @@ class Supervisor:
     def _must_share_network(self) -> bool:
         """An engine that cannot join the node's networks puts all of the Pod on the host's."""
         engine = self._services.machinery.engine
-        return engine is not None and not engine.joins_networks and plan.uses_engine(
+        return engine is not None and not engine.joins_networks and self._uses_engine()
+
+    def _uses_engine(self) -> bool:
+        return self._services.machinery.engine is not None and plan.uses_engine(
             self._pod, self._services.surroundings(variables.Sources()))
 
     async def shut_down(self) -> None:
@@ -272,7 +277,7 @@ class Supervisor:
         async def occasion(restarts: int) -> Occasion:
             return Occasion(pod=self._with_address(), container=container, restarts=restarts, volumes=self._volumes,
                             service_account=self._service_account, attachment=self._attachment,
-                            dial=self._services.network.dial, wait_for=self._wait_for)
+                            commons=self._commons, dial=self._services.network.dial, wait_for=self._wait_for)
 
         def changed(urgent: bool) -> None:
             self._writer.mark(urgent=urgent)
@@ -313,17 +318,25 @@ class Supervisor:
             if leave is not None:
                 leave()
         self._view.prepared = True
+        for volume in commons.memory_volumes(self._pod):
+            if self._volumes[volume["name"]].path and not self._commons.descriptors:
+                self._warn("MemoryVolumeOnDisk", f'the emptyDir volume "{volume["name"]}" lies on disk: this node '
+                           "cannot make memory that the containers of this Pod share")
         if usage.is_limited(self._pod):
             self._background.spawn(self._watch_disk(), name="disk")
         if volumes.changes(self._pod) or self._service_account is not None:
             self._background.spawn(self._keep_volumes(), name="volumes")
 
     async def _mount(self) -> StartError | None:
-        """Makes the volumes; what is missing, if anything."""
+        """Makes the volumes, and what else the containers share; what is missing, if anything."""
+        by_engine = self._uses_engine()
+        source = replace(self._services.volume_source, own_memory=by_engine)
         try:
-            self._volumes = await volumes.make(self._with_address(), self._services.volume_source)
+            self._volumes = await volumes.make(self._with_address(), source)
             if self._wants_credentials():
-                self._service_account = await volumes.service_account_volume(self._pod, self._services.volume_source)
+                self._service_account = await volumes.service_account_volume(self._pod, source)
+            if commons.wanted(self._pod) and self._services.machinery.isolation.available and not by_engine:
+                self._commons = await self._runner.share(self._pod, self._attachment)
         except StartError as error:
             return error
         return None
@@ -384,7 +397,7 @@ class Supervisor:
 
     def _clean(self) -> None:
         directory = self._services.machinery.pods_directory / self.uid
-        for name in ("volumes", "containers"):
+        for name in ("volumes", "containers", "shm"):
             self._services.machinery.trash.put(directory / name)
 
 

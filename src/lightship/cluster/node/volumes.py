@@ -50,8 +50,9 @@ class VolumeSource:
     pods_directory: Path
     claims_directory: Path
     token: Callable[[Object, str, int], Awaitable[str]]
-    memory_volumes: bool
-    """Whether a volume can be memory: only in a sandbox."""
+    own_memory: bool = False
+    """Whether memory can only be had for a container alone, as an engine gives it; else ``commons`` lays it over the
+    volume's directory."""
 
 
 async def make(pod: Object, source: VolumeSource) -> dict[str, Volume]:
@@ -118,7 +119,7 @@ def _empty(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> Volu
     if (group := fs_group(pod)) is not None:
         os.chown(directory, -1, group)
         directory.chmod(0o2777)
-    if spec.get("medium") == "Memory" and source.memory_volumes and len(objects.spec(pod)["containers"]) == 1 \
+    if spec.get("medium") == "Memory" and source.own_memory and len(objects.spec(pod)["containers"]) == 1 \
             and not objects.spec(pod).get("initContainers"):
         return Volume(path="", size_bytes=limit)
     return Volume(path=str(directory), size_bytes=limit)

@@ -2,9 +2,10 @@
 
 ``zygote.py`` starts me; I call ``container.run_init`` in the child. The node's socket carries one JSON message a
 packet; ``spawn`` brings descriptors: the request (a memory file), the container's control socket, its output and, where
-it has one, its input; last comes its Pod's network namespace where the message says so. ``namespaces`` asks for the
-node's own to be made, ``join`` takes me into them for good. When the socket ends, the node is gone: every container
-is killed and I exit. One thread, always.
+it has one, its input; then what its Pod's containers share, and last its Pod's network namespace, where the message
+says so. ``commons`` asks for what a Pod's containers share to be made, ``namespaces`` for the node's own, ``join``
+takes me into the latter for good. When the socket ends, the node is gone: every container is killed and I exit. One
+thread, always.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import socket
 import sys
 from typing import Any
 
-from . import component, container, linux, network, sandbox
+from . import commons, component, container, linux, network, sandbox
 
 _MESSAGE_LIMIT_BYTES = 64 * 1024
-_DESCRIPTORS = 5
+_DESCRIPTORS = 8
 
 
 def serve(descriptor: int, preload: list[str]) -> None:
@@ -116,13 +117,15 @@ class _Server:
         if "spawn" in message:
             if message.get("network"):
                 with self._home.visit(descriptors.pop()):
-                    self._spawn(message["spawn"], descriptors)
+                    self._spawn(message["spawn"], descriptors, message.get("commons", 0))
             else:
-                self._spawn(message["spawn"], descriptors)
+                self._spawn(message["spawn"], descriptors, message.get("commons", 0))
         elif "kill" in message:
             for pid, name in self._containers.items():
                 if name == message["kill"]:
                     os.kill(pid, signal.SIGKILL)
+        elif "commons" in message:
+            self._make_commons(descriptors, message["commons"])
         elif "namespaces" in message:
             self._make_namespaces(descriptors[0], message["namespaces"])
         elif "join" in message:
@@ -135,18 +138,22 @@ class _Server:
         elif "stop" in message:
             self._end()
 
-    def _spawn(self, name: str, descriptors: list[int]) -> None:
-        request, control, output, *given = descriptors
+    def _spawn(self, name: str, descriptors: list[int], shared: int) -> None:
+        """The last ``shared`` descriptors are what the Pod's containers share."""
+        request, control, output, *given = descriptors[:len(descriptors) - shared]
+        common = descriptors[len(descriptors) - shared:]
         try:
             spec = json.loads(_read_all(request))
             sandbox.remember(spec.get("sandbox"))
-            pid = _fork(spec)
+            pid = _fork(spec, common)
         except (OSError, ValueError) as error:
             _send(self._node, {"exit": name, "code": 128, "signal": 0, "error": str(error)})
             pid = -1
         if pid == 0:
             self._node.close()
             os.close(self._wake)
+            for descriptor in (request, *common):
+                os.close(descriptor)
             container.run_init(spec, socket.socket(fileno=control), output, *given)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -154,6 +161,22 @@ class _Server:
             self._containers[pid] = name
             if not spec.get("sandbox"):
                 self._bare.add(pid)
+
+    def _make_commons(self, descriptors: list[int], user_namespace: bool) -> None:
+        request, answer = descriptors
+        channel = socket.socket(fileno=answer)
+        try:
+            mounts = json.loads(_read_all(request))
+            outer_ids = [os.geteuid(), os.getegid()] if user_namespace else None
+            if linux.clone(linux.CLONE_NEWNS | linux.CLONE_NEWIPC | (
+                    linux.CLONE_NEWUSER if user_namespace else 0)) == 0:
+                self._node.close()
+                commons.serve(mounts, outer_ids, channel)
+        except (OSError, ValueError) as error:
+            channel.send(json.dumps({"problem": str(error)}).encode())
+        finally:
+            channel.close()
+            os.close(request)
 
     def _make_namespaces(self, answer: int, user_namespace: bool) -> None:
         channel = socket.socket(fileno=answer)
@@ -194,7 +217,7 @@ class _Server:
         os._exit(0)
 
 
-def _fork(spec: dict[str, Any]) -> int:
+def _fork(spec: dict[str, Any], common: list[int]) -> int:
     wanted = spec.get("sandbox")
     if wanted is None:
         return os.fork()
@@ -202,6 +225,10 @@ def _fork(spec: dict[str, Any]) -> int:
     if wanted["user_namespace"]:
         flags |= linux.CLONE_NEWUSER
         spec["outer_ids"] = [os.geteuid(), os.getegid()]
+    if common:
+        if wanted["user_namespace"]:
+            spec["outer_ids"] = [0, 0]  # as they are in the Pod's own user namespace
+        return commons.fork(common, flags & ~linux.CLONE_NEWIPC)
     return linux.clone(flags)
 
 
