@@ -10,21 +10,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from lightship import errors
+from lightship.kube import label_rules, label_text
 
-Operator = Literal["in", "notin", "exists", "!", "gt", "lt"]
+Operator = label_text.Operator
 
 LIMIT_SELECTOR_CHARACTERS = 64 * 1024
 LIMIT_REMEMBERED_CHARACTERS = 512
 """Longer selectors are read anew each time: what is remembered must not fill memory."""
 LIMIT_REMEMBERED_KEYS = 4096
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_PREFIX = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
-_KEY = re.compile(rf"(?:{_PREFIX}/)?{_NAME}\Z", re.ASCII)
+_TERM = re.compile(r"(?:[^\\,]|\\.?)+", re.DOTALL)
+"""What lies between commas; one after a backslash is part of a value."""
+_BAD_ESCAPE = re.compile(r"(?:[^\\]|\\[\\,=])*+(\\.?)", re.DOTALL)
 _VALUE = re.compile(rf"(?:{_NAME})?\Z", re.ASCII)
-_TOKEN = re.compile(r"\s*(?:([^\s=!<>(),]+)|(==|!=|[=!<>(),]))", re.ASCII)
 
 
 class Requirement(NamedTuple):
@@ -99,12 +100,12 @@ def parse_labels(text: str) -> LabelSelector:
         return _remembered_labels(text)
     if len(text) > LIMIT_SELECTOR_CHARACTERS:
         raise errors.BadRequest(f"a label selector may have {LIMIT_SELECTOR_CHARACTERS} characters")
-    return LabelSelector(tuple(_LabelParser(text).requirements()))
+    return LabelSelector(tuple(Requirement(*one) for one in label_text.requirements(text)))
 
 
 @lru_cache(maxsize=4096)
 def _remembered_labels(text: str) -> LabelSelector:
-    return LabelSelector(tuple(_LabelParser(text).requirements()))
+    return LabelSelector(tuple(Requirement(*one) for one in label_text.requirements(text)))
 
 
 def from_object(selector: Mapping[str, Any]) -> LabelSelector:
@@ -153,22 +154,30 @@ def _remembered_fields(text: str) -> FieldSelector:
 
 def _fields(text: str) -> FieldSelector:
     requirements = []
-    for part in re.split(r"(?<!\\),", text):
+    for part in _TERM.findall(text):
         if not part.strip():
             continue
         # Possessive and anchored by what was stripped: one pass over the text, however it looks.
         match = re.fullmatch(r"([^=!\s]++)\s*+(==|!=|=)\s*+(.*)", part.strip(), re.DOTALL)
         if match is None:
-            raise errors.BadRequest(f"invalid field selector {part[:200]!r}: want FIELD=VALUE or FIELD!=VALUE")
-        value = re.sub(r"\\([\\,=])", r"\1", match[3])
-        requirements.append(FieldRequirement(match[1], value, match[2] != "!="))
+            raise errors.BadRequest(f"invalid selector: '{text[:200]}'; can't understand '{part[:200]}'")
+        requirements.append(FieldRequirement(match[1], _unescaped(match[3]), match[2] != "!="))
     return FieldSelector(tuple(requirements))
+
+
+def _unescaped(value: str) -> str:
+    """A field's value without its backslashes. Raises ``errors.BadRequest`` as upstream words it."""
+    if (escape := _BAD_ESCAPE.match(value)):
+        raise errors.BadRequest(f"invalid field selector: invalid escape sequence: {escape[1]}")
+    if "=" in re.sub(r"\\.", "", value):
+        raise errors.BadRequest(f"invalid field selector: unescaped character in value: {ord('=')}")
+    return re.sub(r"\\(.)", r"\1", value)
 
 
 @lru_cache(maxsize=LIMIT_REMEMBERED_KEYS)
 def valid_key(key: str) -> bool:
     """Whether ``key`` is a qualified name as labels and annotations want it."""
-    return _KEY.match(key) is not None
+    return not label_rules.key_fault(key)
 
 
 def valid_value(value: str) -> bool:
@@ -177,84 +186,10 @@ def valid_value(value: str) -> bool:
 
 
 def _requirement(key: str, operator: Operator, values: Sequence[object]) -> Requirement:
-    if not _KEY.match(key):
-        raise errors.BadRequest(f"unable to parse the label selector: {key!r} is not a label key")
-    for value in values:
-        if not isinstance(value, str) or not _VALUE.match(value):
-            raise errors.BadRequest(f"unable to parse the label selector: {value!r} is not a label value")
+    wrong = next((value for value in values if not isinstance(value, str)), None)
+    if wrong is not None:
+        raise errors.BadRequest(f"unable to parse requirement: {wrong!r} is not a label value")
     if operator in ("in", "notin") and not values:
-        raise errors.BadRequest(f"unable to parse the label selector: {key!r} needs values")
-    return Requirement(key, operator, frozenset(str(value) for value in values))
-
-
-class _LabelParser:
-    """Recursive descent over the token list; each requirement is cut off by a comma."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._tokens: list[str] = []
-        position, end = 0, len(text.rstrip())
-        while position < end:
-            match = _TOKEN.match(text, position)
-            if match is None:
-                raise self._broken(text[position:position + 20])
-            self._tokens.append(match[match.lastindex or 1])
-            position = match.end()
-        self._tokens.reverse()
-
-    def requirements(self) -> list[Requirement]:
-        result: list[Requirement] = []
-        while self._tokens:
-            result.append(self._one())
-            if self._tokens:
-                self._want(",")
-                if not self._tokens:
-                    raise self._broken("the end")
-        return result
-
-    def _one(self) -> Requirement:
-        token = self._next()
-        if token == "!":
-            return _requirement(self._next(), "!", [])
-        following = self._tokens[-1] if self._tokens else ","
-        if following == ",":
-            return _requirement(token, "exists", [])
-        operator = self._next()
-        if operator in ("=", "==", "!="):
-            return _requirement(token, "notin" if operator == "!=" else "in", [self._value()])
-        if operator in ("<", ">"):
-            value = self._value()
-            if not re.fullmatch(r"-?\d{1,18}", value):
-                raise self._broken(value)
-            return Requirement(_requirement(token, "exists", []).key, "gt" if operator == ">" else "lt",
-                               frozenset((value,)))
-        if operator in ("in", "notin"):
-            return _requirement(token, "in" if operator == "in" else "notin", self._values())
-        raise self._broken(operator)
-
-    def _value(self) -> str:
-        return "" if not self._tokens or self._tokens[-1] == "," else self._next()
-
-    def _values(self) -> list[str]:
-        self._want("(")
-        values: list[str] = []
-        while True:
-            token = self._next()
-            if token == ")":
-                return values or [""]
-            if token == ",":
-                continue
-            values.append(token)
-
-    def _next(self) -> str:
-        if not self._tokens:
-            raise self._broken("the end")
-        return self._tokens.pop()
-
-    def _want(self, token: str) -> None:
-        found = self._next()
-        if found != token:
-            raise self._broken(found)
-
-    def _broken(self, place: str) -> errors.BadRequest:
-        return errors.BadRequest(f"unable to parse the label selector {self._text[:200]!r} at {place!r}")
+        raise errors.BadRequest("unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, "
+                                f"values set can't be empty (of {key[:100]!r})")
+    return Requirement(*label_text.checked(key, operator, [str(value) for value in values]))

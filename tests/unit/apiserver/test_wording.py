@@ -33,7 +33,7 @@ async def test_a_patch_that_fits_nothing_says_why_and_names_no_causes(caller: Ca
 @pytest.mark.parametrize(("metadata", "why"), [
     ({"labels": {"a b": "c"}}, 'metadata.labels: Invalid value: "a b": name part must consist of alphanumeric'),
     ({"labels": {"a": "c d"}}, 'metadata.labels: Invalid value: "c d": a valid label must be an empty string or'),
-    ({"labels": {"a": "x" * 64}}, "must be no more than 63 characters"),
+    ({"labels": {"a": "x" * 64}}, "must be no more than 63 bytes"),
     ({"labels": {"/a": "x"}}, "prefix part must be non-empty"),
     ({"annotations": {"a b": "c"}}, 'metadata.annotations: Invalid value: "a b": name part must consist of'),
     ({"name": "x" * 254}, "must be no more than 253 characters"),
@@ -120,3 +120,16 @@ async def test_kinds_are_listed_by_name(caller: Caller) -> None:
     _, said = await caller.json("GET", "/apis/apps/v1")
     plurals = [r["name"] for r in said["resources"] if "/" not in r["name"]]
     assert plurals == sorted(plurals)
+
+
+async def test_a_namespace_that_goes_takes_nothing_new(caller: Caller) -> None:
+    await caller.json("POST", "/api/v1/namespaces", {"metadata": {"name": "going", "finalizers": ["example.com/x"]}})
+    await caller.json("DELETE", "/api/v1/namespaces/going")
+    for metadata, shown in (({"name": "x"}, "x"), ({"generateName": "x-"}, "x-")):
+        code, said = await caller.json("POST", "/api/v1/namespaces/going/configmaps", {"metadata": metadata})
+        assert (code, said["reason"]) == (403, "Forbidden")
+        assert said["message"] == (f'configmaps "{shown}" is forbidden: unable to create new content in namespace going '
+                                   "because it is being terminated")
+        assert said["details"]["causes"] == [{
+            "reason": "NamespaceTerminating", "message": "namespace going is being terminated",
+            "field": "metadata.namespace"}]

@@ -13,6 +13,7 @@ import msgspec
 
 from lightship import errors
 from lightship.client.transport import Request, User
+from lightship.cluster.apiserver.errors import NamespaceTerminating
 from lightship.cluster.apiserver.formats import Format
 from lightship.cluster.apiserver.queries import Query
 from lightship.cluster.apiserver.registry import Registry, Served
@@ -82,8 +83,8 @@ class Backend:
             raise not_found(call)
         return entry
 
-    def require_namespace(self, name: str) -> None:
-        """Raises unless ``name`` is a namespace that takes new objects."""
+    def require_namespace(self, name: str, served: Served, obj: Object) -> None:
+        """Raises unless ``name`` is a namespace that takes new objects, such as ``obj``."""
         entry = self.store.get(Key(NAMESPACES.group_resource, "", name))
         if entry is None:
             self.namespaces.pop(name, None)
@@ -93,7 +94,8 @@ class Backend:
             known = (entry.revision, bool(decode(entry.value)["metadata"].get("deletionTimestamp")))
             self.namespaces[name] = known
         if known[1]:
-            raise errors.Forbidden(f"unable to create new content in namespace {name} because it is being terminated")
+            new = obj["metadata"].get("name") or obj["metadata"].get("generateName") or ""
+            raise NamespaceTerminating(f'{served.resource.group_resource} "{new}"', name)
 
 
 def not_found(call: Call) -> errors.NotFound:

@@ -3,6 +3,8 @@
     LightshipError
     ├── MethodNotAllowed             this path is there, this verb is not             405
     ├── DisruptionRefused            an eviction would break a disruption budget      429
+    ├── errors.Forbidden
+    │   └── NamespaceTerminating     what is being deleted takes nothing new           403
     ├── errors.Gone
     │   └── ListExpired              a list's next page is of too old a state          410
     ├── errors.Conflict
@@ -43,6 +45,15 @@ class DisruptionRefused(errors.LightshipError):
         super().__init__(message)
         self.cause = cause
         self.retry_after_seconds = retry_after_seconds
+
+
+class NamespaceTerminating(errors.Forbidden):
+    """A namespace that is being deleted takes no new objects; ``what`` would have been created."""
+
+    def __init__(self, what: str, namespace: str) -> None:
+        self.cause = f"namespace {namespace} is being terminated"
+        super().__init__(f"{what} is forbidden: unable to create new content in namespace {namespace} because it is "
+                         "being terminated")
 
 
 class NotAcceptable(errors.InvalidInput):

@@ -15,7 +15,7 @@ import msgspec
 from lightship import errors
 from lightship.cluster.apiserver import kubernetes_types, schemas, typed
 from lightship.cluster.apiserver.registry import FieldFault, Served
-from lightship.kube import selectors
+from lightship.kube import label_rules, selectors
 from lightship.kube.objects import Object
 
 LIMIT_ANNOTATIONS_BYTES = 256 * 1024
@@ -34,13 +34,6 @@ LABEL_RULE = ("a lowercase RFC 1123 label must consist of lower case alphanumeri
 SUBDOMAIN_RULE = ("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
                   "must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
                   rf"'{_PART}(\.{_PART})*')")
-_QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
-KEY_RULE = ("name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-            "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-            f"'{_QUALIFIED}')")
-VALUE_RULE = ("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
-              "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
-              f"for validation is '({_QUALIFIED})?')")
 LIMIT_LABEL_CHARACTERS = 63
 
 
@@ -114,12 +107,12 @@ def faults(obj: Object, served: Served) -> Iterator[FieldFault]:
     for key, value in (metadata.get("annotations") or {}).items():
         total += len(key) + len(value)
         if not selectors.valid_key(key.lower()):
-            yield FieldFault("metadata.annotations", _invalid(key, _key_trouble(key)))
+            yield FieldFault("metadata.annotations", _invalid(key, label_rules.key_fault(key)))
     if total > LIMIT_ANNOTATIONS_BYTES:
         yield FieldFault("metadata.annotations", f"Too long: may not be more than {LIMIT_ANNOTATIONS_BYTES} bytes")
     for finalizer in metadata.get("finalizers") or ():
         if not selectors.valid_key(finalizer):
-            yield FieldFault("metadata.finalizers", _invalid(finalizer, _key_trouble(finalizer)))
+            yield FieldFault("metadata.finalizers", _invalid(finalizer, label_rules.key_fault(finalizer)))
     controllers = sum(1 for reference in metadata.get("ownerReferences") or () if reference.get("controller"))
     if controllers > 1:
         yield FieldFault("metadata.ownerReferences", "Invalid value: only one reference can have controller set")
@@ -128,10 +121,9 @@ def faults(obj: Object, served: Served) -> Iterator[FieldFault]:
 def label_faults(labels: dict[str, str], place: str) -> Iterator[FieldFault]:
     for key, value in labels.items():
         if not selectors.valid_key(key):
-            yield FieldFault(place, _invalid(key, _key_trouble(key)))
+            yield FieldFault(place, _invalid(key, label_rules.key_fault(key)))
         if not selectors.valid_value(value):
-            long = len(value) > LIMIT_LABEL_CHARACTERS
-            yield FieldFault(place, _invalid(value, _too_long(LIMIT_LABEL_CHARACTERS) if long else VALUE_RULE))
+            yield FieldFault(place, _invalid(value, label_rules.value_fault(value)))
 
 
 def _invalid(value: str, why: str) -> str:
@@ -141,19 +133,3 @@ def _invalid(value: str, why: str) -> str:
 
 def _too_long(limit: int) -> str:
     return f"must be no more than {limit} characters"
-
-
-def _key_trouble(key: str) -> str:
-    """Why a key is no qualified name."""
-    prefix, slash, name = key.rpartition("/")
-    if "/" in prefix:
-        return f"a qualified name {KEY_RULE.removeprefix('name part ')} with an optional DNS subdomain prefix and '/'"
-    if slash and not prefix:
-        return "prefix part must be non-empty"
-    if slash and not is_subdomain(prefix):
-        return f"prefix part {SUBDOMAIN_RULE}"
-    if not name:
-        return "name part must be non-empty"
-    if len(name) > LIMIT_LABEL_CHARACTERS:
-        return f"name part {_too_long(LIMIT_LABEL_CHARACTERS)}"
-    return KEY_RULE

@@ -45,6 +45,8 @@ def status_of(error: errors.LightshipError, **details: str) -> dict[str, Any]:
     elif isinstance(error, api_errors.ApplyConflict):
         filled["causes"] = [{"reason": "FieldManagerConflict", "message": cause.message, "field": cause.field}
                             for cause in error.causes]
+    elif isinstance(error, api_errors.NamespaceTerminating):
+        filled["causes"] = [{"reason": "NamespaceTerminating", "message": error.cause, "field": "metadata.namespace"}]
     elif isinstance(error, errors.DeadlineExceeded) and "resource version" in error.message:
         filled["causes"] = [{"reason": "ResourceVersionTooLarge", "message": error.message}]
     if isinstance(error, api_errors.DisruptionRefused):

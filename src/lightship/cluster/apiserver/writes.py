@@ -63,7 +63,7 @@ async def create_object(backend: Backend, call: Call, obj: Object) -> Response:
         if metadata.get("namespace") not in (None, "", namespace):
             raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the "
                                     "request")
-        backend.require_namespace(namespace)
+        backend.require_namespace(namespace, served, obj)
     prefix = "" if metadata.get("name") else metadata.get("generateName") or ""
     for attempt in range(LIMIT_NAME_ATTEMPTS):
         if prefix:
