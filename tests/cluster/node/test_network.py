@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lightship.cluster.node.network import pod_network
+from lightship.cluster.node.network import pod_network, relay
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import ENDPOINT_SLICES, SERVICES
@@ -46,6 +46,42 @@ else:
         except OSError:
             time.sleep(0.05)
     print(peer.recv(100).decode())
+"""
+HOLD = """
+import socket
+server = socket.create_server(("", 8080), backlog=1024)
+held = []
+while True:
+    peer, _ = server.accept()
+    peer.sendall(b"x")
+    held.append(peer)
+"""
+FLOOD = """
+import socket, sys, time
+held, refused = [], 0
+while refused < 20:
+    peer = socket.socket()
+    peer.settimeout(10)
+    try:
+        peer.connect((sys.argv[1], int(sys.argv[2])))
+        if not peer.recv(1):
+            raise ConnectionResetError
+        held.append(peer)
+    except ConnectionError:
+        refused += 1
+print(len(held), flush=True)
+time.sleep(600)
+"""
+UNTIL_IT_SERVES = """
+import socket, time
+for _ in range(200):
+    try:
+        if socket.create_connection(("10.96.7.20", 80), 10).recv(1):
+            break
+    except OSError:
+        time.sleep(0.05)
+else:
+    raise SystemExit("nobody serves")
 """
 
 
@@ -292,6 +328,48 @@ async def test_a_hub_that_is_killed_is_replaced_and_the_pods_keep_their_network(
         while network.node.network.hub_pid() in (0, hub):  # noqa: ASYNC110 - the replacement is no event of ours
             await asyncio.sleep(0.05)
     assert await output(network, fetch(f"http://{objects.status(found)['podIP']}:8080")) == "a\n"
+
+
+async def test_a_pod_that_opens_all_it_can_leaves_room_for_others(network: NodeUnderTest) -> None:
+    await network.create(python("hold", HOLD))
+    await serve(network, "hold", await network.wait("hold", running), clusterIP="10.96.7.20")
+    await output(network, UNTIL_IT_SERVES, "waits")
+    flood = {"name": "main", "image": "python:3", "command": ["python3", "-c", FLOOD, "10.96.7.20", "80"]}
+    await network.create(pod("flood", flood))
+    await network.wait("flood", running)
+    async with asyncio.timeout(60):
+        while not (told := await network.log("flood")):  # noqa: ASYNC110 - a log is no event of ours
+            await asyncio.sleep(0.05)
+    assert int(told) == relay.LIMIT_CONNECTIONS_PER_POD
+    assert await output(network, UNTIL_IT_SERVES + "print('served')") == "served\n"
+
+
+async def test_no_slice_has_a_service_lead_to_the_hosts_loopback(network: NodeUnderTest, outside: int) -> None:
+    """The API server refuses such a slice; this one was there before, say, and the node looks for itself."""
+    ports = [{"port": 80, "targetPort": outside, "protocol": "TCP"}]
+    for number, address in enumerate(("127.0.0.1", "127.1", "0.0.0.0", "localhost")):
+        fake = {"metadata": {"name": "fake", "uid": "u"}, "spec": {}, "status": {"podIP": address}}
+        await serve(network, f"s{number}", fake, clusterIP=f"10.96.7.{30 + number}", ports=ports)
+    await network.create(server("a"))
+    await serve(network, "web", await network.wait("a", ready), clusterIP="10.96.7.40")
+    program = fetch("http://web") + """
+import socket
+for number in range(4):
+    try:
+        socket.create_connection((f"s{number}", 80), 5)
+    except ConnectionRefusedError:
+        print("refused")
+"""
+    assert await output(network, program) == "a\n" + "refused\n" * 4
+
+
+async def test_an_external_name_is_reached_by_its_alias(network: NodeUnderTest) -> None:
+    await network.create(server("a"))
+    await serve(network, "web", await network.wait("a", ready), clusterIP="10.96.7.41")
+    await network.client.create(SERVICES, {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "alias", "namespace": "default"},
+        "spec": {"type": "ExternalName", "externalName": "web.default.svc.cluster.local"}})
+    assert await output(network, fetch("http://alias")) == "a\n"
 
 
 async def test_the_hub_ends_when_no_pod_was_there_for_long_and_starts_again(tmp_path: Path) -> None:

@@ -93,12 +93,59 @@ def test_a_headless_service_has_its_pods_names() -> None:
     assert len(made["services"]) == 1
 
 
-def test_an_external_name_is_an_alias() -> None:
-    made = tables.make([service("out", type="ExternalName", externalName="Example.org.")], [], API)
+def external(*pairs: tuple[str, str]) -> dns.Zone:
+    made = tables.make([service(name, type="ExternalName", externalName=target) for name, target in pairs], [], API)
+    return dns.Zone(records=made["records"])
+
+
+def upstream(*records: bytes, flags: int = 0x8180) -> bytes:
+    """Another server's answer, its names compressed."""
+    asked = query("example.org")
+    return asked[:2] + struct.pack("!HHHHH", flags, 1, len(records), 0, 0) + asked[12:] + b"".join(records)
+
+
+def test_an_external_name_is_an_alias_and_its_addresses_come_with_it() -> None:
+    zone, asked = external(("out", "Example.org.")), query("out.ns.svc.cluster.local")
+    assert dns.answer(asked, zone) is None
+    assert dns.outside(asked, zone) == "example.org"
+    assert dns.parse(dns.query_for(asked, "example.org")).name == "example.org"
+    alias = b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 9, 4) + b"\1x\xc0\x0c"
+    address = b"\1x\xc0\x0c" + struct.pack("!HHIH", 1, 1, 9, 4) + b"\1\2\3\4"
+    answer = dns.answer_with(asked, zone, upstream(alias, address))
+    assert code_and_count(answer) == (0, 2)
+    assert b"\x07example\x03org\x00" in answer and answer.endswith(b"\1\2\3\4")
+    assert code_and_count(dns.answer(query("out.ns.svc.cluster.local", 5), zone)) == (0, 1)
+
+
+@pytest.mark.parametrize(("found", "code"), [
+    (upstream(flags=0x8183), 3), (upstream(flags=0x8182), 2), (b"", 2), (upstream(b"\xc0"), 2), (upstream()[:14], 2)])
+def test_what_goes_wrong_elsewhere_goes_wrong_here(found: bytes, code: int) -> None:
+    zone, asked = external(("out", "example.org")), query("out.ns.svc.cluster.local")
+    assert code_and_count(dns.answer_with(asked, zone, found))[0] == code
+
+
+def test_aliases_within_the_cluster_are_followed_and_do_not_go_round_for_ever() -> None:
+    made = tables.make([service("web", clusterIP="10.96.1.1", ports=[]),
+                        service("a", type="ExternalName", externalName="web.ns.svc.cluster.local"),
+                        service("b", type="ExternalName", externalName="nobody.ns.svc.cluster.local")], [], API)
     zone = dns.Zone(records=made["records"])
-    answer = dns.answer(query("out.ns.svc.cluster.local"), zone)
-    assert code_and_count(answer) == (0, 1)
-    assert b"\x07example\x03org\x00" in (answer or b"")
+    assert code_and_count(dns.answer(query("a.ns.svc.cluster.local"), zone)) == (0, 2)
+    assert code_and_count(dns.answer(query("b.ns.svc.cluster.local"), zone)) == (3, 1)
+    zone = external(("a", "b.ns.svc.cluster.local"), ("b", "a.ns.svc.cluster.local"), ("c", "c.ns.svc.cluster.local"))
+    for name in ("a", "c"):
+        asked = query(f"{name}.ns.svc.cluster.local")
+        with pytest.raises(ValueError, match="go round"):
+            dns.answer(asked, zone)
+        assert code_and_count(dns.failure(asked))[0] == 2
+
+
+@pytest.mark.parametrize("target", ["", ".", "a..b", "x" * 64 + ".org", "x" * 200, ".".join(["y" * 60] * 5)])
+def test_a_name_that_no_message_holds_is_no_alias(target: str) -> None:
+    assert code_and_count(dns.answer(query("out.ns.svc.cluster.local"), external(("out", target)))) == (0, 0)
+    made = tables.make([service("db", clusterIP="None")],
+                       [piece("db", endpoint("10.244.0.2", hostname=target), port_name="sql")], API)
+    zone = dns.Zone(records=made["records"])
+    assert code_and_count(dns.answer(query("_sql._tcp.db.ns.svc.cluster.local", 33), zone)) == (0, 1)
 
 
 @pytest.mark.parametrize(("name", "kind", "expected"), [
@@ -118,7 +165,8 @@ def test_answers(name: str, kind: int, expected: tuple[int, int]) -> None:
 def test_other_names_are_asked_elsewhere_and_nonsense_is_refused() -> None:
     assert dns.answer(query("example.org"), dns.Zone()) is None
     assert dns.answer(query("1.1.1.1.in-addr.arpa", 12), dns.Zone()) is None
-    for nonsense in (b"", b"\0" * 11, query("a.b")[:-3], b"\0\7\1\0\0\1\0\0\0\0\0\0\xff\xff\xff"):
+    too_long = query(".".join(["x" * 63] * 4))
+    for nonsense in (b"", b"\0" * 11, query("a.b")[:-3], too_long, b"\0\7\1\0\0\1\0\0\0\0\0\0\xff\xff\xff"):
         with pytest.raises(ValueError, match=r"name|query|question"):
             dns.answer(nonsense, dns.Zone())
         assert code_and_count(dns.failure(nonsense))[0] == 1

@@ -15,6 +15,9 @@ from typing import Any
 DOMAIN = "cluster.local"
 TTL_SECONDS = 5
 LIMIT_UDP_BYTES = 1232
+LIMIT_NAME_BYTES, LIMIT_LABEL_BYTES = 255, 63
+LIMIT_ALIASES = 8
+"""Names of ours that stand for one another, one after the other."""
 _A, _CNAME, _SOA, _PTR, _AAAA, _SRV, _ANY, _OPT = 1, 5, 6, 12, 28, 33, 255, 41
 _IN = 1
 _NXDOMAIN, _FORMAT_ERROR, _SERVER_FAILURE = 3, 1, 2
@@ -77,7 +80,7 @@ def parse(query: bytes) -> Question:
         position += 1
         if not length:
             break
-        if length > 63 or position + length > len(query) or len(labels) > 127:
+        if length > LIMIT_LABEL_BYTES or position + length > len(query) or position - 12 + length >= LIMIT_NAME_BYTES:
             raise ValueError("the name is too long")
         labels.append(query[position:position + length].decode("latin-1").lower())
         position += length
@@ -97,12 +100,90 @@ def answer(query: bytes, zone: Zone, limit_bytes: int = LIMIT_UDP_BYTES) -> byte
             return None
         records = [_record(name, _PTR, _encode(target))] if question.kind in (_PTR, _ANY) else []
         return _message(query, question, records, limit_bytes)
-    if name != DOMAIN and not name.endswith("." + DOMAIN):
+    if not _is_ours(name):
         return None
-    found = zone.find(name)
+    aliases, last = _follow(name, zone) if question.kind != _CNAME else ([], name)
+    if not _is_ours(last):
+        return None if question.kind in (_A, _AAAA) else _message(query, question, aliases, limit_bytes)
+    found = zone.find(last)
     if found is None:
-        return _message(query, question, [], limit_bytes, code=_NXDOMAIN)
-    return _message(query, question, _records(name, question.kind, found), limit_bytes)
+        return _message(query, question, aliases, limit_bytes, code=_NXDOMAIN)
+    return _message(query, question, [*aliases, *_records(last, question.kind, found)], limit_bytes)
+
+
+def outside(query: bytes, zone: Zone) -> str:
+    """The name elsewhere that a name of ours stands for; empty where none does. ``query`` is one that ``answer``
+    left to others."""
+    name = parse(query).name
+    if not _is_ours(name) or name.endswith(".in-addr.arpa"):
+        return ""
+    return _follow(name, zone)[1]
+
+
+def query_for(query: bytes, name: str) -> bytes:
+    """The same question of another name."""
+    kind = parse(query).kind
+    return query[:2] + struct.pack("!HHHHH", 0x0100, 1, 0, 0, 0) + _encode(name) + struct.pack("!HH", kind, _IN)
+
+
+def answer_with(query: bytes, zone: Zone, found: bytes, limit_bytes: int = LIMIT_UDP_BYTES) -> bytes:
+    """The answer of a name of ours that stands for one elsewhere, of which ``found`` was answered."""
+    question = parse(query)
+    aliases, last = _follow(question.name, zone)
+    try:
+        addresses = _addresses(found, question.kind)
+    except (struct.error, IndexError):
+        return failure(query)
+    code = found[3] & 15
+    if code not in (0, _NXDOMAIN):
+        return failure(query, code)
+    records = [*aliases, *(_record(last, question.kind, address) for address in addresses)]
+    return _message(query, question, records, 0 if found[2] & 2 else limit_bytes, code)
+
+
+def _is_ours(name: str) -> bool:
+    return name == DOMAIN or name.endswith("." + DOMAIN)
+
+
+def _follow(name: str, zone: Zone) -> tuple[list[bytes], str]:
+    """The records of the aliases, and the name at their end. Raises ``ValueError`` where they go round."""
+    aliases: list[bytes] = []
+    while _is_ours(name) and (target := (zone.find(name) or {}).get("cname")):
+        if len(aliases) >= LIMIT_ALIASES:
+            raise ValueError("the names go round")
+        aliases.append(_record(name, _CNAME, _encode(target)))
+        name = target
+    return aliases, name
+
+
+def _addresses(message: bytes, kind: int) -> list[bytes]:
+    """The addresses in another server's answer, under whichever name."""
+    _, _, questions, answers = struct.unpack_from("!HHHH", message)
+    position, found = 12, []
+    for _ in range(questions):
+        position = _after_name(message, position) + 4
+    for _ in range(answers):
+        position = _after_name(message, position)
+        told, _, _, size = struct.unpack_from("!HHIH", message, position)
+        position += 10
+        if told == kind and size == (4 if kind == _A else 16) and position + size <= len(message):
+            found.append(message[position:position + size])
+        position += size
+    return found
+
+
+def _after_name(message: bytes, position: int) -> int:
+    while message[position]:
+        if message[position] >= 0xC0:
+            return position + 2
+        position += message[position] + 1
+    return position + 1
+
+
+def is_name(name: str) -> bool:
+    """Whether a message can hold it."""
+    return len(name) + 2 <= LIMIT_NAME_BYTES and name.isascii() and all(
+        0 < len(label) <= LIMIT_LABEL_BYTES for label in name.split("."))
 
 
 def failure(query: bytes, code: int = _SERVER_FAILURE) -> bytes:

@@ -15,7 +15,7 @@ import socket
 from dataclasses import dataclass, field
 
 from lightship.cluster.node.inside import network
-from lightship.cluster.node.network import packets
+from lightship.cluster.node.network import packets, shares
 from lightship.cluster.node.network.relay import CONNECT_SECONDS, Relay
 from lightship.cluster.node.network.services import Flow
 
@@ -23,6 +23,10 @@ PORT = 15001
 """Where the kernel ends the Pods' connections, at the tunnel's own address."""
 FIRST_NAT_PORT, LIMIT_FLOWS = 20000, 16384
 LIMIT_DATAGRAM_FLOWS = 2048
+LIMIT_FLOWS_PER_POD, LIMIT_DATAGRAM_FLOWS_PER_POD = 4096, 256
+"""A Pod's, with those that ended not long ago; who wants more is refused, as by a closed port."""
+LIMIT_OPENING_PER_POD = 256
+"""A Pod's connections that wait for the far side's answer."""
 LINGER_SECONDS = 60.0
 """How long an ended connection's last packets still find their way."""
 _PACKETS_AT_ONCE = 64
@@ -46,8 +50,11 @@ class _Connection:
 class Egress:
     """All connections and flows of Pods to the world."""
 
-    def __init__(self, device: int, relay: Relay) -> None:
+    def __init__(self, device: int, relay: Relay, refusals: shares.Refusals) -> None:
         self._device = device
+        self._share = shares.Share("connections out, with those that ended lately", LIMIT_FLOWS_PER_POD, refusals)
+        self._opening = shares.Share("connections out that nobody answered yet", LIMIT_OPENING_PER_POD, refusals)
+        self._datagram_share = shares.Share("UDP flows out", LIMIT_DATAGRAM_FLOWS_PER_POD, refusals)
         self._relay = relay
         self._loop = asyncio.get_running_loop()
         self._connections: dict[Key, _Connection] = {}
@@ -58,8 +65,12 @@ class Egress:
 
     async def serve(self, listener: socket.socket) -> None:
         """Begins; ``listener`` listens at the tunnel's address and ``PORT``."""
-        await self._relay.serve(listener, self._open_far)
+        await self._relay.serve(listener, self._open_far, self._source)
         self._loop.add_reader(self._device, self._readable)
+
+    def _source(self, client: tuple[str, int]) -> str:
+        connection = self._by_port.get(client[1])
+        return connection.key[0][0] if connection is not None else client[0]
 
     async def _open_far(self, client: tuple[str, int]) -> socket.socket:
         connection = self._by_port.get(client[1])
@@ -102,6 +113,14 @@ class Egress:
         if len(self._connections) >= LIMIT_FLOWS or not _allowed(found.target[0]):
             self._write(packets.unreachable(packet, found, 0))
             return
+        pod = found.source[0]
+        if not self._share.take(pod):
+            self._write(packets.reset(packet, found))
+            return
+        if not self._opening.take(pod):
+            self._share.give_back(pod)
+            self._write(packets.reset(packet, found))
+            return
         connection = self._connections[key] = _Connection(key, first=packet)
         task = self._loop.create_task(self._open(connection, found))
         self._tasks.add(task)
@@ -117,12 +136,14 @@ class Egress:
         except OSError as error:
             if far is not None:
                 far.close()
-            del self._connections[connection.key]
+            self._drop(connection)
             if error.errno == errno.ECONNREFUSED:
                 self._write(packets.reset(connection.first, found))
             else:
                 self._write(packets.unreachable(connection.first, found, 1))
             return
+        finally:
+            self._opening.give_back(found.source[0])
         connection.far = far
         connection.nat_port = port = self._free_port()
         self._by_port[port] = connection
@@ -139,10 +160,14 @@ class Egress:
         if self._relay.has_client((network.TUN_PEER, connection.nat_port)):
             self._loop.call_later(LINGER_SECONDS, self._watch, connection)
             return
-        self._connections.pop(connection.key, None)
+        self._drop(connection)
         self._by_port.pop(connection.nat_port, None)
         if connection.far is not None:
             connection.far.close()
+
+    def _drop(self, connection: _Connection) -> None:
+        del self._connections[connection.key]
+        self._share.give_back(connection.key[0][0])
 
     def _free_port(self) -> int:
         while True:  # ends: there are as many ports as connections, and this one has none yet
@@ -158,6 +183,9 @@ class Egress:
             if len(self._flows) >= LIMIT_DATAGRAM_FLOWS or not _allowed(found.target[0]):
                 self._write(packets.unreachable(packet, found, 0))
                 return
+            if not self._datagram_share.take(found.source[0]):
+                self._write(packets.unreachable(packet, found, 3))
+                return
             sock = None
             try:
                 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -165,12 +193,17 @@ class Egress:
             except OSError:
                 if sock is not None:
                     sock.close()
+                self._datagram_share.give_back(found.source[0])
                 self._write(packets.unreachable(packet, found, 1))
                 return
             flow = self._flows[key] = Flow(
                 sock, lambda data: self._write(packets.datagram(found.target, found.source, data)),
-                lambda: self._flows.pop(key, None))
+                lambda: self._forget(key))
         flow.send(packets.payload(packet, found.offset))
+
+    def _forget(self, key: Key) -> None:
+        if self._flows.pop(key, None) is not None:
+            self._datagram_share.give_back(key[0][0])
 
     def _write(self, packet: bytes | bytearray) -> None:
         try:

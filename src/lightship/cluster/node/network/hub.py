@@ -19,7 +19,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.cluster.node.inside import linux, network
-from lightship.cluster.node.network import dns, egress, maker, names, relay, services
+from lightship.cluster.node.network import dns, egress, maker, names, relay, services, shares
 from lightship.cluster.node.network.channel import Channel, receive
 from lightship.lib import logs
 
@@ -50,7 +50,8 @@ class _Hub:
     def __init__(self, configuration: Mapping[str, Any], maker_socket: socket.socket) -> None:
         self._configuration = configuration
         self._maker_socket = maker_socket
-        self._names = names.Names()
+        self._refusals = shares.Refusals()
+        self._names = names.Names(self._refusals)
         self._pods: dict[str, list[asyncio.Server]] = {}
         self._maker: Channel
         self._relay: relay.Relay
@@ -59,9 +60,9 @@ class _Hub:
 
     async def run(self) -> None:
         self._maker = Channel(self._maker_socket)
-        self._relay = relay.Relay()
+        self._relay = relay.Relay(self._refusals)
         self._dialer = relay.Dialer(self._maker)
-        self._services = services.Services(self._maker, self._dialer, self._relay)
+        self._services = services.Services(self._maker, self._dialer, self._relay, self._refusals)
         await self._start()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._serve_node())
@@ -74,7 +75,7 @@ class _Hub:
         if self._configuration["egress"]:
             device, = await self._maker.ask({"tunnel": True})
             inner, = await self._maker.ask({"listen": [network.TUN_ADDRESS, egress.PORT]})
-            await egress.Egress(device, self._relay).serve(socket.socket(fileno=inner))
+            await egress.Egress(device, self._relay, self._refusals).serve(socket.socket(fileno=inner))
 
     async def _serve_node(self) -> None:
         """One request after the other, each with its answer."""
@@ -116,6 +117,7 @@ class _Hub:
         if "release" in message:
             for server in self._pods.pop(message["release"], ()):
                 server.close()
+            self._refusals.forget(message["release"])
             return []
         if "sockets" in message:
             return [await self._dialer.pod_socket() for _ in range(message["sockets"])]
@@ -133,7 +135,7 @@ class _Hub:
     async def _make_pod(self, ip: str) -> list[int]:
         ports = self._configuration["loopback_ports"]
         namespace, *listeners = await self._maker.ask({"pod": ip, "ports": ports})
-        self._pods[ip] = [await self._relay.serve(socket.socket(fileno=listener), self._to_host(port))
+        self._pods[ip] = [await self._relay.serve(socket.socket(fileno=listener), self._to_host(port), lambda _: ip)
                           for listener, port in zip(listeners, ports, strict=True)]
         return [namespace]
 

@@ -15,10 +15,13 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from lightship import errors
+from lightship.cluster.node.network import shares
 from lightship.cluster.node.network.channel import Channel
 
 LIMIT_CONNECTIONS = 4096
 """Relayed connections of one node; beyond it a new one is reset."""
+LIMIT_CONNECTIONS_PER_POD = 1024
+"""Those that one Pod opened, through Services, to the platform and to the world; beyond it a new one is reset."""
 CONNECT_SECONDS = 10.0
 SOCKETS_AHEAD = 16
 """Sockets of the Pods' network that are kept ready."""
@@ -30,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 Open = Callable[[tuple[str, int]], Awaitable[socket.socket]]
 """Opens the far side for a client of this address and port; raises ``OSError``."""
+Source = Callable[[tuple[str, int]], str]
+"""Whose connection one from this address and port is, as ``shares`` counts."""
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -65,6 +70,11 @@ class Dialer:
     async def datagram_socket(self) -> socket.socket:
         """An unconnected UDP socket of the Pods' network."""
         return socket.socket(fileno=(await self._maker.ask({"sockets": "udp", "count": 1}))[0])
+
+
+def by_address(client: tuple[str, int]) -> str:
+    """A Pod's connections bear its address."""
+    return shares.HOST if client[0].startswith("127.") else client[0]
 
 
 class _Side(asyncio.Protocol):
@@ -127,14 +137,15 @@ class _Side(asyncio.Protocol):
 class _Near(_Side):
     """The side that called."""
 
-    def __init__(self, relay: Relay, open_far: Open) -> None:
+    def __init__(self, relay: Relay, open_far: Open, source: Source) -> None:
         super().__init__()
         self._relay = relay
         self._open_far = open_far
+        self._source = source
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._relay.begin(self, self._open_far)
+        self._relay.begin(self, self._open_far, self._source(transport.get_extra_info("peername")))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -144,24 +155,27 @@ class _Near(_Side):
 class Relay:
     """All relayed connections of a hub."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: shares.Refusals) -> None:
         self._near: dict[_Near, asyncio.Task[None] | None] = {}
+        self._sources: dict[_Near, str] = {}
+        self._share = shares.Share("connections", LIMIT_CONNECTIONS_PER_POD, refusals)
         self._clients: set[tuple[str, int]] = set()
         self._loop = asyncio.get_running_loop()
 
-    async def serve(self, listener: socket.socket, open_far: Open) -> asyncio.Server:
+    async def serve(self, listener: socket.socket, open_far: Open, source: Source = by_address) -> asyncio.Server:
         """Relays what connects to ``listener``, which is the server's from now on."""
-        return await self._loop.create_server(lambda: _Near(self, open_far), sock=listener, backlog=512)
+        return await self._loop.create_server(lambda: _Near(self, open_far, source), sock=listener, backlog=512)
 
     def has_client(self, address: tuple[str, int]) -> bool:
         """Whether a connection from there is being relayed."""
         return address in self._clients
 
-    def begin(self, near: _Near, open_far: Open) -> None:
+    def begin(self, near: _Near, open_far: Open, source: str) -> None:
         assert near.transport is not None
-        if len(self._near) >= LIMIT_CONNECTIONS:
-            near.transport.abort()
+        if len(self._near) >= LIMIT_CONNECTIONS or not self._share.take(source):
+            _reset(near.transport)
             return
+        self._sources[near] = source
         near.transport.pause_reading()
         self._clients.add(near.transport.get_extra_info("peername"))
         self._near[near] = self._loop.create_task(self._connect(near, open_far), name="relay")
@@ -170,6 +184,9 @@ class Relay:
         assert near.transport is not None
         self._clients.discard(near.transport.get_extra_info("peername"))
         task = self._near.pop(near, None)
+        source = self._sources.pop(near, None)
+        if source is not None:
+            self._share.give_back(source)
         if task is not None:
             task.cancel()
 
@@ -180,11 +197,16 @@ class Relay:
             far_socket = await open_far(client)
         except (OSError, errors.LightshipError) as error:
             _log.debug("could not relay a connection", extra={"client": str(client), "cause": str(error)})
-            near.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            near.transport.abort()
+            _reset(near.transport)
             return
         far = _Side()
         await self._loop.create_connection(lambda: far, sock=far_socket)
         self._near[near] = None
         near.pair(far)
         near.transport.resume_reading()
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Ends a connection as a port that nobody serves would."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()

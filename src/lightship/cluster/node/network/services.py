@@ -14,11 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from lightship.cluster.node.network import shares
 from lightship.cluster.node.network.channel import Channel, ChannelError
 from lightship.cluster.node.network.relay import Dialer, Relay
 
 LIMIT_FLOWS = 1024
 """Clients of one UDP port that are remembered at once."""
+LIMIT_FLOWS_PER_POD = 256
+"""Of a Pod at all UDP ports; what would begin another is dropped."""
 FLOW_IDLE_SECONDS = 60.0
 LIMIT_AFFINITIES = 4096
 
@@ -60,8 +63,9 @@ class Port:
 class Services:
     """All ports that are served."""
 
-    def __init__(self, maker: Channel, dialer: Dialer, relay: Relay) -> None:
+    def __init__(self, maker: Channel, dialer: Dialer, relay: Relay, refusals: shares.Refusals) -> None:
         self._maker = maker
+        self._share = shares.Share("UDP flows to Services", LIMIT_FLOWS_PER_POD, refusals)
         self._dialer = dialer
         self._relay = relay
         self._loop = asyncio.get_running_loop()
@@ -96,7 +100,7 @@ class Services:
             if protocol == "UDP":
                 descriptor, = await self._maker.ask({"bind": [ip, number]})
                 transport, _ = await self._loop.create_datagram_endpoint(
-                    lambda: _Datagrams(port, self._dialer), sock=socket.socket(fileno=descriptor))
+                    lambda: _Datagrams(port, self._dialer, self._share), sock=socket.socket(fileno=descriptor))
                 self._listeners[key] = transport
             elif protocol == "TCP":
                 self._listeners[key] = await self._relay.serve(await self._listen(ip, number), self._opener(port))
@@ -136,8 +140,9 @@ def _keys(entry: Mapping[str, Any]) -> list[tuple[str, int, str]]:
 class _Datagrams(asyncio.DatagramProtocol):
     """A UDP port: each client has a socket of its own to its endpoint for as long as it speaks."""
 
-    def __init__(self, port: Port, dialer: Dialer) -> None:
+    def __init__(self, port: Port, dialer: Dialer, share: shares.Share) -> None:
         self._port = port
+        self._share = share
         self._dialer = dialer
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.DatagramTransport
@@ -155,8 +160,13 @@ class _Datagrams(asyncio.DatagramProtocol):
         flow = self._flows.get(client)
         if flow is not None:
             flow.send(data)
-        elif client not in self._opening and len(self._flows) + len(self._opening) < LIMIT_FLOWS:
+        elif client not in self._opening and len(self._flows) + len(self._opening) < LIMIT_FLOWS \
+                and self._share.take(client[0]):
             self._opening[client] = self._loop.create_task(self._open(client, data))
+
+    def _forget(self, client: Address) -> None:
+        if self._flows.pop(client, None) is not None:
+            self._share.give_back(client[0])
 
     async def _open(self, client: Address, data: bytes) -> None:
         try:
@@ -167,12 +177,14 @@ class _Datagrams(asyncio.DatagramProtocol):
             sock = await self._dialer.datagram_socket()
             sock.connect(order[0])
             flow = self._flows[client] = Flow(sock, lambda answer: self._transport.sendto(answer, client),
-                                              lambda: self._flows.pop(client, None))
+                                              lambda: self._forget(client))
             flow.send(data)
         except (OSError, ChannelError) as error:
             _log.debug("could not relay a datagram", extra={"cause": str(error)})
         finally:
             del self._opening[client]
+            if client not in self._flows:
+                self._share.give_back(client[0])
 
 
 class Flow:

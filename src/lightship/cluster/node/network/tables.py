@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from lightship.cluster.node.network import dns
 from lightship.cluster.node.network.dns import DOMAIN
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
@@ -141,7 +142,8 @@ def _ports(service: Object, ip: str, slices: list[Object]) -> list[dict[str, Any
 def _records(service: Object, slices: list[Object], pointers: dict[str, str]) -> dict[str, dict[str, Any]]:
     name, spec = _name(service), objects.spec(service)
     if spec.get("type") == "ExternalName":
-        return {name: {"cname": str(spec.get("externalName") or "").rstrip(".").lower()}}
+        target = str(spec.get("externalName") or "").rstrip(".").lower()
+        return {name: {"cname": target} if dns.is_name(target) else {}}
     ip = _cluster_ip(service)
     if ip:
         records: dict[str, dict[str, Any]] = {name: {"a": [ip]}}
@@ -159,7 +161,8 @@ def _headless_records(name: str, slices: list[Object], pointers: dict[str, str])
     for piece in slices:
         for endpoint in filter(_usable, piece.get("endpoints") or ()):
             for address in endpoint["addresses"]:
-                own = f"{endpoint.get('hostname') or address.replace('.', '-')}.{name}".lower()
+                hostname = str(endpoint.get("hostname") or "")
+                own = f"{hostname if dns.is_name(hostname) else address.replace('.', '-')}.{name}".lower()
                 if address not in addresses:
                     addresses.append(address)
                 listed = records.setdefault(own, {"a": []})["a"]
