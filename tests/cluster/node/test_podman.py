@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -19,44 +17,28 @@ from lightship.kube.objects import Key, Object
 from lightship.kube.resources import CONFIGMAPS, NODES, PODS
 from lightship.testing import nodes
 from lightship.testing.nodes import NodeUnderTest, node_under_test
+from tests import boxes
+from tests.boxes import IMAGE
 
 pytestmark = pytest.mark.slow
-if shutil.which("podman") is None or not os.path.exists("/bin/busybox") or \
-        not subprocess.run(["ldd", "/bin/busybox"], capture_output=True).returncode:
-    pytest.skip("there is no podman or no static busybox here", allow_module_level=True)
-
-IMAGE = "localhost/lightship-box:1"
+if boxes.missing():
+    pytest.skip(boxes.missing(), allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A store of images of our own, with one image in it."""
-    directory = tmp_path_factory.mktemp("podman")
-    configuration = directory / "storage.conf"
-    configuration.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{directory}/graph"\n'
-                             f'runroot = "{directory}/run"\n')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONTAINERS_STORAGE_CONF", str(configuration))
-        root = directory / "root"
-        for name in ("bin", "tmp", "etc", "proc"):
-            (root / name).mkdir(parents=True)
-        shutil.copy("/bin/busybox", root / "bin" / "busybox")
-        for applet in ("sh", "echo", "cat", "sleep", "env", "id", "hostname", "pwd", "head", "tail", "wget", "ls"):
-            (root / "bin" / applet).symlink_to("busybox")
-        (root / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\n")
-        (root / "etc" / "group").write_text("root:x:0:\n")
-        archive = shutil.make_archive(str(directory / "root"), "tar", root)
-        imported = subprocess.run(["podman", "import", "--change", "ENV FROM_IMAGE=yes", "--change",
-                                   'CMD ["echo", "of the image"]', archive, IMAGE], capture_output=True, text=True)
-        if imported.returncode:
-            pytest.skip(f"podman makes no image here: {imported.stderr}")
-        yield directory
-        subprocess.run(["podman", "rm", "--all", "--force"], capture_output=True)
-        subprocess.run(["podman", "unmount", "--all"], capture_output=True)
+        try:
+            with boxes.storage(tmp_path_factory.mktemp("podman")) as configuration:
+                patch.setenv(boxes.VARIABLE, str(configuration))
+                yield
+        except boxes.NoImage as error:
+            pytest.skip(str(error))
 
 
 @pytest.fixture
-async def node(storage: Path, tmp_path: Path) -> AsyncIterator[NodeUnderTest]:
+async def node(storage: None, tmp_path: Path) -> AsyncIterator[NodeUnderTest]:
     async with node_under_test(tmp_path / "node", containers="podman") as running:
         condition = await _engine(running)
         if condition["status"] != "True":
