@@ -1,13 +1,14 @@
 """Rows as KFP's REST v2beta1 shows them, field by field as in its swagger. Pure; the routes call me.
 
 A run shows its steps twice: ``run_details.task_details`` as today's clients read them, and ``tasks`` as upstream's next
-model has them, with a type, typed inputs and outputs, and CACHED among the states.
+model has them, with a type, typed inputs and outputs, and CACHED among the states. Times stay what they are: the
+encoder of answers writes them as RFC 3339 with a Z, ten times as fast as we could.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from lightship.records import pipeline_rows as states
@@ -21,20 +22,20 @@ _UNKNOWN = 2
 def experiment(row: Experiment) -> dict[str, Any]:
     return _present({
         "experiment_id": row.id, "display_name": row.name, "description": row.description,
-        "created_at": _time(row.created_at), "namespace": row.namespace, "storage_state": row.storage_state,
-        "last_run_created_at": _time(row.last_run_created_at) or "1970-01-01T00:00:00Z"})
+        "created_at": row.created_at, "namespace": row.namespace, "storage_state": row.storage_state,
+        "last_run_created_at": row.last_run_created_at or "1970-01-01T00:00:00Z"})
 
 
 def pipeline(row: Pipeline) -> dict[str, Any]:
     return _present({
         "pipeline_id": row.id, "name": row.name, "display_name": row.display_name, "description": row.description,
-        "created_at": _time(row.created_at), "namespace": row.namespace, "tags": row.tags})
+        "created_at": row.created_at, "namespace": row.namespace, "tags": row.tags})
 
 
 def version(row: PipelineVersion) -> dict[str, Any]:
     return _present({
         "pipeline_id": row.pipeline_id, "pipeline_version_id": row.id, "name": row.name,
-        "display_name": row.display_name, "description": row.description, "created_at": _time(row.created_at),
+        "display_name": row.display_name, "description": row.description, "created_at": row.created_at,
         "package_url": {"pipeline_url": row.package_url} if row.package_url else None,
         "code_source_url": row.code_source_url, "pipeline_spec": _spec(row.spec), "tags": row.tags})
 
@@ -49,8 +50,8 @@ def run(row: Run, tasks: Sequence[TaskRow] | None = None) -> dict[str, Any]:
         "storage_state": row.storage_state, "description": row.description,
         "pipeline_spec": _spec(row.spec) if reference is None else None, "pipeline_version_reference": reference,
         "runtime_config": _present({"parameters": dict(row.parameters), "pipeline_root": row.pipeline_root}),
-        "service_account": row.service_account, "created_at": _time(row.created_at),
-        "scheduled_at": _time(row.scheduled_at), "finished_at": _time(row.finished_at), "state": row.state,
+        "service_account": row.service_account, "created_at": row.created_at,
+        "scheduled_at": row.scheduled_at, "finished_at": row.finished_at, "state": row.state,
         "error": _error(row.error), "recurring_run_id": row.recurring_run_id,
         "state_history": list(row.state_history)}
     if tasks is not None:
@@ -75,12 +76,12 @@ def _detail(task: TaskRow, children: Sequence[TaskRow], ids: Mapping[str, str]) 
     state = states.SUCCEEDED if task.state == states.CACHED else task.state
     return _present({
         "run_id": task.run_id, "task_id": task.task_id, "display_name": _name(task),
-        "create_time": _time(task.created_at), "start_time": _time(task.started_at),
-        "end_time": _time(task.finished_at), "state": state, "error": _error(task.error),
+        "create_time": task.created_at, "start_time": task.started_at,
+        "end_time": task.finished_at, "state": state, "error": _error(task.error),
         "executor_detail": {"main_job": task.pod} if task.pod else None,
         "inputs": _artifact_ids(task.inputs), "outputs": _artifact_ids(task.outputs),
         "parent_task_id": ids.get(task.parent_path), "pod_name": task.pod,
-        "state_history": [{"update_time": _time(_moved_at(task)), "state": state}],
+        "state_history": [{"update_time": _moved_at(task), "state": state}],
         "child_tasks": [_present({"task_id": child.task_id, "pod_name": child.pod})
                         for child in children]})
 
@@ -91,8 +92,8 @@ def _task(task: TaskRow, ids: Mapping[str, str]) -> dict[str, Any]:
         "parent_task_id": ids.get(task.parent_path), "scope_path": task.path, "type": task.type,
         "type_attributes": {"iteration_index": task.index} if task.index is not None else None,
         "state": task.state, "status_metadata": {"message": task.error} if task.error else None,
-        "error": _error(task.error), "create_time": _time(task.created_at), "start_time": _time(task.started_at),
-        "end_time": _time(task.finished_at), "pods": [{"name": task.pod}] if task.pod else None,
+        "error": _error(task.error), "create_time": task.created_at, "start_time": task.started_at,
+        "end_time": task.finished_at, "pods": [{"name": task.pod}] if task.pod else None,
         "cache_fingerprint": task.cache_key, "cached_from": task.cached_from,
         "attempt": task.attempt, "inputs": _io(task.inputs), "outputs": _io(task.outputs)})
 
@@ -125,10 +126,6 @@ def _spec(stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _error(message: str) -> dict[str, Any] | None:
     return {"code": _UNKNOWN, "message": message} if message else None
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _present(shape: Mapping[str, Any]) -> dict[str, Any]:
