@@ -157,6 +157,12 @@ class GroupVersion:
         return f"apis/{self.group}/{self.version}" if self.group else f"api/{self.version}"
 
 
+class Stream(Protocol):
+    """What follows the objects of a kind."""
+
+    def end(self, reason: str) -> None: ...
+
+
 class Registry:
     """All served kinds. Two kinds of one group and plural but different versions share storage."""
 
@@ -164,6 +170,7 @@ class Registry:
         self.generation = 0
         """Grows with each change."""
         self._by_place: dict[tuple[str, str, str], Served] = {}
+        self._streams: dict[tuple[str, str], set[Stream]] = {}
         for one in served:
             assert _place(one) not in self._by_place, f"{_place(one)} is served twice"
             self._by_place[_place(one)] = one
@@ -189,6 +196,24 @@ class Registry:
         """Serve no version of a kind any more."""
         self._drop(group, plural)
         self._regroup()
+
+    def follow(self, served: Served, stream: Stream) -> Callable[[], None]:
+        """``stream`` shows objects of a kind as they are served now; what is given back is called when it is over."""
+        place = (served.resource.group, served.resource.plural)
+        following = self._streams.setdefault(place, set())
+        following.add(stream)
+
+        def leave() -> None:
+            following.discard(stream)
+            if not following and self._streams.get(place) is following:
+                del self._streams[place]
+
+        return leave
+
+    def end_streams(self, group: str, plural: str) -> None:
+        """Objects of this kind are not shown any more as they were: whoever follows them lists again."""
+        for stream in tuple(self._streams.get((group, plural), ())):
+            stream.end("the definition of the kind has changed")
 
     def _drop(self, group: str, plural: str) -> None:
         for place in [p for p in self._by_place if (p[0], p[2]) == (group, plural)]:

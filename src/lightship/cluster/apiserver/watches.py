@@ -1,12 +1,13 @@
 """Watch: a stream of changes, one JSON line each. ``server`` calls me; I read the store's ``Watcher``.
 
 What is delivered together is rendered once for each shape, and the bytes are shared by all watchers. A watcher with
-selectors sees an object that comes into its selection as ADDED, and one that leaves it as DELETED.
+selectors sees an object that comes into its selection as ADDED, and one that leaves it as DELETED. A watch of a custom
+kind ends when the kind's definition changes or goes, so that its client lists anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lightship import errors
@@ -44,7 +45,9 @@ def watch(backend: Backend, call: Call) -> Response:
     watcher = backend.store.watch(call.served.store_resource, plan.since, call.target.namespace)
     stream = _Stream(backend, call, which)
     deadline = backend.clock.monotonic() + (seconds or DEFAULT_TIMEOUT_SECONDS)
-    return Response(status=200, headers=reads.HEADERS, body=_Body(watcher, stream.lines(watcher, plan, deadline)))
+    leave = backend.registry.follow(call.served, watcher) if call.served.custom else None
+    return Response(status=200, headers=reads.HEADERS,
+                    body=_Body(watcher, stream.lines(watcher, plan, deadline), leave))
 
 
 def _plan(backend: Backend, call: Call) -> _Plan:
@@ -67,8 +70,8 @@ def _plan(backend: Backend, call: Call) -> _Plan:
 class _Body:
     """The stream as a body that frees its watcher when closed, even where nothing was ever read of it."""
 
-    def __init__(self, watcher: Watcher, lines: AsyncGenerator[bytes, None]) -> None:
-        self._watcher, self._lines = watcher, lines
+    def __init__(self, watcher: Watcher, lines: AsyncGenerator[bytes, None], leave: Callable[[], None] | None) -> None:
+        self._watcher, self._lines, self._leave = watcher, lines, leave
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -79,6 +82,8 @@ class _Body:
     async def aclose(self) -> None:
         await self._lines.aclose()
         self._watcher.close()
+        if self._leave is not None:
+            self._leave()
 
 
 class _Stream:

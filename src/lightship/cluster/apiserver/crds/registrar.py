@@ -141,6 +141,7 @@ class Registrar:
             if self._known.pop(name, None) is not None:
                 await self._empty(_collection(obj))  # what was on its way to disk when the last one seemed to go
             self._registry.remove(spec["group"], spec["names"]["plural"])
+            self._registry.end_streams(spec["group"], spec["names"]["plural"])
             await self._reconsider(spec["group"])
             return
         self._serve(obj)
@@ -165,6 +166,8 @@ class Registrar:
         if ending:
             versions = [serving.closed(one) for one in versions]
         self._registry.install(spec["group"], spec["names"]["plural"], versions)
+        if known is not None and objects.spec(known) != spec:
+            self._registry.end_streams(spec["group"], spec["names"]["plural"])
 
     async def _clean(self, name: str) -> None:
         """Delete all objects of a definition that is being deleted, and let it go once there is none.
