@@ -22,6 +22,7 @@ from lightship.client.client import Client, Selection
 from lightship.cluster.node import (
     catalogue,
     cgroups,
+    environments,
     isolation,
     layout,
     logs,
@@ -35,6 +36,7 @@ from lightship.cluster.node import (
     variables,
     volumes,
 )
+from lightship.cluster.node.announcer import Announcer
 from lightship.cluster.node.engines import engine
 from lightship.cluster.node.engines.engine import Engine
 from lightship.cluster.node.entrypoints import Entrypoint
@@ -156,6 +158,7 @@ class Node:
         self._tasks.spawn(self._heartbeat(found, resources), name="lease")
         self._tasks.spawn(self._environments.collect(), name="environments")
         self._tasks.spawn(self._trash.run(), name="trash")
+        self._tasks.spawn(self._services.announcer.run(), name="events")
         if "memory" not in self._groups.controllers:
             self._tasks.spawn(self._memory_watch.run(), name="memory")
 
@@ -270,17 +273,22 @@ class Node:
         source = volumes.VolumeSource(
             client=self._client, pods_directory=directory / "pods", claims_directory=directory / "volumes",
             token=tokens.get)
+        recorder = Recorder(self._client, "lightship-node", self._clock)
         return Services(
             client=self._client, machinery=machinery, volume_source=source, network=self.network,
             references=self._references, surroundings=self._surroundings,
-            recorder=Recorder(self._client, "lightship-node", self._clock),
-            allocatable=resources)
+            recorder=recorder, announcer=Announcer(recorder, self._clock), allocatable=resources)
 
     def _surroundings(self, sources: variables.Sources) -> plan.Surroundings:
         key = Key(catalogue.CONFIG_MAP_NAMESPACE, catalogue.CONFIG_MAP_NAME)
         return plan.Surroundings(sources=sources, image_catalogue=self._catalogue.get(key),
                                  engine=self._engine is not None,
                                  api_host=self._options.api_host, api_port=self._options.api_port)
+
+    def image_identity(self, image: str) -> str:
+        """What ``image`` stands for here: another text once the catalogue or the interpreter says something else."""
+        key = Key(catalogue.CONFIG_MAP_NAMESPACE, catalogue.CONFIG_MAP_NAME)
+        return environments.identity_of(image, self._catalogue.get(key), engine=self._engine is not None)
 
     async def _register(self, found: node_object.Machine, resources: Mapping[str, str]) -> None:
         assert self._groups is not None

@@ -49,6 +49,8 @@ class Setting:
     """Tells of a change of the view; the flag says that it is urgent."""
     warn: Callable[[str, str], None]
     """Records a Warning event: reason and message."""
+    tell: Callable[[str, str], None]
+    """Records a Normal event, later."""
     stopping: asyncio.Event
     grace_seconds: Callable[[], float]
     """What the Pod gives its containers between SIGTERM and SIGKILL."""
@@ -126,6 +128,7 @@ class ContainerLife:
         self._failures = 0
         logs.prune(started.log.path)
         self.view.image_id = started.image_id
+        self._tell_of_start(made)
         watcher = self._watch(started, occasion)
         if self._setting.stopping.is_set():
             started.handle.kill()  # it was being started while the Pod began to end
@@ -143,6 +146,12 @@ class ContainerLife:
             started.let_go()
         self._conclude(started, made, exit)
         return True
+
+    def _tell_of_start(self, made: ContainerPlan) -> None:
+        tell = self._setting.tell
+        tell("Pulled", f'Container image "{made.image}" is here as {self.view.image_id}')
+        tell("Created", f"Created container: {self.name}")
+        tell("Started", f"Started container {self.name}")
 
     def _conclude(self, started: Started, made: ContainerPlan, exit: Exit) -> None:
         reason = "Completed" if exit.code == 0 else "Error"
@@ -251,7 +260,7 @@ class ContainerLife:
         def unhealthy(kind: str, probe: Mapping[str, Any]) -> None:
             if self._setting.stopping.is_set():
                 return  # the Pod is ending anyway, with its own grace
-            self._setting.warn("Killing", f"Container {self.name} failed {kind} probe, will be restarted")
+            self._setting.tell("Killing", f"Container {self.name} failed {kind} probe, will be restarted")
             grace = probe.get("terminationGracePeriodSeconds")
             self._end_later(started, self._setting.grace_seconds() if grace is None else float(grace))
 
@@ -265,14 +274,20 @@ class ContainerLife:
     def _end_later(self, started: Started, grace_seconds: float) -> None:
         async def end() -> None:
             if self.started is started:
-                await self.end(grace_seconds)
+                await self._end(grace_seconds)
 
         task = asyncio.create_task(end(), name=f"end of {self.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def end(self, grace_seconds: float) -> None:
-        """preStop, SIGTERM, a wait, SIGKILL, within the grace; returns when nothing of this life runs."""
+        """Ends it with its Pod: preStop, SIGTERM, a wait, SIGKILL, within the grace; returns when nothing of this life
+        runs."""
+        if self.started is not None:
+            self._setting.tell("Killing", f"Stopping container {self.name}")
+            await self._end(grace_seconds)
+
+    async def _end(self, grace_seconds: float) -> None:
         started = self.started
         if started is None:
             return

@@ -17,6 +17,7 @@ from typing import Any
 from lightship import errors
 from lightship.client.client import Client
 from lightship.cluster.node import commons, plan, pod_status, references, restarts, usage, variables, volumes
+from lightship.cluster.node.announcer import Announcer
 from lightship.cluster.node.container_life import ContainerLife, Setting
 from lightship.cluster.node.entrypoints import ContainerExit
 from lightship.cluster.node.errors import StartError
@@ -52,6 +53,7 @@ class Services:
     volume_source: volumes.VolumeSource
     network: PodNetwork
     recorder: Recorder
+    announcer: Announcer
     surroundings: Callable[[variables.Sources], plan.Surroundings]
     references: References
     allocatable: dict[str, str] = field(default_factory=dict)
@@ -283,7 +285,7 @@ class Supervisor:
             self._writer.mark(urgent=urgent)
 
         setting = Setting(container=container, policy=policy, make_plan=make_plan, occasion=occasion, changed=changed,
-                          warn=self._warn, stopping=self._stopping, grace_seconds=self._grace_seconds,
+                          warn=self._warn, tell=self._tell, stopping=self._stopping, grace_seconds=self._grace_seconds,
                           pod_label=f"{objects.name(self._pod)}_{objects.namespace(self._pod)}({self.uid})")
         life = ContainerLife(view, setting, self._runner, self._clock)
         self._lives[life.name] = life
@@ -294,6 +296,9 @@ class Supervisor:
         if life is None:
             raise errors.NotFound(f'Pod "{objects.key(self._pod)}" has no container "{name}"')
         return await asyncio.shield(life.over)
+
+    def _tell(self, reason: str, message: str) -> None:
+        self._services.announcer.tell(self._pod, reason, message)
 
     def _warn(self, reason: str, message: str) -> None:
         self._background.spawn(self._services.recorder.event(self._pod, "Warning", reason, message))
