@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -55,13 +55,15 @@ class Domains:
     routes: Sequence[BaseRoute]
 
 
-def compose(manager: Manager, history: History, settings: Settings, gateway_url: str) -> Domains:
-    """Give each domain its dependencies."""
+def compose(manager: Manager, history: History, settings: Settings, gateway_url: str,
+            images: Callable[[str], str] = str) -> Domains:
+    """Give each domain its dependencies. ``images`` tells what an image means on this machine, where Pods run here."""
     clock = clocks.SYSTEM
     serving_client = manager.client_for(SERVING_CONTROLLER)
     shared = pipelines_rest.Deps(database=history.database, notices=history.notices, artifacts=history.artifacts,
                                  clock=clock, ids=ids.RandomIds())
-    for_pipelines = pipelines.PipelineDeps(manager=manager, routes=shared, options=_engine(settings))
+    for_pipelines = pipelines.PipelineDeps(manager=manager, routes=shared, options=_engine(settings),
+                                           images=images)
     for_serving = serving.ServingDeps(
         client=serving_client, informer=manager.informer, clock=clock,
         recorder=Recorder(serving_client, "inferenceservice-controller"), site=serving.Site(gateway_url=gateway_url))

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lightship import __version__
 from lightship.client import kubeconfig
+from lightship.cluster.node.agent import Node
 from lightship.cluster.node.entrypoints import Entrypoint
 from lightship.composition import cluster as embedded
 from lightship.composition import domains, leadership, rest
@@ -64,6 +65,7 @@ class _Platform:
         self._history: domains.History
         self._cluster: embedded.Cluster
         self._gateway: Gateway
+        self._node: Node | None = None
         self._front: socket.socket
 
     @classmethod
@@ -91,7 +93,7 @@ class _Platform:
         """Start controllers, node and REST; say so; work until ``stop``."""
         cluster, history = self._cluster, self._history
         manager = Manager(cluster.client_for, cluster.clock)
-        composed = domains.compose(manager, history, self._settings, self._gateway.url)
+        composed = domains.compose(manager, history, self._settings, self._gateway.url, self._image)
         if self._options.controllers:
             for controller in composed.controllers:
                 manager.add(controller)
@@ -110,7 +112,7 @@ class _Platform:
             await asyncio.sleep(0)  # It launches its look at the machine, and we use the time that this takes.
             http = rest.make(rest.Parts(cluster=cluster, history=history, manager=manager, routes=composed.routes),
                              self._front)
-            await node
+            self._node = await node
             await manager.synced.wait()
             await self._gateway.ready()
             watching = group.create_task(self._gateway.watch(), name="gateway")
@@ -125,6 +127,10 @@ class _Platform:
             await self._stack.aclose()
             for task in (stopping, managing, watching):
                 task.cancel()
+
+    def _image(self, image: str) -> str:
+        """What ``image`` means on the node; before there is one, its name."""
+        return self._node.image_identity(image) if self._node is not None else image
 
     def _loopback_ports(self) -> tuple[int, ...]:
         """The ports in the URLs that users hand to Pods: REST, the Kubernetes API, the gateway."""

@@ -77,6 +77,17 @@ def test_an_environments_address_holds_everything_that_decides_it() -> None:
     assert len({digest("a"), digest("a", "b"), digest("a", no_deps=True), digest("a", python="/q")}) == 4
 
 
+def test_an_images_identity_follows_the_catalogue() -> None:
+    def identity(image: str, line: str = "") -> str:
+        return environments.identity_of(image, {"data": {"team": line}}, engine=True)
+
+    assert identity("python:3.11") == identity("python:3.11-slim") != identity("python:3.12")
+    first, second = (identity("acme/train", f"acme/* = python:3.11 numpy=={version}") for version in (1, 2))
+    assert first != second
+    assert identity("acme/train") == "acme/train"
+    assert environments.identity_of("acme/train", None, engine=False) == "acme/train"
+
+
 def test_pips_settings_serve_uv_where_uv_has_none_of_its_own(tmp_path: Path) -> None:
     shared, own = tmp_path / "shared.conf", tmp_path / "own.conf"
     shared.write_text("[global]\nindex-url = https://old/simple\nfind-links = /a\n /b\n")

@@ -67,6 +67,14 @@ def test_the_key_is_the_contents_and_not_the_place() -> None:
     assert len(keys) == len(different) and base not in keys
 
 
+def test_an_image_counts_by_what_it_means_where_steps_run() -> None:
+    found = step()
+    job = execution.job_of(found.run, found.pipeline)
+    meanings = [cache.key(found, job, images) for images in (str, lambda image: "sha256:1", lambda image: "sha256:2")]
+    assert len(set(meanings)) == 3
+    assert meanings[1] == cache.key(step(), job, lambda image: "sha256:1")
+
+
 def test_what_may_differ_unseen_has_no_key_unless_its_author_gives_one() -> None:
     assert not key(step(task={"cachingOptions": {}}))
     assert not key(step(artifact=replace(ARTIFACT, uri="gs://b/1", digest="")))

@@ -17,7 +17,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from lightship.cluster.node import catalogue
 from lightship.cluster.node import environment_stamps as stamps
 from lightship.cluster.node.catalogue import Environment
 from lightship.cluster.node.errors import ImageError
@@ -72,6 +74,17 @@ def digest_of(environment: Environment, interpreter: str) -> str:
     content = {"schema": _SCHEMA, "interpreter": interpreter,
                "installs": [[list(i.packages), i.no_deps, list(i.options)] for i in environment.installs]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def identity_of(image: str, lines: Mapping[str, Any] | None, *, engine: bool) -> str:
+    """What ``image`` means by the catalogue ``lines``: of an environment its address, else the image's own name."""
+    try:
+        found = catalogue.resolve(image, lines, engine=engine)
+    except ImageError:
+        return image
+    if found.entrypoint or found.by_engine:
+        return image
+    return digest_of(found.environment, found.environment.python or sys.version.split()[0])
 
 
 class Environments:

@@ -1,7 +1,7 @@
 """The content key of a step: equal keys, equal outputs. Pure.
 
-``reconciler`` looks keys up and keeps outputs under them. A key holds the namespace, the image, the command line with
-every placeholder resolved, the declared environment, parameter values, and of each input artifact its content's digest,
+``reconciler`` looks keys up and keeps outputs under them. A key holds the namespace, the image and what it means where
+the step will run, the command line with every placeholder resolved, the declared environment, parameter values, and of each input artifact its content's digest,
 its type and its metadata, never its place; outputs count by their declared types. Where the content of an input is not
 known there is no key, and the step runs.
 """
@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from lightship.domains.pipelines import execution, ir, placeholders, values
 from lightship.domains.pipelines.execution import Execution
 from lightship.records.pipeline_rows import ArtifactRow
 
-VERSION = 1
+VERSION = 2
 _OWN_STORE = "minio://"
 
+Images = Callable[[str], str]
+"""What an image means where steps run: the same text for the same content. A name says no more than itself."""
 
-def key(step: Execution, job: placeholders.Job) -> str:
+
+def key(step: Execution, job: placeholders.Job, images: Images = str) -> str:
     """The step's key, or an empty string where it is not cached."""
     task = step.node.task
     assert task is not None
@@ -38,10 +42,11 @@ def key(step: Execution, job: placeholders.Job) -> str:
         executor_input=_by_content(execution.executor_input(neutral), step), local_path=execution.local_path,
         job=dataclasses.replace(job, task_name=step.node.name, task_uuid=""))
     container = step.container
+    image = placeholders.replaced(container.image, scope)
     return _digest({
         "version": VERSION,
         "namespace": step.run.namespace,
-        "image": placeholders.replaced(container.image, scope),
+        "image": [image, images(image)],
         "command": placeholders.command_line(container.command, scope),
         "args": placeholders.command_line(container.args, scope),
         "env": [[name, placeholders.replaced(value, scope)] for name, value in container.env],

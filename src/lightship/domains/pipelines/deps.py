@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightship.domains.pipelines import reconciler, rest
+from lightship.domains.pipelines import cache, reconciler, rest
 from lightship.runtime.manager import Manager
 
 
@@ -15,4 +15,6 @@ class PipelineDeps:
     manager: Manager
     routes: rest.Deps
     options: reconciler.Options = reconciler.Options()
+    images: cache.Images = str
+    """What an image means where steps run; see ``cache``."""
     resync_seconds: float = 30.0

@@ -42,6 +42,7 @@ def controllers(deps: PipelineDeps) -> Sequence[Controller]:
         clock=shared.clock,
         wake=lambda key: manager.wake(CONTROLLER, key),
         options=deps.options,
+        images=deps.images,
     ))
     shared.notices.subscribe(RUNS, engine.touch)
     taking_up = resync.Resync(store=Runs(shared.database), touch=engine.touch, period_seconds=deps.resync_seconds)

@@ -79,6 +79,7 @@ class Engine:
     clock: Clock
     wake: Callable[[Key], None]
     options: Options = Options()
+    images: cache.Images = str
 
 
 class RunReconciler:
@@ -306,7 +307,7 @@ class RunReconciler:
         for path in paths:
             work.touch_row(path, now)
             try:
-                keys[path] = cache.key(work.step(path), work.job)
+                keys[path] = cache.key(work.step(path), work.job, self._engine.images)
             except StepError as cause:
                 work.settle(path, Outcome(state=rows.FAILED, error=str(cause)), now)
         wanted = sorted({key for key in keys.values() if key})
