@@ -313,6 +313,25 @@ async def test_resolver_files_are_the_pods_own(network: NodeUnderTest) -> None:
     assert "\th.s.default.svc.cluster.local h\n10.1.2.3\talias\n" in log
 
 
+async def test_a_pods_hostname_is_its_full_name_where_it_asks_for_that(network: NodeUnderTest) -> None:
+    program = "import os, socket; print(socket.gethostname(), os.environ['HOSTNAME'], open('/etc/hostname').read())"
+    asked: dict[str, Any] = {"subdomain": "s", "setHostnameAsFQDN": True}
+    full = "h.s.default.svc.cluster.local"
+    assert await output(network, program, hostname="h", **asked) == f"{full} {full} {full}\n\n"
+    assert await output(network, program, "short", hostname="h", setHostnameAsFQDN=True) == "h h h\n\n"
+    await network.create(python("long", program, hostname="h" * 40, **asked))
+    found = await network.wait("long", lambda pod: pod is not None and any(
+        "waiting" in status["state"] and status["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+        for status in objects.status(pod).get("containerStatuses") or ()))
+    assert "is too long" in objects.status(found)["containerStatuses"][0]["state"]["waiting"]["message"]
+
+
+async def test_a_pod_on_the_hosts_network_has_the_resolvers_it_asks_for(network: NodeUnderTest) -> None:
+    program = "print(open('/etc/resolv.conf').read())"
+    assert await output(network, program, hostNetwork=True, dnsPolicy="None", dnsConfig={
+        "nameservers": ["192.0.2.1"], "searches": ["example.org"]}) == "search example.org\nnameserver 192.0.2.1\n\n"
+
+
 async def test_a_pod_may_listen_on_any_port_whoever_it_runs_as(network: NodeUnderTest) -> None:
     program = "import os, socket; socket.create_server(('', 80)); print(os.getuid())"
     assert await output(network, program, securityContext={"runAsUser": 1234}) == "1234\n"

@@ -194,6 +194,25 @@ def test_resolv_conf(spec: dict[str, Any], expected: str) -> None:
     assert resolution.resolv_conf(pod, "10.96.0.10", host) == expected
 
 
+@pytest.mark.parametrize(("spec", "expected"), [
+    ({"dnsPolicy": "ClusterFirstWithHostNet"}, ""), ({}, ""),
+    ({"dnsConfig": {"searches": ["x.y"], "options": [{"name": "ndots", "value": "1"}]}},
+     "search lan x.y\nnameserver 127.0.0.53\noptions edns0 ndots:1\n"),
+    ({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["9.9.9.9"]}}, "nameserver 9.9.9.9\n"),
+])
+def test_resolv_conf_on_the_hosts_network(spec: dict[str, Any], expected: str) -> None:
+    pod = {"metadata": {"name": "p", "namespace": "ns"}, "spec": spec}
+    host = "# made by hand\nnameserver 127.0.0.53\nsearch lan\noptions edns0\n"
+    assert resolution.shared_resolv_conf(pod, host) == expected
+
+
+def test_no_more_is_searched_than_resolvers_take() -> None:
+    searches = [f"{'x' * 60}.{'y' * 60}.{number}" for number in range(40)]
+    pod = {"metadata": {"name": "p", "namespace": "ns"}, "spec": {"dnsConfig": {"searches": searches}}}
+    line = resolution.resolv_conf(pod, "10.96.0.10", "").splitlines()[0]
+    assert len(line) <= len("search ") + 2048 and line.count(" ") <= 32
+
+
 @pytest.mark.parametrize(("spec", "full", "without_egress", "none"), [
     ({"containers": [{}]}, True, False, False),
     ({"containers": [{"ports": [{"containerPort": 1}]}]}, True, True, False),

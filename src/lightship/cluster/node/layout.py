@@ -60,6 +60,8 @@ class Identity:
     """The Pod's ``hostAliases``: (address, names)."""
     full_name: str = ""
     """Its name with its domain, where it has one."""
+    kernel_name: str = ""
+    """What ``hostname`` says where that is not ``hostname``."""
     resolver: str = ""
     """The Pod's own resolv.conf; empty for the host's."""
 
@@ -133,7 +135,7 @@ def sandbox_of(root: Root) -> dict[str, Any]:
     inner += [{"kind": "tmpfs", "target": target, "size_bytes": size, "mode": 0o1777}
               for target, size in root.tmpfs.items()]
     mounts += sorted(inner, key=lambda entry: str(entry["target"]))
-    return {"root": root.mountpoint, "user_namespace": root.user_namespace, "hostname": root.identity.hostname,
+    return {"root": root.mountpoint, "user_namespace": root.user_namespace, "hostname": _kernel_name(root.identity),
             "read_only": root.read_only, "mounts": mounts, "devices": list(root.devices)}
 
 
@@ -148,6 +150,10 @@ def hosts(identity: Identity) -> str:
     return said
 
 
+def _kernel_name(identity: Identity) -> str:
+    return identity.kernel_name or identity.hostname
+
+
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
     return {"kind": "bind", "source": source, "target": target, "read_only": read_only}
 
@@ -160,7 +166,7 @@ def _own_files(identity: Identity) -> list[dict[str, Any]]:
     if identity.gid not in (0, 65534):
         group += f"user:x:{identity.gid}:\n"
     files = {"/etc/passwd": passwd, "/etc/group": group, "/etc/hosts": hosts(identity),
-             "/etc/hostname": identity.hostname + "\n"}
+             "/etc/hostname": _kernel_name(identity) + "\n"}
     if identity.resolver:
         files |= {"/etc/resolv.conf": identity.resolver, "/etc/nsswitch.conf": _NSSWITCH}
     return [{"kind": "file", "target": path, "content": content} for path, content in files.items()]

@@ -16,6 +16,7 @@ from lightship.cluster.node.catalogue import Environment, Image
 from lightship.cluster.node.cgroups import Limits
 from lightship.cluster.node.components import Component
 from lightship.cluster.node.errors import ConfigError, ImageError
+from lightship.cluster.node.network import resolution
 from lightship.cluster.node.security import Security
 from lightship.kube import objects, quantities
 from lightship.kube.objects import Object
@@ -27,6 +28,7 @@ _BASE_LANG = "C.UTF-8"
 _OURS = ("HOME", "LANG")
 """What the base environment sets because our images say nothing of it."""
 _DNS_LABEL_LIMIT = 63
+_KERNEL_NAME_LIMIT = 64
 PROCESSES_LIMIT = 2048
 """Processes and threads that a container may have at once."""
 GRACE_SECONDS = 30.0
@@ -156,8 +158,22 @@ def hostname(pod: Object) -> str:
     return str(objects.spec(pod).get("hostname") or objects.name(pod))[:_DNS_LABEL_LIMIT].rstrip("-.")
 
 
+def kernel_name(pod: Object) -> str:
+    """What ``hostname`` says in its containers: with its domain where ``setHostnameAsFQDN`` asks for it. Raises
+    ``ConfigError`` where the kernel does not hold so long a name."""
+    short = hostname(pod)
+    if not objects.spec(pod).get("setHostnameAsFQDN"):
+        return short
+    name = resolution.full_name(pod, short) or short
+    if len(name) > _KERNEL_NAME_LIMIT:
+        raise ConfigError(f"the Pod sets setHostnameAsFQDN, and its full name {name} is too long: {len(name)} "
+                          f"characters, of {_KERNEL_NAME_LIMIT} that a hostname may have",
+                          remedy="Give the Pod a shorter hostname or subdomain")
+    return name
+
+
 def _base_environment(pod: Object, surroundings: Surroundings) -> dict[str, str]:
-    base = {**surroundings.service_links, "HOME": "/root", "HOSTNAME": hostname(pod), "LANG": _BASE_LANG}
+    base = {**surroundings.service_links, "HOME": "/root", "HOSTNAME": kernel_name(pod), "LANG": _BASE_LANG}
     if surroundings.api_host:
         host, port = surroundings.api_host, str(surroundings.api_port)
         base |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port,

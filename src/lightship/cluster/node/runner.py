@@ -341,6 +341,7 @@ class Runner:
             identity=layout.Identity(hostname=plan.hostname(occasion.pod), pod_ip=occasion.attachment.ip,
                                      uid=run_as.uid, resolver=occasion.attachment.resolver,
                                      full_name=resolution.full_name(occasion.pod, plan.hostname(occasion.pod)),
+                                     kernel_name=plan.kernel_name(occasion.pod),
                                      gid=run_as.gid, hosts=_host_aliases(occasion.pod)),
             user_namespace=isolation.user_namespace, read_only=made.security.read_only_root,
             devices=layout.gpu_devices() if _has_gpus(occasion.pod, made.name) else ()))

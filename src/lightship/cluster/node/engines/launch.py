@@ -259,7 +259,7 @@ def _wanted(engine: Engine, order: Order, adaptation: Adaptation, user: User) ->
         name="", image=made.image, command=made.argv, arguments=made.arguments, env=made.env,
         labels={arguments.NODE_LABEL: engine.mark, arguments.POD_LABEL: str(objects.key(order.pod)),
                 arguments.UID_LABEL: objects.uid(order.pod), arguments.CONTAINER_LABEL: made.name},
-        workdir=made.workdir, hostname=plan.hostname(order.pod), network=network,
+        workdir=made.workdir, hostname=plan.kernel_name(order.pod), network=network,
         memory_mounts=order.memory, user=user, security=made.security,
         capabilities=made.security.with_network() if own_network else made.security.capabilities,
         limits=made.limits, devices=order.devices, stdin=bool(order.container.get("stdin")),

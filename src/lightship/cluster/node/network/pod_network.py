@@ -192,7 +192,8 @@ class PodNetwork:
 
     def _share(self, pod: Object, ip: str) -> Attachment:
         self._shared[objects.uid(pod)] = (objects.namespace(pod), ip)
-        return Attachment(ip=ip, api=self._options.api)
+        return Attachment(ip=ip, api=self._options.api,
+                          resolver=resolution.shared_resolv_conf(pod, _host_resolv_conf()))
 
     def detach(self, pod: Object) -> None:
         """The Pod has ended; its address is not given to another for long."""
@@ -348,8 +349,8 @@ def describe(capability: Capability) -> list[dict[str, Any]]:
         return [conditions.make("NetworkIsolation", False, "NoNetworkNamespaces", f"{why}; {policies}"),
                 conditions.make("Egress", True, "HostNetwork", "Pods use the host's network"),
                 conditions.make("Names", False, "NoNetworkNamespaces",
-                                "names of Services and Pods do not resolve inside Pods; a Service's EndpointSlices "
-                                "have the addresses")]
+                                "names of Services and Pods do not resolve inside Pods, which ask the host's "
+                                "resolvers; a Service's EndpointSlices have the addresses")]
     how = "in a user namespace" if capability.user >= 0 else "as root"
     told = [conditions.make("NetworkIsolation", True, "NetworkNamespaces",
                             f"each Pod has a network namespace and an address of its own ({how}); {policies}")]
@@ -363,7 +364,9 @@ def describe(capability: Capability) -> list[dict[str, Any]]:
         told += [conditions.make("Egress", True, "Tunnel", "TCP and UDP leave through the host's sockets; ICMP and "
                                  "IPv6 do not"),
                  conditions.make("Names", True, "NameServer", f"the node's own name server, {hub.NAME_SERVER}, knows "
-                                 "Services and Pods, and asks the host's resolvers for all else")]
+                                 "Services and Pods, and asks the host's resolvers for all else; Pods with hostNetwork "
+                                 "ask the host's alone, whatever their dnsPolicy, since the Services' addresses are "
+                                 "not on the host's network")]
     return told
 
 

@@ -13,6 +13,7 @@ from lightship.kube import objects
 from lightship.kube.objects import Object
 
 LIMIT_SEARCHES = 32
+LIMIT_SEARCH_CHARACTERS = 2048
 LIMIT_NAME_SERVERS = 3
 
 
@@ -39,6 +40,22 @@ def resolv_conf(pod: Object, name_server: str, host: str) -> str:
         namespace = objects.namespace(pod)
         servers, options = [name_server], ["ndots:5"]
         searches = [f"{namespace}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN, *host_searches]
+    return _with_given(spec, servers, searches, options)
+
+
+def shared_resolv_conf(pod: Object, host: str) -> str:
+    """As ``resolv_conf``, for a Pod on the host's network, where our name server is not: it asks the host's. Empty
+    where the host's own file says all."""
+    spec = objects.spec(pod)
+    if spec.get("dnsPolicy") != "None" and not spec.get("dnsConfig"):
+        return ""
+    of_host = [] if spec.get("dnsPolicy") == "None" else [line.split() for line in host.splitlines() if line.split()]
+    servers = [line[1] for line in of_host if line[0] == "nameserver" and len(line) > 1]
+    searches = [word for line in of_host if line[0] == "search" for word in line[1:]]
+    return _with_given(spec, servers, searches, [word for line in of_host if line[0] == "options" for word in line[1:]])
+
+
+def _with_given(spec: Mapping[str, Any], servers: list[str], searches: list[str], options: list[str]) -> str:
     given: Mapping[str, Any] = spec.get("dnsConfig") or {}
     servers += [server for server in given.get("nameservers") or () if server not in servers]
     searches += [search for search in given.get("searches") or () if search not in searches]
@@ -46,7 +63,16 @@ def resolv_conf(pod: Object, name_server: str, host: str) -> str:
         name = option["name"]
         options = [word for word in options if word.partition(":")[0] != name]
         options.append(f"{name}:{option['value']}" if option.get("value") else name)
-    return _text(servers[:LIMIT_NAME_SERVERS], searches[:LIMIT_SEARCHES], options)
+    return _text(servers[:LIMIT_NAME_SERVERS], _within_limits(searches), options)
+
+
+def _within_limits(searches: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    for search in searches[:LIMIT_SEARCHES]:
+        if len(" ".join([*kept, search])) > LIMIT_SEARCH_CHARACTERS:
+            break
+        kept.append(search)
+    return kept
 
 
 def _text(servers: Sequence[str], searches: Sequence[str], options: Sequence[str]) -> str:
