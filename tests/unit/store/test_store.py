@@ -281,3 +281,14 @@ async def test_kill_9_loses_no_acknowledged_write(tmp_path: Path) -> None:
             assert entry.revision >= written
             assert entry.revision > written or int(entry.value) == number
         await store.close()
+
+
+def test_what_readers_made_of_old_events_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcast, "LIMIT_MEMO_EVENTS", 3)
+    history = broadcast.History(0)
+    events = [broadcast.Event(number, "ADDED", broadcast.Key("pods", "default", str(number)), b"{}", None)
+              for number in range(1, 7)]
+    for event in events:
+        event.memo = {"frame": b"as large as the event"}
+        history.append(event)
+    assert [event.memo is None for event in events] == [True] * 3 + [False] * 3

@@ -1,7 +1,8 @@
 """Writes one Pod's status: coalesced, newest last, retried until it is in. ``supervisor`` owns one.
 
 A change is held back for a moment in case more follows, unless it is urgent; while a write is under way later changes
-gather into the next. So a Pod that lives briefly costs one write or two.
+gather into the next. So a Pod that lives briefly costs one write or two. The moment is longer while the node writes
+much: when hundreds of Pods come and go, what each was in between is told less often, and how it ended at once.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lightship import errors
@@ -22,20 +25,40 @@ from lightship.lib.backoff import Backoff
 from lightship.lib.clock import Clock
 
 HOLD_SECONDS = 0.05
+HOLD_SECONDS_A_WRITE = 0.02
+"""What each write of the whole node within the last second adds to it."""
+LIMIT_HOLD_SECONDS = 2.0
 _RETRY = Backoff(initial_seconds=0.1, maximum_seconds=30, jitter=0.5)
 
 _log = logging.getLogger(__name__)
 
 
+class Pace:
+    """How long the writers of one node hold back what is not urgent."""
+
+    def __init__(self) -> None:
+        self._written: deque[float] = deque()
+
+    def wrote(self, now: float) -> None:
+        self._written.append(now)
+
+    def hold_seconds(self, now: float) -> float:
+        while self._written and self._written[0] <= now - 1:
+            self._written.popleft()
+        return min(HOLD_SECONDS + HOLD_SECONDS_A_WRITE * len(self._written), LIMIT_HOLD_SECONDS)
+
+
 class StatusWriter:
     """``render`` gives the status as it is at the moment of writing."""
 
-    def __init__(self, client: Client, clock: Clock, pod: Object, render: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, client: Client, clock: Clock, pod: Object, render: Callable[[], dict[str, Any]],
+                 pace: Pace | None = None) -> None:
         self._client = client
         self._clock = clock
         self._key = objects.key(pod)
         self._uid = objects.uid(pod)
         self._render = render
+        self._pace = pace or Pace()
         self._dirty = asyncio.Event()
         self._urgent = asyncio.Event()
         self._clean = asyncio.Event()
@@ -60,7 +83,8 @@ class StatusWriter:
         while not self.gone:
             await self._dirty.wait()
             if not self._urgent.is_set():
-                await tasks.first(self._urgent.wait, lambda: self._clock.sleep(HOLD_SECONDS))
+                hold_seconds = self._pace.hold_seconds(self._clock.monotonic())
+                await tasks.first(self._urgent.wait, partial(self._clock.sleep, hold_seconds))
             self._dirty.clear()
             self._urgent.clear()
             try:
@@ -78,6 +102,7 @@ class StatusWriter:
         self._clean.set()
 
     async def _write(self) -> None:
+        self._pace.wrote(self._clock.monotonic())
         patch = {"metadata": {"uid": self._uid}, "status": self._render()}
         try:
             await self._client.patch(PODS, self._key, patch, subresource="status")

@@ -26,7 +26,7 @@ from lightship.cluster.node.network.pod_network import Attachment, PodNetwork
 from lightship.cluster.node.pod_status import ContainerView
 from lightship.cluster.node.references import References
 from lightship.cluster.node.runner import Machinery, Occasion, Runner, Started
-from lightship.cluster.node.status_writer import StatusWriter
+from lightship.cluster.node.status_writer import Pace, StatusWriter
 from lightship.kube import objects
 from lightship.kube.objects import Object
 from lightship.kube.resources import CONFIGMAPS, PODS, SECRETS
@@ -57,6 +57,7 @@ class Services:
     surroundings: Callable[[variables.Sources], plan.Surroundings]
     references: References
     allocatable: dict[str, str] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
 
 
 class Supervisor:
@@ -68,7 +69,7 @@ class Supervisor:
         self._clock = services.machinery.clock
         self._runner = Runner(services.machinery)
         self._view = pod_status.view_of(pod)
-        self._writer = StatusWriter(services.client, self._clock, pod, self._render)
+        self._writer = StatusWriter(services.client, self._clock, pod, self._render, services.pace)
         self._lives: dict[str, ContainerLife] = {}
         self._volumes: dict[str, volumes.Volume] = {}
         self._attachment = Attachment(ip="", api=("", 0))
@@ -90,6 +91,21 @@ class Supervisor:
     @property
     def uid(self) -> str:
         return objects.uid(self._pod)
+
+    @property
+    def pod(self) -> Object:
+        return self._pod
+
+    @property
+    def evicted(self) -> bool:
+        return self._evicted.is_set()
+
+    def evict(self, message: str) -> None:
+        """Ends the Pod as failed, for what it has taken."""
+        if not self._stop.is_set() and not self._evicted.is_set():
+            self._view.failure = (pod_status.EVICTED, message)
+            self._warn("Evicted", message)
+            self._evicted.set()
 
     def observe(self, pod: Object) -> None:
         """A newer version of the Pod."""
@@ -371,9 +387,7 @@ class Supervisor:
             await self._clock.sleep(usage.LOOK_SECONDS)
             message = await asyncio.to_thread(usage.excess, self._pod, directory)
             if message:
-                self._view.failure = (pod_status.EVICTED, message)
-                self._warn("Evicted", message)
-                self._evicted.set()
+                self.evict(message)
                 return
 
     def _wants_credentials(self) -> bool:

@@ -19,7 +19,9 @@ from lightship import errors
 from lightship.cluster.store.errors import WatchEnded
 
 LIMIT_HISTORY_EVENTS = 10_000
-LIMIT_HISTORY_BYTES = 32 * 1024 * 1024
+LIMIT_HISTORY_BYTES = 20 * 1024 * 1024
+LIMIT_MEMO_EVENTS = 512
+"""Of so many of the latest events readers' memos are kept: these are as large as the events, and soon have served."""
 LIMIT_WATCHER_EVENTS = 4096
 PACE_SECONDS_A_WATCHER = 100e-6
 """The rest between two rounds of a resource's deliveries, for each watcher: about thrice what waking one costs."""
@@ -63,6 +65,8 @@ class History:
 
     def append(self, event: Event) -> None:
         self._events.append(event)
+        if len(self._events) > LIMIT_MEMO_EVENTS:
+            self._events[-LIMIT_MEMO_EVENTS - 1].memo = None
         self._bytes += len(event.value)
         while len(self._events) > LIMIT_HISTORY_EVENTS or (self._bytes > LIMIT_HISTORY_BYTES and
                                                            len(self._events) > 1):
