@@ -62,11 +62,21 @@ class Egress:
         self._next_port = 0
         self._flows: dict[Key, Flow] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
 
     async def serve(self, listener: socket.socket) -> None:
         """Begins; ``listener`` listens at the tunnel's address and ``PORT``."""
-        await self._relay.serve(listener, self._open_far, self._source)
+        self._server = await self._relay.serve(listener, self._open_far, self._source)
         self._loop.add_reader(self._device, self._readable)
+
+    def close(self) -> None:
+        """Ends all flows and takes nothing more; connections that are being relayed are the relay's."""
+        self._loop.remove_reader(self._device)
+        self._server.close()
+        for flow in tuple(self._flows.values()):
+            flow.close()
+        for task in self._tasks:
+            task.cancel()
 
     def _source(self, client: tuple[str, int]) -> str:
         connection = self._by_port.get(client[1])
