@@ -22,6 +22,7 @@ from lightship.client.client import Client, Selection
 from lightship.cluster.node import (
     catalogue,
     cgroups,
+    disk_watch,
     environments,
     isolation,
     layout,
@@ -108,6 +109,8 @@ class Node:
         self.metrics = metrics.NodeMetrics(options.name, self._roots, clock)
         self._memory_watch = memory_watch.MemoryWatch(self._roots, self._running_container, clock)
         """What Pods and the machine use, for the API server."""
+        self.disk = disk_watch.DiskWatch(options.directory, self._supervisors.values, self._tell_of_change, clock)
+        """Whether there is room for Pods' files."""
         self._groups: cgroups.Groups | None = None
         self._engine = Engine(options.containers, options.directory, clock, self._told_of_engine) \
             if options.containers else None
@@ -147,6 +150,7 @@ class Node:
             self._engine.begin()
         else:
             self._tasks.spawn(engine.sweep_former(directory, self._clock), name="containers of a former life")
+        self.disk.observe()
         await self._register(found, resources)
         await self._catalogue.start()
         await self._pods.start()
@@ -159,6 +163,7 @@ class Node:
         self._tasks.spawn(self._environments.collect(), name="environments")
         self._tasks.spawn(self._trash.run(), name="trash")
         self._tasks.spawn(self._services.announcer.run(), name="events")
+        self._tasks.spawn(self.disk.run(), name="disk")
         if "memory" not in self._groups.controllers:
             self._tasks.spawn(self._memory_watch.run(), name="memory")
 
@@ -298,7 +303,8 @@ class Node:
             node = await self._client.get(NODES, self.name)
         status = node_object.status(found, resources, self.isolation, self._groups.controllers, self._clock.now())
         stamp = {name: status["conditions"][0][name] for name in ("lastHeartbeatTime", "lastTransitionTime")}
-        more = [*self.network.conditions(), *([self._engine.condition()] if self._engine is not None else [])]
+        more = [self.disk.condition(), *self.network.conditions(),
+                *([self._engine.condition()] if self._engine is not None else [])]
         status["conditions"] += [entry | stamp for entry in more]
         status["conditions"] = node_object.since_when(status["conditions"], node)
         await self._client.patch(NODES, Key("", self.name), {"status": status}, subresource="status")
@@ -306,14 +312,15 @@ class Node:
     def _told_of_engine(self) -> None:
         """The engine has been tried: the Node says how that went."""
         if self._services is not None and not self._stopped:
-            self._tasks.spawn(self._tell_of_engine(), name="container engine")
+            self._tasks.spawn(self._tell_of_change(), name="container engine")
 
-    async def _tell_of_engine(self) -> None:
+    async def _tell_of_change(self) -> None:
+        """Has the Node tell its conditions anew."""
         assert self._services is not None
         try:
             await self._register(node_object.machine(self._options.directory), self._services.allocatable)
         except errors.LightshipError as error:
-            _log.warning("could not tell of the container engine", extra={"node": self.name, "error": str(error)})
+            _log.warning("could not tell of a change of the node", extra={"node": self.name, "error": str(error)})
 
     async def _heartbeat(self, found: node_object.Machine, resources: Mapping[str, str]) -> None:
         told = renewed = self._clock.monotonic()

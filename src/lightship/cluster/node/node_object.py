@@ -83,7 +83,6 @@ def status(found: Machine, resources: Mapping[str, str], isolation: Isolation, c
     told = [
         conditions.make("Ready", True, "NodeReady", "the node agent runs Pods"),
         conditions.make("MemoryPressure", False, "NodeHasSufficientMemory"),
-        conditions.make("DiskPressure", False, "NodeHasNoDiskPressure"),
         conditions.make("PIDPressure", False, "NodeHasSufficientPID"),
         conditions.make("IsolationAvailable", isolation.available,
                         "Namespaces" if isolation.available else "NoNamespaces", isolation.reason),
