@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
+from typing import Any
 
 from lightship import errors
 
@@ -41,6 +44,28 @@ def whole(value: str | int | float) -> int:
     return math.ceil(parse(value))
 
 
+@lru_cache(maxsize=4096)
+def shown(text: str) -> str:
+    """A resource's amount as Kubernetes writes it back: ``1024Mi`` is ``1Gi``, and less than a thousandth is one.
+
+    Text that is no quantity, one with an exponent, and an odd whole number (``+5``, ``010``) stay as they are.
+    """
+    match = _QUANTITY.match(text)
+    if match is None or match[2] or (not match[3] and _ODD.match(text)):
+        return text
+    thousandths = (parse(text) * 1000).to_integral_value(ROUND_CEILING)
+    return canonical(thousandths / 1000, binary=match[3].endswith("i"))
+
+
+def shown_all(amounts: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A list of resources with each amount as Kubernetes writes it back; numbers become text."""
+    if not amounts:
+        return None if amounts is None else dict(amounts)
+    return {name: shown(value) if isinstance(value, str) else shown(str(value)) if type(value) in (int, float)
+            else value for name, value in amounts.items()}
+
+
+_ODD = re.compile(r"[+-]\d+\Z|0\d+\Z", re.ASCII)
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _DECIMAL = (("E", 18), ("P", 15), ("T", 12), ("G", 9), ("M", 6), ("k", 3), ("", 0), ("m", -3), ("u", -6), ("n", -9))
 

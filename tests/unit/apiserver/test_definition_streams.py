@@ -53,3 +53,26 @@ async def test_what_changes_no_specification_ends_no_watch(caller: Caller) -> No
     await caller.json("PATCH", f"{CRDS}/{NAME}", {"metadata": {"labels": {"a": "b"}}}, content_type=MERGE)
     await caller.json("POST", TABS, tab())
     assert await _events(watch.body) == [("ADDED", "a")]
+
+
+async def test_a_large_object_is_judged_aside_and_by_the_same_rules(caller: Caller) -> None:
+    await caller.json("POST", CRDS, crd())
+    large = tab() | {"metadata": {"name": "a", "annotations": {"note": "x" * 100_000}}}
+    beats = asyncio.create_task(caller.json("GET", f"{CRDS}/{NAME}"))
+    status, made = await caller.json("POST", TABS, large)
+    assert (status, made["spec"]["image"]) == (201, "nginx")
+    assert beats.done(), "others had their turn while it was judged"
+    assert (await caller.json("PATCH", f"{TABS}/a", {"spec": {"replicas": 11}}, content_type=MERGE))[0] == 422
+    assert (await caller.json("PATCH", f"{TABS}/a", {"spec": {"replicas": 9}}, content_type=MERGE))[0] == 200
+
+
+async def test_what_was_judged_by_a_definition_that_has_gone_is_not_kept(caller: Caller) -> None:
+    await caller.json("POST", CRDS, crd())
+    large = tab() | {"metadata": {"name": "a", "annotations": {"note": "x" * 100_000}}}
+    making = asyncio.create_task(caller.json("POST", TABS, large))
+    await asyncio.sleep(0)
+    await caller.json("DELETE", f"{CRDS}/{NAME}")
+    status, _ = await making
+    await caller.json("POST", CRDS, crd())
+    _, listed = await caller.json("GET", TABS)
+    assert (status, listed["items"]) in ((201, []), (409, []), (404, []), (405, []))

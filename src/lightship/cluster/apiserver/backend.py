@@ -83,6 +83,13 @@ class Backend:
             raise not_found(call)
         return entry
 
+    def still_served(self, served: Served) -> None:
+        """Raises where a kind was changed or went while one of its objects was judged."""
+        resource = served.resource
+        if self.registry.find(resource.group, resource.version, resource.plural) is not served:
+            raise errors.Conflict(f"the definition of {resource.group_resource} has changed meanwhile",
+                                  remedy="Try again")
+
     def require_namespace(self, name: str, served: Served, obj: Object) -> None:
         """Raises unless ``name`` is a namespace that takes new objects, such as ``obj``."""
         entry = self.store.get(Key(NAMESPACES.group_resource, "", name))

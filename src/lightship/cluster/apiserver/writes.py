@@ -6,7 +6,8 @@ somebody else was faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lightship import errors
@@ -14,7 +15,7 @@ from lightship.client.transport import Response
 from lightship.cluster.apiserver import bodies, lifecycle, managed, merging, reads, strict
 from lightship.cluster.apiserver.backend import Backend, Call, conflict, decode, encode, packed
 from lightship.cluster.apiserver.errors import UnsupportedMediaType
-from lightship.cluster.apiserver.registry import Served
+from lightship.cluster.apiserver.registry import Fault, Served
 from lightship.cluster.store.broadcast import Key
 from lightship.cluster.store.errors import RevisionConflict
 from lightship.cluster.store.store import Entry, Render
@@ -23,6 +24,7 @@ from lightship.kube.objects import Object
 
 LIMIT_ATTEMPTS = 50
 LIMIT_NAME_ATTEMPTS = 8
+LIMIT_JUDGED_AT_ONCE_BYTES = 64 * 1024
 LIMIT_GENERATED_PREFIX_CHARACTERS = 58
 SUFFIX_CHARACTERS = 5
 
@@ -84,7 +86,14 @@ async def _create(backend: Backend, call: Call, obj: Object) -> Response:
     prepared = backend.admission.prepared(call, new)
     decided = managed.decided(new, prepared, call)
     well = new
-    new, faults = lifecycle.admitted(served, prepared, None)
+    faults: Iterable[Fault]
+    if _heavy(call, len(call.request.body)):
+        new, faults = await asyncio.to_thread(_judged, served, prepared, None)
+        backend.still_served(served)
+        if served.resource.namespaced:
+            backend.require_namespace(call.target.namespace, served, new)
+    else:
+        new, faults = lifecycle.admitted(served, prepared, None)
     lifecycle.check(new, served, faults, well)
     if not applying(call):
         new = managed.created(managed.with_entries(new, []), call, times.rfc3339(now), decided)
@@ -98,6 +107,17 @@ async def _create(backend: Backend, call: Call, obj: Object) -> Response:
     if served.settled:
         await served.settled(decode(entry.value), False)
     return reads.answer(backend, call, entry.value, 201)
+
+
+def _heavy(call: Call, size_bytes: int) -> bool:
+    """Whether a schema judges an object so large that nobody else should wait for it."""
+    return size_bytes > LIMIT_JUDGED_AT_ONCE_BYTES and call.served.admit is not None
+
+
+def _judged(served: Served, new: Object, old: Object | None) -> tuple[Object, list[Fault]]:
+    """As ``lifecycle.admitted``, all of it done here: in a thread, beside the loop's other work."""
+    admitted, faults = lifecycle.admitted(served, new, old)
+    return admitted, list(faults)
 
 
 async def update(backend: Backend, call: Call) -> Response:
@@ -173,7 +193,11 @@ async def modify_entry(backend: Backend, call: Call, change: Change) -> Entry:
         named = wanted["metadata"].get("resourceVersion")
         if named and named != str(entry.revision):
             raise conflict(call)
-        new = _admitted(call, old, inward(call.served, wanted))
+        if _heavy(call, max(len(call.request.body), len(entry.value))):
+            new = await asyncio.to_thread(_admitted, call, old, inward(call.served, wanted))
+            backend.still_served(call.served)
+        else:
+            new = _admitted(call, old, inward(call.served, wanted))
         if new == old:
             return entry
         if not applying(call) and call.target.subresource not in _UNOWNED:

@@ -23,6 +23,8 @@ def default_volume(obj: Object) -> Object:
         objects.spec(obj))
     if spec.get("hostPath") is not None:
         spec["hostPath"] = {"type": ""} | pods.given(spec["hostPath"])
+    if isinstance(spec.get("capacity"), dict):
+        spec["capacity"] = quantities.shown_all(spec["capacity"])
     return obj | {"spec": spec, "status": {"phase": "Pending"} | objects.status(obj)}
 
 
@@ -80,8 +82,11 @@ def size_faults(place: str, amount: Any) -> Iterator[FieldFault]:
 
 
 def default_claim(obj: Object) -> Object:
-    return obj | {"spec": {"volumeMode": "Filesystem"} | pods.given(objects.spec(obj)),
-                  "status": {"phase": "Pending"} | objects.status(obj)}
+    spec = {"volumeMode": "Filesystem"} | pods.given(objects.spec(obj))
+    if isinstance(spec.get("resources"), dict):
+        spec["resources"] = {kind: quantities.shown_all(amounts) if isinstance(amounts, dict) else amounts
+                             for kind, amounts in spec["resources"].items()}
+    return obj | {"spec": spec, "status": {"phase": "Pending"} | objects.status(obj)}
 
 
 def validate_claim(obj: Object, old: Object | None) -> Sequence[FieldFault]:

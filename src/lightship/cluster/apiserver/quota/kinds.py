@@ -88,6 +88,12 @@ def _amount_faults(amounts: Any, place: str) -> Iterator[FieldFault]:
             yield FieldFault(f"{place}[{name}]", f"Invalid value: {e.message}")
 
 
+def _default_quota(obj: Object) -> Object:
+    spec = objects.spec(obj)
+    hard = spec.get("hard")
+    return obj | {"spec": spec | {"hard": quantities.shown_all(hard)}} if isinstance(hard, dict) else obj
+
+
 def _validate_quota(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     spec = objects.spec(obj)
     faults = list(_amount_faults(spec.get("hard"), "spec.hard"))
@@ -219,7 +225,8 @@ def _spared_priority(obj: Object) -> Object:
 def served() -> tuple[Served, ...]:
     r = resources
     return (
-        Served(resource=r.RESOURCE_QUOTAS, counted=False, schema=_Quota, validate=_validate_quota, printing=_QUOTAS),
+        Served(resource=r.RESOURCE_QUOTAS, counted=False, schema=_Quota, default=_default_quota,
+               validate=_validate_quota, printing=_QUOTAS),
         Served(resource=r.LIMIT_RANGES, schema=_Limits, default=_default_limits, validate=_validate_limits,
                counted=False, printing=CREATED),
         Served(resource=r.PRIORITY_CLASSES, schema=_Priority, default=_default_priority, validate=_validate_priority,
