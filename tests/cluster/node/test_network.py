@@ -72,6 +72,17 @@ while refused < 20:
 print(len(held), flush=True)
 time.sleep(600)
 """
+FLOOD_NAMES = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("10.96.0.10", 53))
+query = bytes.fromhex("000701000001000000000000037765620000010001")
+while True:
+    try:
+        s.send(query)
+    except OSError:
+        pass
+"""
 UNTIL_IT_SERVES = """
 import socket, time
 for _ in range(200):
@@ -361,6 +372,17 @@ async def test_a_pod_that_opens_all_it_can_leaves_room_for_others(network: NodeU
             await asyncio.sleep(0.05)
     assert int(told) == relay.LIMIT_CONNECTIONS_PER_POD
     assert await output(network, UNTIL_IT_SERVES + "print('served')") == "served\n"
+
+
+async def test_a_pod_that_floods_the_name_server_leaves_names_to_others(network: NodeUnderTest) -> None:
+    await network.create(server("a"))
+    await serve(network, "web", await network.wait("a", ready), clusterIP="10.96.7.42")
+    await output(network, fetch("http://web"), "waits")
+    await network.create(python("flood", FLOOD_NAMES))
+    await network.wait("flood", running)
+    program = "import socket\nfor _ in range(20): print(socket.gethostbyname('web'))"
+    assert await output(network, program) == "10.96.7.42\n" * 20
+    assert (await network.wait("flood", running))["status"]["phase"] == "Running"
 
 
 async def test_no_slice_has_a_service_lead_to_the_hosts_loopback(network: NodeUnderTest, outside: int) -> None:

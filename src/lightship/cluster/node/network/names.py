@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import cast
 
 from lightship.cluster.node.network import dns, shares
+from lightship.cluster.node.network.shutter import Shutter
 
 LIMIT_QUERIES = 512
 """Queries that wait for the host's resolvers at once."""
 LIMIT_QUERIES_PER_POD = 128
 """Those of one Pod, which beyond it are answered with SERVFAIL."""
 LIMIT_QUERIES_PER_POD_AND_SECOND = 1000
-"""Beyond it a Pod's queries are answered with SERVFAIL."""
+"""Beyond it a Pod's queries are answered with SERVFAIL, and soon not heard (``shutter``)."""
 LIMIT_TCP_CLIENTS = 128
 LIMIT_TCP_CLIENTS_PER_POD = 16
 UPSTREAM_SECONDS = 2.0
@@ -47,17 +48,20 @@ class Names(asyncio.DatagramProtocol):
         self._connected = shares.Share("DNS clients over TCP", LIMIT_TCP_CLIENTS_PER_POD, refusals)
         self._transport: asyncio.DatagramTransport
         self._server: asyncio.Server
+        self._shutter: Shutter
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients = 0
 
     async def serve(self, datagrams: socket.socket, listener: socket.socket) -> None:
         """Answers on both."""
         loop = asyncio.get_running_loop()
+        self._shutter = Shutter(datagrams)
         await loop.create_datagram_endpoint(lambda: self, sock=datagrams)
         self._server = await asyncio.start_server(self._client, sock=listener)
 
     async def close(self) -> None:
         """Answers no more."""
+        self._shutter.close()
         self._transport.close()
         self._server.close()
         for task in tuple(self._tasks):
@@ -72,6 +76,7 @@ class Names(asyncio.DatagramProtocol):
         if answer is not None:
             self._transport.sendto(answer, client)
         elif len(self._tasks) >= LIMIT_QUERIES or not self._waiting.take(client[0]):
+            self._shutter.refused(client[0])
             self._transport.sendto(dns.failure(data), client)
         else:
             task = asyncio.get_running_loop().create_task(self._forward(data, client))
@@ -81,6 +86,7 @@ class Names(asyncio.DatagramProtocol):
     def _own(self, query: bytes, source: str, limit_bytes: int) -> bytes | None:
         """The answer that needs nobody else, or None."""
         if not self._rate.take(source, asyncio.get_running_loop().time()):
+            self._shutter.refused(source)
             return dns.failure(query)
         try:
             return dns.answer(query, self.zone, limit_bytes)
