@@ -122,6 +122,13 @@ async def test_kinds_are_listed_by_name(caller: Caller) -> None:
     assert plurals == sorted(plurals)
 
 
+async def test_a_pod_is_not_made_with_ephemeral_containers(caller: Caller) -> None:
+    code, said = await caller.json("POST", "/api/v1/namespaces/default/pods", {"metadata": {"name": "q"}, "spec": {
+        "containers": [{"name": "c", "image": "i"}], "ephemeralContainers": [{"name": "d", "image": "i"}]}})
+    assert (code, said["message"]) == (
+        422, 'Pod "q" is invalid: spec.ephemeralContainers: Forbidden: cannot be set on create')
+
+
 async def test_a_namespace_that_goes_takes_nothing_new(caller: Caller) -> None:
     await caller.json("POST", "/api/v1/namespaces", {"metadata": {"name": "going", "finalizers": ["example.com/x"]}})
     await caller.json("DELETE", "/api/v1/namespaces/going")

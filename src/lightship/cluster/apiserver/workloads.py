@@ -46,7 +46,9 @@ def qos_class(spec: dict[str, Any]) -> str:
 
 def validate_pod(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     if old is None:
-        return tuple(pods.spec_faults(objects.spec(obj), "spec"))
+        debugging = [FieldFault("spec.ephemeralContainers", "Forbidden: cannot be set on create")] if objects.spec(
+            obj).get("ephemeralContainers") else []
+        return (*pods.spec_faults(objects.spec(obj), "spec"), *debugging)
     return tuple(_changed(objects.spec(obj), objects.spec(old)))
 
 
