@@ -1,9 +1,9 @@
 """The content key of a step: equal keys, equal outputs. Pure.
 
 ``reconciler`` looks keys up and keeps outputs under them. A key holds the namespace, the image and what it means where
-the step will run, the command line with every placeholder resolved, the declared environment, parameter values, and of each input artifact its content's digest,
-its type and its metadata, never its place; outputs count by their declared types. Where the content of an input is not
-known there is no key, and the step runs.
+the step will run, the command line with every placeholder resolved, the declared environment, parameter values, and of
+each input artifact its content's digest, its type and its metadata, never its place; outputs count by their declared
+types. Where the content of an input is not known there is no key, and the step runs.
 """
 
 from __future__ import annotations

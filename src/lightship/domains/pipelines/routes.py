@@ -15,6 +15,7 @@ from lightship import errors
 from lightship.domains.pipelines import (
     rest,
     routes_artifacts,
+    routes_cache,
     routes_debug,
     routes_experiments,
     routes_pipelines,
@@ -29,7 +30,8 @@ def routes(deps: Deps) -> list[BaseRoute]:
     """Every route of the pipelines API."""
     return [
         *routes_pipelines.routes(deps), *routes_experiments.routes(deps), *routes_runs.routes(deps),
-        *routes_artifacts.routes(deps), *routes_debug.routes(deps), *_service(), *_to_come()]
+        *routes_artifacts.routes(deps), *routes_cache.routes(deps), *routes_debug.routes(deps),
+        *_service(), *_to_come()]
 
 
 def _service() -> list[BaseRoute]:
