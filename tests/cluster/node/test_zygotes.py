@@ -81,3 +81,24 @@ def _sleep(zygote: Zygote) -> Process:
         return zygote.spawn("sleeper", Request(sandbox=None, env={}, workdir="/", argv=("/bin/sleep", "60")), null)
     finally:
         os.close(null)
+
+
+async def test_a_fork_server_keeps_nothing_of_a_pods_secrets(node: NodeUnderTest) -> None:
+    needle = "needle-" + "7f3a" * 4
+    await node.finish(pod("p", shell("echo $SECRET", env=[{"name": "SECRET", "value": needle}])))
+    assert await node.log("p") == needle + "\n"
+    for pid in node.node.zygote_pids():
+        assert needle.encode() not in memory_of(pid), "a later child would begin with it"
+
+
+def memory_of(pid: int) -> bytes:
+    """What a process can write to, all of it."""
+    found = b""
+    with open(f"/proc/{pid}/maps") as lines, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in lines:
+            place, flags, *_ = line.split()
+            if flags.startswith("rw"):
+                start, end = (int(part, 16) for part in place.split("-"))
+                memory.seek(start)
+                found += memory.read(end - start) or b""
+    return found

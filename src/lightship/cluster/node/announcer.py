@@ -37,7 +37,7 @@ class Announcer:
         if len(self._waiting) >= LIMIT_WAITING_EVENTS:
             _log.info("too many events wait; one is not told", extra={"pod": str(objects.key(pod)), "reason": reason})
             return
-        self._waiting.append((pod, Announcement("Normal", reason, message)))
+        self._waiting.append((_reference(pod), Announcement("Normal", reason, message)))
         self._some.set()
 
     async def run(self) -> None:
@@ -49,3 +49,10 @@ class Announcer:
             while self._waiting:
                 pod, words = self._waiting.popleft()
                 await self._recorder.event(pod, *words)
+
+
+def _reference(pod: Object) -> Object:
+    """As much of the Pod as an event tells: what waits must not keep old Pods in memory."""
+    kept = ("name", "namespace", "uid", "resourceVersion")
+    metadata = {name: value for name, value in objects.meta(pod).items() if name in kept}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}

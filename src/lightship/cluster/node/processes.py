@@ -75,7 +75,15 @@ class Request:
     tty: bool = False
     """The program gets a terminal of the container's own; the node gets its other side as ``Process.terminal``."""
 
+    def head(self) -> dict[str, Any]:
+        """What the fork server itself needs to know: nothing that is the Pod's."""
+        sandbox = self.sandbox or {}
+        return {"network": self.network >= 0, "commons": len(self.commons), "sandboxed": self.sandbox is not None,
+                "user_namespace": bool(sandbox.get("user_namespace")),
+                "copies": [entry["source"] for entry in sandbox.get("mounts", ()) if entry["kind"] == "copy"]}
+
     def encode(self) -> bytes:
+        """What the container's init reads."""
         return json.dumps({
             "sandbox": self.sandbox, "env": dict(self.env), "workdir": self.workdir, "argv": list(self.argv),
             "component": self.component, "security": dict(self.security), "cgroup_procs": list(self.cgroup_procs),
@@ -299,8 +307,7 @@ class Zygote:
         body = os.memfd_create("lightship-request", os.MFD_CLOEXEC)
         try:
             os.write(body, request.encode())
-            message = json.dumps({"spawn": name, "network": request.network >= 0,
-                                  "commons": len(request.commons)}).encode()
+            message = json.dumps({"spawn": name, **request.head()}).encode()
             more = [each for each in (given, *request.commons, request.network) if each >= 0]
             socket.send_fds(self._channel, [message], [body, theirs.fileno(), output, *more])
         except OSError as error:

@@ -117,9 +117,9 @@ class _Server:
         if "spawn" in message:
             if message.get("network"):
                 with self._home.visit(descriptors.pop()):
-                    self._spawn(message["spawn"], descriptors, message.get("commons", 0))
+                    self._spawn(message, descriptors)
             else:
-                self._spawn(message["spawn"], descriptors, message.get("commons", 0))
+                self._spawn(message, descriptors)
         elif "kill" in message:
             for pid, name in self._containers.items():
                 if name == message["kill"]:
@@ -138,28 +138,31 @@ class _Server:
         elif "stop" in message:
             self._end()
 
-    def _spawn(self, name: str, descriptors: list[int], shared: int) -> None:
-        """The last ``shared`` descriptors are what the Pod's containers share."""
+    def _spawn(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Forks a container. Its request, with a Pod's secrets in it, is for the child alone to read: what I read would
+        stay in my memory, which each later child begins with."""
+        name, shared = message["spawn"], message["commons"]
         request, control, output, *given = descriptors[:len(descriptors) - shared]
         common = descriptors[len(descriptors) - shared:]
         try:
-            spec = json.loads(_read_all(request))
-            sandbox.remember(spec.get("sandbox"))
-            pid = _fork(spec, common)
+            if message["sandboxed"]:
+                sandbox.remember(message["copies"])
+            outer_ids = None
+            if message["user_namespace"]:  # within the Pod's own, if there is one, its root is 0
+                outer_ids = [0, 0] if common else [os.geteuid(), os.getegid()]
+            pid = _fork(message, common)
         except (OSError, ValueError) as error:
             _send(self._node, {"exit": name, "code": 128, "signal": 0, "error": str(error)})
             pid = -1
         if pid == 0:
             self._node.close()
             os.close(self._wake)
-            for descriptor in (request, *common):
-                os.close(descriptor)
-            container.run_init(spec, socket.socket(fileno=control), output, *given)
+            container.run_init(_request_of(request, common, outer_ids), socket.socket(fileno=control), output, *given)
         for descriptor in descriptors:
             os.close(descriptor)
         if pid > 0:
             self._containers[pid] = name
-            if not spec.get("sandbox"):
+            if not message["sandboxed"]:
                 self._bare.add(pid)
 
     def _make_commons(self, descriptors: list[int], user_namespace: bool) -> None:
@@ -217,17 +220,24 @@ class _Server:
         os._exit(0)
 
 
-def _fork(spec: dict[str, Any], common: list[int]) -> int:
-    wanted = spec.get("sandbox")
-    if wanted is None:
+def _request_of(descriptor: int, common: list[int], outer_ids: list[int] | None) -> dict[str, Any]:
+    """In the child: what it is to run, once it has let go of what it may not keep."""
+    try:
+        spec: dict[str, Any] = json.loads(_read_all(descriptor))
+        for each in (descriptor, *common):
+            os.close(each)
+        return dict(spec, outer_ids=outer_ids)
+    except (OSError, ValueError):
+        os._exit(container.CANNOT_START)
+
+
+def _fork(message: dict[str, Any], common: list[int]) -> int:
+    if not message["sandboxed"]:
         return os.fork()
     flags = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
-    if wanted["user_namespace"]:
+    if message["user_namespace"]:
         flags |= linux.CLONE_NEWUSER
-        spec["outer_ids"] = [os.geteuid(), os.getegid()]
     if common:
-        if wanted["user_namespace"]:
-            spec["outer_ids"] = [0, 0]  # as they are in the Pod's own user namespace
         return commons.fork(common, flags & ~linux.CLONE_NEWIPC)
     return linux.clone(flags)
 

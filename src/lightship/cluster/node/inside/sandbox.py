@@ -24,14 +24,13 @@ _SHARED_MEMORY_LIMIT = "size=64m,mode=1777"  # as container runtimes give
 _copies: dict[str, bytes] = {}
 
 
-def remember(spec: dict[str, Any] | None) -> None:
+def remember(sources: Iterable[str]) -> None:
     """In the fork server, before the fork: reads the small host files that containers get as copies, each once."""
-    if spec is not None:
-        seccomp.remember()
-    for entry in spec["mounts"] if spec is not None else ():
-        if entry["kind"] == "copy" and entry["source"] not in _copies:
-            with open(entry["source"], "rb") as stream:
-                _copies[entry["source"]] = stream.read()
+    seccomp.remember()
+    for source in sources:
+        if source not in _copies:
+            with open(source, "rb") as stream:
+                _copies[source] = stream.read()
 
 
 def map_user(outer_uid: int, outer_gid: int, uid: int, gid: int) -> None:
