@@ -37,6 +37,8 @@ class Pipeline:
     description: str = ""
     tags: Mapping[str, str] | None = None
     created_at: datetime
+    object_name: str = ""
+    """The Kubernetes object that this is the index of; empty where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,37 @@ class PipelineVersion:
     tags: Mapping[str, str] | None = None
     spec: Object = field(default_factory=dict)
     created_at: datetime
+    object_name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurringRun:
+    """A schedule and what it makes runs of. ``trigger`` is as REST has it; ``spec`` is empty in lists.
+
+    Times up to ``counted_from`` have had their runs, or never get any; ``last_index`` runs were made so far.
+    """
+
+    id: str
+    namespace: str
+    experiment_id: str
+    display_name: str
+    description: str = ""
+    pipeline_id: str = ""
+    pipeline_version_id: str = ""
+    spec: Object = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    pipeline_root: str = ""
+    service_account: str = ""
+    trigger: Object
+    max_concurrency: int = 1
+    no_catchup: bool = False
+    enabled: bool = True
+    last_index: int = 0
+    counted_from: datetime
+    next_at: datetime | None = None
+    error: str = ""
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

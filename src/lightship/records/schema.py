@@ -68,7 +68,10 @@ pipelines = Table(
     Column("description", Text, nullable=False, server_default=""),
     Column("tags", Json),
     Column("created_at", Instant, nullable=False),
+    # The name of the Kubernetes object that this row is the index of; empty where there is none.
+    Column("object_name", String(253), nullable=False, server_default=""),
     UniqueConstraint("namespace", "name"),
+    Index(None, "namespace", "object_name"),
 )
 
 pipeline_versions = Table(
@@ -83,8 +86,10 @@ pipeline_versions = Table(
     Column("spec_digest", ForeignKey("specs.digest"), nullable=False, index=True),
     Column("tags", Json),
     Column("created_at", Instant, nullable=False),
+    Column("object_name", String(253), nullable=False, server_default=""),
     UniqueConstraint("pipeline_id", "name"),
     Index(None, "pipeline_id", "created_at"),
+    Index(None, "namespace", "object_name"),
 )
 
 runs = Table(
@@ -115,6 +120,35 @@ runs = Table(
     Index(None, "namespace", "created_at", "id"),
     Index(None, "experiment_id", "created_at"),
     Index(None, "state"),
+    Index("ix_runs_recurring_run_id", "recurring_run_id", "state"),
+)
+
+recurring_runs = Table(
+    "recurring_runs", metadata,
+    _id(), _namespace(),
+    Column("experiment_id", ForeignKey("experiments.id"), nullable=False, index=True),
+    Column("display_name", String(255), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    # No foreign keys, as with runs. Without a specification each run takes the pipeline's newest version.
+    Column("pipeline_id", String(64), nullable=False, server_default=""),
+    Column("pipeline_version_id", String(64), nullable=False, server_default=""),
+    Column("spec_digest", ForeignKey("specs.digest"), index=True),
+    Column("parameters", Json, nullable=False),
+    Column("pipeline_root", Text, nullable=False, server_default=""),
+    Column("service_account", String(253), nullable=False, server_default=""),
+    # The cron_schedule or periodic_schedule, as REST has it.
+    Column("trigger", Json, nullable=False),
+    Column("max_concurrency", Integer, nullable=False),
+    Column("no_catchup", Integer, nullable=False),
+    Column("enabled", Integer, nullable=False),
+    # How many runs it has made, the last time that had one (or from when times count), and the next time.
+    Column("last_index", Integer, nullable=False, server_default="0"),
+    Column("counted_from", Instant, nullable=False),
+    Column("next_at", Instant, index=True),
+    Column("error", Text, nullable=False, server_default=""),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Index(None, "namespace", "created_at", "id"),
 )
 
 tasks = Table(
