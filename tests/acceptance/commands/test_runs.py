@@ -56,7 +56,7 @@ def test_python_is_compiled_by_the_users_own(lightship: Run) -> None:
     assert run["state"] == "SUCCEEDED"
     assert "a file may print" in made.stderr
     several = lightship("run", str(FILE), "--python", python, expect=2)
-    assert "name one of them: checks, single" in several.stderr
+    assert "name one of them: checks, lines, single" in several.stderr
 
 
 def test_a_failed_step_shows_its_log_and_is_retried(lightship: Run, compiled: dict[str, Path]) -> None:

@@ -1,4 +1,4 @@
-"""The verbs of pipelines: ``run``, ``runs``, ``debug``. ``app`` registers me.
+"""The verbs of pipelines: ``run``, ``runs``, ``debug``, ``lineage``, ``cache``. ``app`` registers me.
 
 Each talks to a platform through ``cli.connection``: the same from this machine or from any other.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 
-from lightship.domains.pipelines.commands import debug, run, runs
+from lightship.domains.pipelines.commands import cache, debug, lineage, run, runs
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run.register(verbs)
     runs.register(verbs)
     debug.register(verbs)
+    lineage.register(verbs)
+    cache.register(verbs)
