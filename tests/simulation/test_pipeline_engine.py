@@ -143,8 +143,10 @@ def _spec() -> specs.Spec:
 class World:
     """What outlives the engine: records, objects, artifacts, and the node that runs Pods."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, terminated_at: str = "") -> None:
         self.folder = folder
+        self.terminated_at = terminated_at
+        """The run is terminated when a Pod of this step runs; nothing else of what runs then has ended."""
         self.clock = FakeClock()
         self.database = Database(f"sqlite:///{folder / 'records.db'}")
         self.artifacts = LocalStore(folder / "artifacts", durable=False)
@@ -182,8 +184,16 @@ class World:
         loaded = await self.runs.load(KEY)
         assert loaded is not None
         known = {row.pod: row for row in loaded[1] if row.pod}
-        for pod in (await self.client.list(PODS)).items:
+        pods = (await self.client.list(PODS)).items
+        if any(objects.annotations(pod)[names.PATH_ANNOTATION] == self.terminated_at for pod in pods):
+            self.terminated_at = ""
+            await self.database.run(lambda connection: run_history.terminate(connection, KEY.name, self.clock.now()))
+            return
+        for pod in pods:
             if objects.status(pod).get("phase") in ("Succeeded", "Failed"):
+                continue
+            if objects.deleting(pod):
+                await self._ended(pod, code=143)
                 continue
             row = known[objects.name(pod)]
             attempt = int(objects.annotations(pod)[names.ATTEMPT_ANNOTATION])
@@ -229,6 +239,7 @@ async def _live(world: World, kills: Iterable[Killer]) -> int:
             engine, mirror = world.engine(killer)
             continue
         await world.run_pods()
+        engine.touch(KEY)
         if result.requeue_after_seconds:
             await world.clock.advance(result.requeue_after_seconds)
         head = await world.runs.head(KEY)
@@ -262,9 +273,9 @@ def _prepare(folder: Path) -> None:
         shutil.copyfile(template, folder / "records.db")
 
 
-async def _story(folder: Path, *kills: Killer) -> tuple[dict[str, Any], int]:
+async def _story(folder: Path, *kills: Killer, terminated_at: str = "") -> tuple[dict[str, Any], int]:
     await asyncio.to_thread(_prepare, folder)
-    world = World(folder)
+    world = World(folder, terminated_at)
     try:
         await world.submit()
         writes = await _live(world, [*kills, Killer()])
@@ -299,6 +310,22 @@ async def test_engines_killed_again_and_again_still_finish(tmp_path: Path) -> No
     outcome, _ = await _story(tmp_path / "often", *(Killer(1 + number % 3, after=bool(number % 2))
                                                   for number in range(12)))
     _same(outcome, calm, "killed often")
+
+
+async def test_a_run_that_is_terminated_ends_the_same_wherever_the_engine_is_killed(tmp_path: Path) -> None:
+    """What runs when the terminate comes is canceled, and the exit task of what had begun runs, once."""
+    at = "root/doomed"
+    calm, writes = await _story(tmp_path / "calm", terminated_at=at)
+    assert calm["run"] == (rows.CANCELED, "the run was terminated")
+    found = {path: task[0] for path, task in calm["tasks"].items()}
+    assert found["root/first"] == found["root/exit"] == rows.SUCCEEDED and found["root/never"] == rows.SKIPPED
+    assert found["root/doomed"] == found["root/for-loop-1"] == rows.CANCELED
+    assert calm["ran"] == ["root/exit#0", "root/first#0"] and not calm["held"]
+    for number in range(1, writes + 1):
+        for after in (False, True):
+            outcome, _ = await _story(tmp_path / f"kill-{number}-{after}", Killer(number, after=after),
+                                      terminated_at=at)
+            assert {**outcome, "pods": calm["pods"]} == calm, f"killed at write {number} of {writes}, after: {after}"
 
 
 def _same(outcome: dict[str, Any], calm: dict[str, Any], story: str) -> None:

@@ -236,13 +236,70 @@ def test_constants_name_other_inputs_and_the_job() -> None:
     assert found["a"] == "Hello, Ada!" and found["b"] == "s" and found["c"] == {"k": ["Ada"]}
 
 
-def test_cancelling_ends_what_has_begun() -> None:
-    unfolded = begun(_loop(BODY, '["a", "b"]'))
-    unfolded.settle(next(iter(unfolded.ready)), gives(Output="a"))
-    unfolded.cancel(error="the run was terminated")
-    assert unfolded.root.state == rows.CANCELED and not unfolded.ready
-    assert unfolded.nodes["root/for-loop-1[1]/step"].state == rows.CANCELED
-    assert unfolded.nodes["root/use"].state == "WAITING"
+TERMINATED = Outcome(state=rows.CANCELED, error="the run was terminated")
+
+
+def stop(unfolded: dag.Dag) -> None:
+    unfolded.stop(TERMINATED.error)
+    unfolded.end_ready()
+
+
+def test_a_stopped_run_begins_nothing_and_ends_with_what_has_begun() -> None:
+    unfolded = begun(_loop(BODY, '["a", "b", "c", "d"]', parallelism=2))
+    first, second = list(unfolded.ready)
+    unfolded.settle(first, gives(Output="a"))
+    unfolded.take(second)
+    stop(unfolded)
+    assert not unfolded.ready and not unfolded.root.ended
+    assert unfolded.nodes["root/for-loop-1[2]/step"].state == rows.CANCELED, "it was ready, and had not begun"
+    unfolded.settle(second, TERMINATED)
+    assert states(unfolded) == {
+        "root": rows.CANCELED, "root/for-loop-1": rows.CANCELED, "root/use": rows.SKIPPED,
+        "root/for-loop-1[0]": rows.SUCCEEDED, "root/for-loop-1[0]/step": rows.SUCCEEDED,
+        **{f"root/for-loop-1[{n}]{step}": rows.CANCELED for n in (1, 2) for step in ("", "/step")}}
+    assert unfolded.nodes["root/for-loop-1"].out_parameters == {"Output": ["a"]}
+
+
+def test_a_stopped_run_whose_steps_all_ended_well_meanwhile_is_cut_short_all_the_same() -> None:
+    unfolded = begun(specs.pipeline({"a": specs.task("comp-step"), "b": specs.task("comp-step", after=["a"])},
+                                    {"comp-step": STEP}))
+    unfolded.take("root/a")
+    stop(unfolded)
+    unfolded.settle("root/a", gives(Output="a"))
+    assert states(unfolded) == {"root": rows.CANCELED, "root/a": rows.SUCCEEDED, "root/b": rows.SKIPPED}
+
+
+def test_a_stopped_run_still_runs_the_exit_tasks_of_what_has_begun() -> None:
+    status = specs.component("last", inputs=specs.parameters(status="TASK_FINAL_STATUS"))
+    told = {"status": {"taskFinalStatus": {"producerTask": "handled"}}}
+    unfolded = begun(specs.pipeline(
+        {"handled": specs.task("comp-body"),
+         "exit": specs.task("comp-last", after=["handled"], inputs=told, **specs.RUN_ALWAYS),
+         "later": specs.task("comp-body", after=["handled"]),
+         "exit-2": specs.task("comp-step", after=["later"], **specs.RUN_ALWAYS)},
+        {"comp-body": specs.sub_dag({"step": specs.task("comp-step")}), "comp-step": STEP, "comp-last": status}))
+    unfolded.take("root/handled/step")
+    stop(unfolded)
+    unfolded.settle("root/handled/step", TERMINATED)
+    assert list(unfolded.ready) == ["root/exit"], "what never began has no exit"
+    assert unfolded.nodes["root/exit"].parameters["status"]["state"] == "CANCELLED"
+    unfolded.settle("root/exit", gives())
+    assert states(unfolded) == {"root": rows.CANCELED, "root/handled": rows.CANCELED, "root/later": rows.SKIPPED,
+                                "root/handled/step": rows.CANCELED, "root/exit": rows.SUCCEEDED,
+                                "root/exit-2": rows.SKIPPED}
+
+
+def test_a_pipeline_that_is_an_exit_task_runs_to_its_end_in_a_stopped_run() -> None:
+    body = specs.sub_dag({"one": specs.task("comp-step"), "two": specs.task("comp-step", after=["one"])})
+    unfolded = begun(specs.pipeline(
+        {"a": specs.task("comp-step"), "exit": specs.task("comp-body", after=["a"], **specs.RUN_ALWAYS)},
+        {"comp-body": body, "comp-step": STEP}))
+    unfolded.settle("root/a", fails())
+    unfolded.take("root/exit/one")
+    stop(unfolded)
+    unfolded.settle("root/exit/one", gives(Output="1"))
+    unfolded.settle("root/exit/two", gives(Output="2"))
+    assert unfolded.root.state == rows.FAILED and unfolded.nodes["root/exit"].state == rows.SUCCEEDED
 
 
 def _random_spec(draw: random.Random) -> specs.Spec:

@@ -6,8 +6,9 @@ with its outcome, and writes the rows of ``changed``. After a restart the same o
 
 Rules, as upstream has them: a task runs once all its upstream tasks have succeeded, or have ended, for exit tasks and
 those that ignore upstream failures; what it does not run for is SKIPPED, and so is a task whose condition is false and
-everything that needs it. A DAG fails when a child failed, after all its children ended. A loop gives lists: one value
-for each iteration that produced one; artifacts of nested loops are flattened, for there are no lists of lists of them.
+everything that needs it. A DAG fails when a child failed, after all its children ended. A run that is stopped still runs
+the exit tasks of what has begun. A loop gives lists: one value for each iteration that produced one. Those of nested
+loops are lists of lists, as the SDK types them; their artifacts are flattened, for there are no lists of lists of them.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class Dag:
         """Leaves that the caller has taken out of ``ready`` and not settled yet."""
         self.changed: dict[str, Node] = {names.ROOT: self.root}
         """Nodes that changed since the caller last cleared this."""
+        self.stopped = ""
+        """Why nothing begins any more but exit tasks; empty while all goes on."""
+        self._recorded: Mapping[str, rows.TaskRow] = {}
+        """Rows from before a restart, for a run that was stopped before it: what they say had begun begins again."""
         self._dependants: dict[int, dict[str, list[str]]] = {}
         self._work: deque[Node] = deque()
 
@@ -77,16 +82,30 @@ class Dag:
         self._finish(node, outcome.state, outcome.error)
         self._drain()
 
-    def cancel(self, state: str = rows.CANCELED, error: str = "") -> None:
-        """End everything that has not ended: begun tasks in ``state``, those never begun stay out of the records."""
-        for node in reversed(list(self.nodes.values())):
-            if not node.ended and node.state != nodes.WAITING:
-                self._outputs(node)
-                node.state, node.error = state, error
-                self.changed[node.path] = node
-        self.ready.clear()
-        self.begun.clear()
-        self._work.clear()
+    def stop(self, reason: str, recorded: Mapping[str, rows.TaskRow] | None = None) -> None:
+        """Nothing begins any more, but exit tasks of what has begun. What has begun is the caller's to end.
+
+        Called before ``begin`` with the rows ``recorded`` of a run that was taken up again.
+        """
+        self.stopped, self._recorded = reason, recorded or {}
+        for node in self.nodes.values():
+            if node.type == nodes.LOOP and node.state == rows.RUNNING and not node.outlives:
+                self._cut_short(node)
+
+    def end_ready(self) -> None:
+        """In a stopped run: what was ready and had not begun is canceled."""
+        for path, node in list(self.ready.items()):
+            if not node.outlives:
+                del self.ready[path]
+                self._finish(node, rows.CANCELED, self.stopped)
+        self._drain()
+
+    def _cut_short(self, loop: Node) -> None:
+        """No further iteration begins."""
+        left = len(loop.items) - loop.started
+        loop.items = loop.items[:loop.started]
+        loop.open_children -= left
+        loop.cut = left > 0
 
     # How nodes open and end. ``_work`` holds ended nodes whose siblings and parents do not know yet: no recursion.
 
@@ -142,6 +161,12 @@ class Dag:
         """All upstream tasks of ``node`` have ended: skip it, fail it, or let it begin."""
         task, parent = node.task, node.parent
         assert task is not None and parent is not None
+        if self.stopped and not self._goes_on(node, task, parent):
+            known = self._recorded.get(node.path)
+            if known is None or known.state == rows.SKIPPED:
+                node.cut = known is None or known.error == self.stopped
+                self._finish(node, rows.SKIPPED, self.stopped if known is None else known.error)
+                return
         if not task.run_always:
             for producer in task.upstream:
                 if not parent.children[producer].good:
@@ -161,6 +186,13 @@ class Dag:
             self._finish(node, rows.FAILED, str(cause))
             return
         self._begin(node)
+
+    def _goes_on(self, node: Node, task: ir.Task, parent: Node) -> bool:
+        """Whether the node begins although the run is stopped: what has begun gets its exit task."""
+        if not node.outlives:
+            return False
+        upstream = [parent.children[producer] for producer in task.upstream]
+        return not upstream or parent.outlives or any(one.state != rows.SKIPPED for one in upstream)
 
     def _begin(self, node: Node) -> None:
         if node.component.dag is not None:
@@ -186,10 +218,9 @@ class Dag:
         node.state = rows.RUNNING
         node.open_children = count
         self.changed[node.path] = node
-        if not count:
-            self._close(node)
-            return
         self._start_iterations(node)
+        if not node.open_children:
+            self._close(node)
 
     def _start_iterations(self, node: Node) -> None:
         """Begin as many iterations as the loop's own limit allows."""
@@ -198,6 +229,9 @@ class Dag:
         limit = iterator.parallelism or len(node.items)
         while node.started < len(node.items) and node.running < limit:
             index = node.started
+            if self.stopped and not node.outlives and names.iteration(node.path, index) not in self._recorded:
+                self._cut_short(node)
+                return
             node.started += 1
             node.running += 1
             is_leaf = node.component.dag is None
@@ -221,7 +255,7 @@ class Dag:
         if failed is not None:
             why = failed.error.partition("\n")[0]
             self._finish(node, rows.FAILED, f'step "{failed.path}": {why}' if failed.type in nodes.LEAVES else why)
-        elif any(child.state == rows.CANCELED for child in node.children.values()):
+        elif node.cut or any(child.state == rows.CANCELED or child.cut for child in node.children.values()):
             self._finish(node, rows.CANCELED)
         else:
             self._finish(node, rows.SUCCEEDED)

@@ -41,7 +41,7 @@ class Outcome:
 class Node:
     """Mutable, owned by one ``dag.Dag``. ``task`` is None for the root; an iteration has its loop's task."""
 
-    __slots__ = ("artifacts", "children", "component", "error", "index", "items", "name", "open_children",
+    __slots__ = ("artifacts", "children", "component", "cut", "error", "index", "items", "name", "open_children",
                  "out_artifacts", "out_parameters", "parameters", "parent", "path", "running", "started", "state",
                  "task", "type", "waiting_for")
 
@@ -62,6 +62,8 @@ class Node:
         self.out_parameters: dict[str, Any] = {}
         self.out_artifacts: dict[str, tuple[ArtifactRow, ...]] = {}
         self.children: dict[str, Node] = {}
+        self.cut = False
+        """Whether the end of the run came before this, or part of it, could begin."""
         self.waiting_for = 0
         """Upstream tasks that have not ended."""
         self.open_children = 0
@@ -80,6 +82,16 @@ class Node:
     @property
     def good(self) -> bool:
         return self.state in GOOD
+
+    @property
+    def outlives(self) -> bool:
+        """Whether it is, or is within, what runs however its upstream ends: the end of the run does not stop it."""
+        node: Node | None = self
+        while node is not None:
+            if node.task is not None and node.task.run_always:
+                return True
+            node = node.parent
+        return False
 
     @property
     def display_name(self) -> str:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from lightship import errors
 from lightship.artifacts import errors as artifact_errors
-from lightship.artifacts.store import ObjectStore
+from lightship.artifacts.store import Stores
 from lightship.client.client import Client
 from lightship.domains.pipelines import (
     budget,
@@ -73,7 +73,7 @@ class Engine:
     """What the reconciler stands on. ``wake`` puts a run's key in my queue."""
 
     store: RunStore
-    artifacts: ObjectStore
+    artifacts: Stores
     client: Client
     pods: Informer
     clock: Clock
@@ -153,7 +153,7 @@ class RunReconciler:
         unfolded = dag.Dag(pipeline, run_id=run.run_id, job=execution.job_of(run, pipeline),
                            limits=self._engine.options.run)
         work = Work(run, unfolded, known)
-        work.resume()
+        work.resume(self._engine.clock.now())
         self._works[key] = work
         for path in work.active:
             self._budget.hold(key, path, demands.of_step(work.step(path), work.job))
@@ -197,16 +197,12 @@ class RunReconciler:
     async def _advance(self, work: Work) -> Result:
         todo, was_stopping = _Todo(), work.stopping
         self._check_deadline(work, todo)
+        if work.stopping and not work.dag.stopped:
+            self._stop(work)
         for path, verdict in await self._verdicts(work):
             self._take(work, path, verdict, todo)
-        self._budget.keep(work.key, work.active if work.stopping else work.dag.begun)
-        if work.stopping:
-            self._budget.withdraw(work.key)
-            self._wake(self._budget.grant())
-            if not work.active:
-                work.dag.cancel(error=work.stop_reason)
-        else:
-            todo.create += await self._begin_ready(work)
+        self._budget.keep(work.key, work.dag.begun)
+        todo.create += await self._begin_ready(work)
         if not await self._write(work, todo):
             return Result(requeue_after_seconds=0)
         await self._apply(work, todo)
@@ -218,13 +214,17 @@ class RunReconciler:
             return Result(requeue_after_seconds=0)
         return Result(requeue_after_seconds=todo.again_seconds)
 
+    def _stop(self, work: Work) -> None:
+        """Of what waits for its turn only exit tasks still do."""
+        work.stop()
+        self._budget.withdraw(work.key)
+        for path in work.queued:
+            self._budget.want(work.key, path, demands.of_step(work.step(path), work.job))
+
     def _check_deadline(self, work: Work, todo: _Todo) -> None:
-        deadline, started = work.dag.pipeline.deadline_seconds, work.run.started_at
-        if deadline and started is not None and not work.canceling:
-            left = deadline - (self._engine.clock.now() - started).total_seconds()
-            work.expired = left <= 0
-            if left > 0:
-                todo.look_again(left)
+        left = work.left_seconds(self._engine.clock.now())
+        if left is not None and left > 0:
+            todo.look_again(left)
 
     async def _verdicts(self, work: Work) -> Sequence[tuple[str, decide.Verdict]]:
         """What to do about each step that has begun. Commit records and logs are read side by side."""
@@ -237,25 +237,26 @@ class RunReconciler:
         row, node = work.rows[path], work.dag.nodes[path]
         pod = self._engine.pods.get(Key(work.run.namespace, row.pod))
         view = observe.view(pod) if pod is not None else None
-        seen = decide.Seen(row=row, pod=view, retry=node.retry, canceling=work.stopping)
-        if view is None and row.state != rows.RUNNING and not work.stopping:
+        seen = decide.Seen(row=row, pod=view, retry=node.retry, canceling=work.ends(path))
+        if view is None and row.state != rows.RUNNING and not seen.canceling:
             return seen
         if view is not None and not view.ended:
             return seen
         outputs, defect = await self._committed(work.step(path))
         if pod is not None and view is not None and view.failure and outputs is None \
-                and view.reason != names.NODE_RESTARTED and not work.stopping:
+                and view.reason != names.NODE_RESTARTED and not seen.canceling:
             seen = replace(seen, last_lines=await self._pods.last_lines(pod))
         return replace(seen, outputs=outputs, defect=defect)
 
     async def _committed(self, step: execution.Execution) -> tuple[TaskIO | None, str]:
         """What the commit record says, or None where there is none, and what is wrong with it."""
         try:
-            data = await self._engine.artifacts.read(step.commit_uri, outcome.MAX_RECORD_BYTES)
+            own = self._engine.artifacts.within(step.run.namespace)
+            data = await own.read(step.commit_uri, outcome.MAX_RECORD_BYTES)
             return outcome.outputs(data, step), ""
         except artifact_errors.NoSuchArtifact:
             return None, ""
-        except (StepError, errors.InvalidInput, errors.Unsupported) as cause:
+        except (StepError, errors.InvalidInput, errors.Unsupported, errors.Forbidden) as cause:
             return None, str(cause)
 
     def _take(self, work: Work, path: str, verdict: decide.Verdict, todo: _Todo) -> None:
@@ -298,7 +299,8 @@ class RunReconciler:
                 return self._start(work)
 
     async def _run_own(self, work: Work, path: str) -> Outcome:
-        return await own_steps.run(work.step(path), work.job, self._engine.artifacts, self._engine.client)
+        return await own_steps.run(
+            work.step(path), work.job, self._engine.artifacts.within(work.run.namespace), self._engine.client)
 
     async def _from_cache(self, work: Work, paths: Sequence[str]) -> bool:
         """Settle the steps that the cache has; queue the others. Says whether it settled any."""
@@ -313,7 +315,7 @@ class RunReconciler:
         wanted = sorted({key for key in keys.values() if key})
         entries = await self._engine.store.cached(work.run.namespace, wanted) if wanted else {}
         whole = dict(zip(entries, await self._side_by_side(
-            [self._is_whole(entry.outputs) for entry in entries.values()]), strict=True))
+            [self._is_whole(work.run.namespace, entry.outputs) for entry in entries.values()]), strict=True))
         gone = [key for key, there in whole.items() if not there]
         if gone:
             await self._engine.store.forget_cached(work.run.namespace, gone)
@@ -327,15 +329,18 @@ class RunReconciler:
                 self._budget.want(work.key, path, demands.of_step(work.step(path), work.job))
         return any(whole.get(key) for key in keys.values()) or len(keys) < len(paths)
 
-    async def _is_whole(self, outputs: TaskIO) -> bool:
+    async def _is_whole(self, namespace: str, outputs: TaskIO) -> bool:
         """Whether every artifact that had content is still there."""
+        store = self._engine.artifacts.within(namespace)
         for listed in outputs.artifacts.values():
             for artifact in listed:
                 try:
-                    if artifact.digest and not await self._engine.artifacts.exists(artifact.uri):
+                    if artifact.digest and not await store.exists(artifact.uri):
                         return False
                 except artifact_errors.NotServed:
                     continue
+                except errors.Forbidden:
+                    return False
         return True
 
     def _start(self, work: Work) -> list[str]:

@@ -55,15 +55,15 @@ class Work:
         node = self.dag.nodes[path]
         return execution.of(self.run, self.dag.pipeline, node, self.rows[path])
 
-    def resume(self) -> None:
+    def resume(self, now: datetime) -> None:
         """Take up where the rows left off: what ended has ended, and what has a Pod's name has begun.
 
         A run that was opened again (a later generation, still pending) keeps what ended well. All else begins anew, and
         what lay downstream of it, too: those rows are reset in the batch that says that the run runs, so that a crash
         finds either the old story or the new one.
         """
-        self.dag.begin(self.run.parameters)
         if self.run.generation and self.run.state == rows.PENDING:
+            self.dag.begin(self.run.parameters)
             kept = {path: row for path, row in self.rows.items() if row.state in nodes.GOOD}
             projection.replay(self.dag, kept)
             for path, row in list(self.rows.items()):
@@ -71,10 +71,41 @@ class Work:
                 if node is None or not node.ended:
                     self._put(projection.reset(row))
             return
+        self.left_seconds(now)
+        if self.stopping:
+            self.dag.stop(self.stop_reason, self.rows)
+        self.dag.begin(self.run.parameters)
+        self._replay()
+        if self.stopping:
+            self.dag.end_ready()
+            self._replay()  # exit tasks, whose upstream has now ended
+
+    def left_seconds(self, now: datetime) -> float | None:
+        """How long the run may still take, and None for as long as it likes. Notes when its time is over."""
+        deadline, started = self.dag.pipeline.deadline_seconds, self.run.started_at
+        if not deadline or started is None or self.canceling:
+            return None
+        left = deadline - (now - started).total_seconds()
+        self.expired = left <= 0
+        return left
+
+    def _replay(self) -> None:
         projection.replay(self.dag, self.rows)
         for path in list(self.dag.ready):
             if path in self.rows and self.rows[path].pod:
                 self.dag.take(path)
+
+    def stop(self) -> None:
+        """The run is to end: what waits for a slot does not begin. What has begun is ended by its verdict."""
+        self.dag.stop(self.stop_reason)
+        for path in [path for path in self.queued if not self.dag.nodes[path].outlives]:
+            del self.queued[path]
+            self.dag.settle(path, Outcome(state=rows.CANCELED, error=self.stop_reason))
+        self.dag.end_ready()
+
+    def ends(self, path: str) -> bool:
+        """Whether the leaf, which has begun, is to be ended."""
+        return self.stopping and not self.dag.nodes[path].outlives
 
     def touch_row(self, path: str, now: datetime) -> None:
         """See to it that the leaf has a row."""
