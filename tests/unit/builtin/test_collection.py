@@ -143,6 +143,28 @@ async def test_foreground_deletion_waits_for_the_dependents(cluster: Cluster) ->
     assert not cluster.has(CONFIGMAPS, "held") and not cluster.has(CONFIGMAPS, "owner")
 
 
+async def test_nobody_holds_back_from_another_namespace(cluster: Cluster) -> None:
+    cluster.api.insert(NAMESPACES.path(), namespace("red"))
+    await cluster.start()
+    owner = await cluster.client.create(CONFIGMAPS, config_map("owner"))
+    await cluster.client.create(CONFIGMAPS, config_map("foreign", reference(owner), namespace="red",
+                                                       finalizers=["test/hold"]))
+    await cluster.rest()
+    assert objects.deleting(await cluster.client.get(CONFIGMAPS, "foreign", "red")), "its owner is not in its namespace"
+    await cluster.client.delete(CONFIGMAPS, Key("default", "owner"), propagation="Foreground")
+    await cluster.rest()
+    assert not cluster.has(CONFIGMAPS, "owner") and cluster.has(CONFIGMAPS, "foreign", "red")
+
+
+async def test_what_lies_in_no_namespace_outlives_an_owner_that_lies_in_one(cluster: Cluster) -> None:
+    await cluster.start()
+    gone = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "gone-uid"}
+    await cluster.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": "kept", "ownerReferences": [gone]}})
+    await cluster.rest()
+    assert not objects.deleting(await cluster.client.get(NAMESPACES, "kept"))
+
+
 async def test_orphaning_frees_the_dependents(cluster: Cluster) -> None:
     await cluster.start()
     owner = await cluster.client.create(CONFIGMAPS, config_map("owner"))

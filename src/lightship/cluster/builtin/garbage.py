@@ -98,7 +98,7 @@ class Garbage:
             await self._finish(resource, obj)
             return DONE
         owners = [(reference, await self._state(reference, key.namespace)) for reference in references(obj)]
-        has_dependents = next(self._graph.dependents(objects.uid(obj)), None) is not None
+        has_dependents = next(self._graph.dependents(objects.uid(obj), key.namespace), None) is not None
         plan = decide(obj, owners, has_dependents)
         try:
             if isinstance(plan, Delete):
@@ -115,8 +115,10 @@ class Garbage:
         resource = self._graph.resource_of(reference)
         if resource is None:
             return "present"  # a kind that we do not know: its owner is not ours to judge
+        if resource.namespaced and not namespace:
+            return "present"  # not a reference that can hold: upstream lets such an object be, and so do we
         known = self._graph.find(uid)
-        if known is not None:
+        if known is not None and known[1].namespace in ("", namespace):
             owner = self._graph.get(*known)
         else:
             owner = await self._ask(resource, str(reference.get("name", "")), namespace, uid)
@@ -136,7 +138,7 @@ class Garbage:
     async def _finish(self, resource: Resource, obj: Object) -> None:
         """Let an object go whose deletion waits for its dependents, once they are gone or freed."""
         held, uid = objects.finalizers(obj), objects.uid(obj)
-        dependents = list(self._graph.dependents(uid))
+        dependents = list(self._graph.dependents(uid, objects.namespace(obj)))
         if names.ORPHAN_FINALIZER in held:
             await tasks.each([partial(self._free, node, uid) for node in dependents], at_once=LIMIT_WRITES_AT_ONCE)
             await finalizers.remove(self._client, resource, await self._whole(resource, obj), names.ORPHAN_FINALIZER)

@@ -91,11 +91,15 @@ class Graph:
         group, _, _ = str(reference.get("apiVersion", "")).rpartition("/")
         return self._kinds.get((group, str(reference.get("kind", ""))))
 
-    def dependents(self, uid: str) -> Iterator[Node]:
-        """What names ``uid`` as an owner."""
+    def dependents(self, uid: str, namespace: str = "") -> Iterator[Node]:
+        """What names ``uid`` as an owner; with the owner's namespace, only what lies there with it.
+
+        A reference does not cross namespaces: nobody holds back what lies where he may not write.
+        """
         for resource, informer in tuple(self._informers.values()):
             for obj in informer.owned_by(uid):
-                yield Node(resource=resource, object=obj)
+                if not namespace or objects.namespace(obj) == namespace:
+                    yield Node(resource=resource, object=obj)
 
     def inside(self, namespace: str) -> Iterator[Node]:
         """What lies in the namespace."""
