@@ -83,6 +83,9 @@ async def test_a_secret_holds_what_its_type_says(
     ("/apis/networking.k8s.io/v1/namespaces/default/ingresses", {"spec": {"rules": [{"host": "BAD_host"}]}},
      'spec.rules[0].host: Invalid value: "BAD_host": a lowercase RFC 1123 subdomain'),
     ("/api/v1/namespaces/default/services", {"spec": {"type": "ExternalName"}}, "spec.externalName: Required value"),
+    *(("/api/v1/namespaces/default/pods", {"spec": {"containers": [{"name": "c", "image": "i"}], field: "../x/y"}},
+       f'spec.{field}: Invalid value: "../x/y": a lowercase RFC 1123 subdomain')
+      for field in ("serviceAccountName", "nodeName")),
 ])
 async def test_what_was_let_pass(caller: Caller, url: str, body: dict[str, Any], why: str) -> None:
     code, said = await caller.json("POST", url, {"metadata": {"name": "x"}} | body)

@@ -14,7 +14,7 @@ import msgspec
 
 from lightship import errors
 from lightship.cluster.apiserver.registry import FieldFault
-from lightship.cluster.apiserver.shapes import LABEL_RULE, is_label
+from lightship.cluster.apiserver.shapes import LABEL_RULE, SUBDOMAIN_RULE, is_label, is_subdomain
 from lightship.kube import quantities
 
 DEFAULT_GRACE_SECONDS = 30
@@ -192,6 +192,10 @@ def _rest_faults(spec: dict[str, Any], place: str) -> Iterator[FieldFault]:
     for field in ("hostname", "subdomain"):
         if spec.get(field) and not is_label(spec[field]):
             yield FieldFault(f"{place}.{field}", f"Invalid value: {shown(spec[field])}: {LABEL_RULE}")
+    for field in ("serviceAccountName", "nodeName", "priorityClassName"):  # the platform asks for objects so named
+        if spec.get(field) and not is_subdomain(spec[field]):
+            yield FieldFault(f"{place}.{field}", f"Invalid value: {shown(spec[field])}: {SUBDOMAIN_RULE}")
+
 
 def _volume_faults(volume: dict[str, Any], place: str, seen: set[str]) -> Iterator[FieldFault]:
     name = volume.get("name") or ""
