@@ -6,9 +6,9 @@ with its outcome, and writes the rows of ``changed``. After a restart the same o
 
 Rules, as upstream has them: a task runs once all its upstream tasks have succeeded, or have ended, for exit tasks and
 those that ignore upstream failures; what it does not run for is SKIPPED, and so is a task whose condition is false and
-everything that needs it. A DAG fails when a child failed, after all its children ended. A run that is stopped still runs
-the exit tasks of what has begun. A loop gives lists: one value for each iteration that produced one. Those of nested
-loops are lists of lists, as the SDK types them; their artifacts are flattened, for there are no lists of lists of them.
+everything that needs it. A DAG fails when a child failed, after all its children ended. A run that is stopped still
+runs the exit tasks of what has begun. A loop gives lists: one value for each iteration that produced one. Of nested
+loops they are lists of lists, as the SDK types them; artifacts are flattened, for there are no lists of lists of them.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def pod(run: RunRow, rows: list[TaskRow], task_id: str, *, hold: bool) -> Object
     """
     pipeline = parse.spec(run.spec)
     work = Work(run, dag.Dag(pipeline, run_id=run.run_id, job=execution.job_of(run, pipeline)), rows)
-    work.resume()
+    work.resume(run.created_at)
     path = next((path for path, row in work.rows.items() if row.task_id == task_id), "")
     node = work.dag.nodes.get(path)
     if node is None or node.type != RUNTIME:
