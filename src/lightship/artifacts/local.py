@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from lightship import errors as trunk
-from lightship.artifacts import errors, files, location
+from lightship.artifacts import errors, files, location, tenancy
 from lightship.artifacts.digests import Digest
-from lightship.artifacts.store import Entry
+from lightship.artifacts.store import Entry, ObjectStore
 
 T = TypeVar("T")
 _INCOMING = ".incoming"
 
 
 class LocalStore:
-    """An ``ObjectStore`` under one directory. ``durable=False`` leaves out the syncs, for throw-away stores."""
+    """A platform's ``Stores`` under one directory. ``durable=False`` leaves out the syncs, for throw-away stores."""
 
     def __init__(self, root: Path, *, schemes: frozenset[str] = frozenset({"minio"}), durable: bool = True) -> None:
         self.root = root
@@ -46,6 +46,10 @@ class LocalStore:
         if not path.parent.resolve().is_relative_to(self.root.resolve()):
             raise errors.BadLocation(f'"{uri}" leads out of the artifact store')
         return path
+
+    def within(self, namespace: str) -> ObjectStore:
+        """The namespace's view of me."""
+        return tenancy.Tenant(self, namespace)
 
     async def sweep(self) -> None:
         """Removes what a crash left half-written. Call it before the store is used."""

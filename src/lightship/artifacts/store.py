@@ -53,3 +53,11 @@ class ObjectStore(Protocol):
     async def delete(self, uri: str) -> None:
         """Removes the file or directory; nothing there is fine."""
         ...
+
+
+class Stores(ObjectStore, Protocol):
+    """The platform's own store, with every right; whatever acts for a namespace takes a view of it."""
+
+    def within(self, namespace: str) -> ObjectStore:
+        """The namespace's view, which raises ``errors.Forbidden`` for what belongs to others; see ``tenancy``."""
+        ...

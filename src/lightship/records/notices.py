@@ -14,6 +14,11 @@ from lightship.kube.objects import Key
 _log = logging.getLogger(__name__)
 
 RUNS = "runs"
+ENDED_RUNS = "ended-runs"
+"""A run has ended, or is gone."""
+RECURRING = "recurring-runs"
+GARBAGE = "garbage"
+"""A run was deleted: what only it used can go."""
 REGISTRY = "registry"
 
 Listener = Callable[[Key], None]

@@ -6,7 +6,6 @@ termination, a retry) it finds in the run's state and generation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,13 +14,12 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from lightship import errors
 from lightship.kube.objects import Key
-from lightship.records import listing, schema, specs
-from lightship.records.pipeline_rows import CANCELING, FINAL, PENDING, ArtifactRow, TaskRow
+from lightship.records import garbage, listing, schema, specs
+from lightship.records.pipeline_rows import CANCELING, FINAL, PENDING, TaskRow
 from lightship.records.rows import Run
 from lightship.records.runs import history_entry, tasks_of
 
 _RUNS = schema.runs
-_ARTIFACTS = schema.artifacts
 
 FIELDS: listing.Fields = {
     "id": _RUNS.c.id, "run_id": _RUNS.c.id, "name": _RUNS.c.display_name, "display_name": _RUNS.c.display_name,
@@ -98,30 +96,19 @@ def retry(connection: Connection, run_id: str, at: datetime) -> Key:
                    state_history=[*row["state_history"], history_entry(PENDING, at)])
 
 
-def remove(connection: Connection, run_id: str) -> Key:
-    """Deletes the run with its tasks and their lineage; artifacts stay. Raises ``errors.NotFound``."""
+def remove(connection: Connection, run_id: str, at: datetime, root: str = "") -> Key:
+    """Deletes the run with its tasks and their lineage, and marks what only it used. Raises ``errors.NotFound``.
+
+    ``root`` is the folder of the run's files, which the collector of garbage clears.
+    """
     row = _row(connection, run_id)
+    used = list(connection.execute(
+        select(schema.events.c.artifact_id).where(schema.events.c.run_id == run_id).distinct()).scalars())
     connection.execute(delete(_RUNS).where(_RUNS.c.id == run_id))
+    garbage.let_go(connection, used, at)
+    if root:
+        garbage.leave(connection, row["namespace"], garbage.Leftover(run_id=run_id, root=root), at)
     return Key(row["namespace"], run_id)
-
-
-def artifact(connection: Connection, artifact_id: str) -> tuple[str, ArtifactRow]:
-    """An artifact and the namespace it is in. Raises ``errors.NotFound``."""
-    row = connection.execute(select(_ARTIFACTS).where(_ARTIFACTS.c.id == artifact_id)).mappings().one_or_none()
-    if row is None:
-        raise errors.NotFound(f'no artifact "{artifact_id}"')
-    return row["namespace"], ArtifactRow(
-        artifact_id=row["id"], name=row["name"], type_title=row["type_title"], type_version=row["type_version"],
-        uri=row["uri"], metadata=row["metadata"] or {}, digest=row["digest"], size_bytes=row["size_bytes"],
-        custom_path=row["custom_path"])
-
-
-def producers(connection: Connection, artifact_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Which run and task made each artifact, by artifact."""
-    events = schema.events
-    query = (select(events.c.artifact_id, events.c.run_id, events.c.task_id)
-             .where(events.c.artifact_id.in_(artifact_ids), events.c.type == "OUTPUT"))
-    return {row.artifact_id: (row.run_id, row.task_id) for row in connection.execute(query)}
 
 
 def _row(connection: Connection, run_id: str) -> RowMapping:

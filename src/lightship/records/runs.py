@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from lightship.kube.objects import Key
-from lightship.records import cache, schema, statements
+from lightship.records import cache, garbage, schema, statements
 from lightship.records.database import Database
 from lightship.records.pipeline_rows import (
     CANCELING,
@@ -35,7 +35,7 @@ _RUNS = schema.runs
 _TASKS = schema.tasks
 HISTORY_LIMIT_STATES = 100
 _TASK_FIELDS = tuple(field.name for field in dataclasses.fields(TaskRow))
-_TASK_COLUMNS = tuple(_TASKS.c[{"task_id": "id", "index": "iteration"}.get(name, name)] for name in _TASK_FIELDS)
+TASK_COLUMNS = tuple(_TASKS.c[{"task_id": "id", "index": "iteration"}.get(name, name)] for name in _TASK_FIELDS)
 
 
 class Runs:
@@ -54,7 +54,12 @@ class Runs:
 
     async def commit(self, batch: Batch) -> RunHead | None:
         """Writes the whole batch or nothing; see ``RunStore.commit``."""
-        return await self._database.run(lambda connection: _commit(connection, batch))
+        try:
+            return await self._database.run(lambda connection: _commit(connection, batch))
+        except garbage.StaleHit as stale:
+            # Whoever looks again must not find the same entry.
+            await self.forget_cached(stale.namespace, stale.keys)
+            raise
 
     async def unfinished(self) -> Sequence[Key]:
         """Keys of the runs that are pending, running or being cancelled, oldest first."""
@@ -74,9 +79,9 @@ class Runs:
 
 def tasks_of(connection: Connection, run_ids: Sequence[str]) -> list[TaskRow]:
     """All tasks of the runs, oldest first within a run."""
-    query = (select(*_TASK_COLUMNS).where(_TASKS.c.run_id.in_(run_ids))
+    query = (select(*TASK_COLUMNS).where(_TASKS.c.run_id.in_(run_ids))
              .order_by(_TASKS.c.run_id, _TASKS.c.created_at, _TASKS.c.path))
-    return [_task_row(row) for row in connection.execute(query)]
+    return [task_row(row) for row in connection.execute(query)]
 
 
 def history_entry(state: str, at: datetime) -> dict[str, str]:
@@ -118,11 +123,12 @@ def _commit(connection: Connection, batch: Batch) -> RunHead | None:
     if batch.run is not None and state == batch.run.expected_state:
         state = batch.run.state
         connection.execute(update(_RUNS).where(_where(key)).values(**_moved(run, batch.run)))
+    garbage.take_up(connection, batch)
     statements.upsert(connection, _TASKS, map(_task_values, batch.tasks), replace=True)
     # What a batch brings was made by the tasks in it; an artifact that is there already keeps its first time.
     made_at = max((task.finished_at or task.created_at for task in batch.tasks), default=run["created_at"])
     statements.upsert(connection, schema.artifacts, (
-        _artifact_values(batch.namespace, row, made_at) for row in batch.artifacts), replace=False)
+        _artifact_values(batch, row, made_at) for row in batch.artifacts), replace=False)
     statements.upsert(connection, schema.events, (
         {"run_id": batch.run_id, "task_id": event.task_id, "type": event.type, "key": event.key,
          "artifact_id": event.artifact_id} for event in batch.events), replace=False)
@@ -142,11 +148,12 @@ def _moved(run: RowMapping, change: RunChange) -> dict[str, Any]:
     return values
 
 
-def _artifact_values(namespace: str, row: ArtifactRow, made_at: datetime) -> dict[str, Any]:
+def _artifact_values(batch: Batch, row: ArtifactRow, made_at: datetime) -> dict[str, Any]:
     return {
-        "id": row.artifact_id, "namespace": namespace, "name": row.name, "type_title": row.type_title,
+        "id": row.artifact_id, "namespace": batch.namespace, "name": row.name, "type_title": row.type_title,
         "type_version": row.type_version, "uri": row.uri, "custom_path": row.custom_path, "digest": row.digest,
         "size_bytes": row.size_bytes, "metadata": dict(row.metadata), "created_at": made_at,
+        "run_id": garbage.maker(batch.run_id, row.uri),
     }
 
 
@@ -161,8 +168,8 @@ def _task_values(task: TaskRow) -> dict[str, Any]:
     }
 
 
-def _task_row(row: Sequence[Any]) -> TaskRow:
-    """From the columns of ``_TASK_COLUMNS``, in their order."""
+def task_row(row: Sequence[Any]) -> TaskRow:
+    """A task from the columns of ``TASK_COLUMNS``, in their order."""
     values = dict(zip(_TASK_FIELDS, row, strict=True))
     for name in ("inputs", "outputs"):
         if values[name] is None:

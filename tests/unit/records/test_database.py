@@ -109,7 +109,7 @@ def described(connection: Connection) -> dict[str, object]:
         columns = [{**c, "type": str(c["type"]), "comment": None} for c in look.get_columns(name)]
         tables[name] = [
             columns, look.get_pk_constraint(name), sorted(map(str, look.get_foreign_keys(name))),
-            sorted(plain(index) for index in look.get_indexes(name)), sorted(map(str, look.get_unique_constraints(name)))]
+            sorted(map(plain, look.get_indexes(name))), sorted(map(str, look.get_unique_constraints(name)))]
     return tables
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lightship import errors
 from lightship.kube.objects import Key
-from lightship.records import experiments, listing, run_history
+from lightship.records import artifacts, experiments, listing, run_history
 from lightship.records.database import Database
 from lightship.records.pipeline_rows import (
     OUTPUT,
@@ -84,8 +84,9 @@ async def test_a_batch_is_written_whole_and_read_back(runs: Runs, db: Database) 
     assert list(loaded[1]) == [task("next"), done]
     assert (await runs.cached("default", ["k", "absent"]))["k"] == batch.cache[0]
     assert await runs.cached("other", ["k"]) == {}
-    assert await db.read(lambda c: run_history.artifact(c, "art-1")) == ("default", MODEL)
-    assert await db.read(lambda c: run_history.producers(c, ["art-1"])) == {"art-1": ("run-1", "t-train")}
+    kept = await db.read(lambda c: artifacts.get(c, "art-1"))
+    assert (kept.namespace, kept.row) == ("default", MODEL)
+    assert await db.read(lambda c: artifacts.producers(c, ["art-1"])) == {"art-1": ("run-1", "t-train")}
     seen = await db.read(lambda c: run_history.get(c, "run-1"))
     assert [entry["state"] for entry in seen.state_history] == ["PENDING", "RUNNING"]
     assert seen.started_at == T0
@@ -113,7 +114,7 @@ async def test_a_terminate_that_came_between_is_not_overwritten(runs: Runs, db: 
 
 
 async def test_a_batch_for_a_deleted_run_writes_nothing(runs: Runs, db: Database) -> None:
-    await db.run(lambda c: run_history.remove(c, "run-1"))
+    await db.run(lambda c: run_history.remove(c, "run-1", T0))
 
     assert await runs.commit(Batch(namespace="default", run_id="run-1", tasks=(task("a"),))) is None
     assert await runs.load(KEY) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,6 +14,8 @@ from lightship.domains.serving.entrypoints import StorageOptions
 
 class Context:
     """A container with one mount."""
+
+    pod: ClassVar[Any] = {"metadata": {"namespace": "default"}}
 
     def __init__(self, host: Path, *arguments: str) -> None:
         self.arguments = arguments

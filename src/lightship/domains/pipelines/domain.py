@@ -1,4 +1,4 @@
-"""What a server composes of this room: the engine, its resync, and the REST routes.
+"""What a server composes of this room: the engine, its resync, the collector of garbage, and the REST routes.
 
 ``app`` composes ``PIPELINES`` and gives ``launcher(store)`` to the node as the entrypoint of the image of that name.
 """
@@ -11,18 +11,19 @@ from starlette.routing import BaseRoute
 
 from lightship.client.client import Selection
 from lightship.domains.furniture import Domain
-from lightship.domains.pipelines import names, reconciler, resync, routes
+from lightship.domains.pipelines import garbage, names, reconciler, resync, routes
 from lightship.domains.pipelines.deps import PipelineDeps
 from lightship.domains.pipelines.entrypoints import ENTRYPOINT_NAME, launcher
 from lightship.kube import objects
 from lightship.kube.objects import Key
 from lightship.kube.resources import NAMESPACES, PODS
-from lightship.records.notices import RUNS
+from lightship.records.notices import GARBAGE, RUNS
 from lightship.records.runs import Runs
 from lightship.runtime.controller import Controller, Watch
 
 CONTROLLER = "pipeline-runs"
 RESYNC_CONTROLLER = "pipeline-runs-resync"
+GARBAGE_CONTROLLER = "pipeline-garbage"
 
 
 def run_key(pod: objects.Object) -> Sequence[Key]:
@@ -46,10 +47,13 @@ def controllers(deps: PipelineDeps) -> Sequence[Controller]:
     ))
     shared.notices.subscribe(RUNS, engine.touch)
     taking_up = resync.Resync(store=Runs(shared.database), touch=engine.touch, period_seconds=deps.resync_seconds)
+    collector = garbage.Collector(database=shared.database, artifacts=shared.artifacts, clock=shared.clock)
+    shared.notices.subscribe(GARBAGE, lambda key: manager.wake(GARBAGE_CONTROLLER, Key("", key.namespace)))
     return (
         Controller(name=CONTROLLER, reconciler=engine,
                    watches=(Watch(resource=PODS, keys=run_key, label_selector=names.RUN_LABEL),)),
         Controller(name=RESYNC_CONTROLLER, reconciler=taking_up, workers=1, watches=(Watch(resource=NAMESPACES),)),
+        Controller(name=GARBAGE_CONTROLLER, reconciler=collector, workers=1, watches=(Watch(resource=NAMESPACES),)),
     )
 
 

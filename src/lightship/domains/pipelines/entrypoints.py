@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lightship import errors
-from lightship.artifacts.store import ObjectStore
+from lightship.artifacts.store import ObjectStore, Stores
 from lightship.domains.pipelines import names
 from lightship.launcher import files, staging
 
@@ -35,6 +35,9 @@ class Context(Protocol):
     """What the node gives an entrypoint: the blueprint's EntrypointContext, as far as I use it."""
 
     @property
+    def pod(self) -> Mapping[str, Any]: ...
+
+    @property
     def container(self) -> Mapping[str, Any]: ...
 
     @property
@@ -48,7 +51,7 @@ class Context(Protocol):
     def wait_for(self) -> Callable[[str], Awaitable[Exit]]: ...
 
 
-def launcher(store: ObjectStore) -> Callable[[Context], Awaitable[int]]:
+def launcher(store: Stores) -> Callable[[Context], Awaitable[int]]:
     """The entrypoint over ``store``: exit code 0, or 1 with the reason as the log's last line."""
     # Threads of its own: while they wait for the store, the store needs threads of the loop's pool to go on.
     threads = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="staging")
@@ -64,7 +67,9 @@ def launcher(store: ObjectStore) -> Callable[[Context], Awaitable[int]]:
             act = staging.stage_in if arguments == [names.STAGE_IN] else staging.stage_out
             volumes = files.Volumes(plan["mounts"], lambda mount: str(context.path(mount)))
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(threads, act, plan, Bridge(store, loop), volumes, context.log)
+            # The Pod's true namespace, whatever the plan in its environment says.
+            own = store.within(str(context.pod["metadata"]["namespace"]))
+            await loop.run_in_executor(threads, act, plan, Bridge(own, loop), volumes, context.log)
         except (errors.LightshipError, files.StagingError, OSError) as cause:
             context.log(str(cause))
             return 1

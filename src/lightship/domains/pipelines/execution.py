@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightship.domains.pipelines import ir, names, placeholders
+from lightship.domains.pipelines import folders, ir, names, placeholders
 from lightship.domains.pipelines.nodes import Node
 from lightship.domains.pipelines.values import normal
 from lightship.lib.clock import timestamp
@@ -51,10 +51,15 @@ class Execution:
 
 def of(run: RunRow, pipeline: ir.Pipeline, node: Node, row: TaskRow) -> Execution:
     """The attempt that ``row`` says is the current one."""
-    base = (run.pipeline_root or pipeline.default_root or names.DEFAULT_ROOT).rstrip("/")
     attempt = names.attempt_id(row.task_id, run.generation, row.attempt)
-    root = "/".join((base, names.segment(pipeline.name), run.run_id, names.segment(node.name), attempt))
+    root = f"{run_folder(run, pipeline)}/{names.segment(node.name)}/{attempt}"
     return Execution(run=run, pipeline=pipeline, node=node, row=row, root=root)
+
+
+def run_folder(run: RunRow, pipeline: ir.Pipeline) -> str:
+    """The URI of the folder that all files of the run lie in."""
+    base = folders.root(run.namespace, run.pipeline_root, pipeline.default_root)
+    return folders.of_run(base, pipeline.name, run.run_id)
 
 
 def local_path(uri: str) -> str:
@@ -73,7 +78,7 @@ def job_of(run: RunRow, pipeline: ir.Pipeline) -> placeholders.Job:
         uuid=run.run_id,
         create_time=timestamp(run.created_at),
         schedule_time=timestamp(run.scheduled_at),
-        root=(run.pipeline_root or pipeline.default_root or names.DEFAULT_ROOT).rstrip("/"),
+        root=folders.root(run.namespace, run.pipeline_root, pipeline.default_root),
     )
 
 

@@ -31,7 +31,8 @@ OUTPUT_FILE = "executor_output.json"
 OUTPUTS_DIRECTORY = "/tmp/kfp"
 DEBUG_FOLDER = "/tmp/step"
 """Where a step that is held for a shell has what there is to run."""
-DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
+LOGS_FOLDER = ".logs"
+"""Beside a run's tasks, none of which can have this name: the logs of its Pods."""
 
 _NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 _NOT_A_SEGMENT = re.compile(r"[^A-Za-z0-9._-]+")

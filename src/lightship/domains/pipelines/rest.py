@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from lightship import errors
-from lightship.artifacts.store import ObjectStore
+from lightship.artifacts.store import Stores
 from lightship.domains.pipelines import parse
 from lightship.domains.pipelines.ir import Pipeline
 from lightship.kube.objects import Object
@@ -34,7 +35,7 @@ class Deps:
 
     database: Database
     notices: Notices
-    artifacts: ObjectStore
+    artifacts: Stores
     clock: Clock
     ids: IdSource
     default_namespace: str = "default"
@@ -57,6 +58,14 @@ def asked(request: Request, *scope: str) -> paging.Asked:
     sort, descending = paging.sort_order(query.get("sort_by", ""), "created_at")
     return paging.Asked(page_size=query.get("page_size", ""), page_token=query.get("page_token", ""), sort=sort,
                         descending=descending, predicates=filters.kfp(query.get("filter", "")), scope=scope)
+
+
+def within(query: listing.Query, field: str, value: str) -> listing.Query:
+    """The query, held to rows of which ``field`` is ``value``; as it is where that is empty."""
+    if not value:
+        return query
+    only = listing.Predicate(field=field, operation="EQUALS", values=(value,))
+    return dataclasses.replace(query, predicates=(*query.predicates, only))
 
 
 async def checked(spec: Object) -> Pipeline:

@@ -18,6 +18,7 @@ from lightship.domains.pipelines import (
     routes_cache,
     routes_debug,
     routes_experiments,
+    routes_lineage,
     routes_pipelines,
     routes_runs,
 )
@@ -31,7 +32,7 @@ def routes(deps: Deps) -> list[BaseRoute]:
     return [
         *routes_pipelines.routes(deps), *routes_experiments.routes(deps), *routes_runs.routes(deps),
         *routes_artifacts.routes(deps), *routes_cache.routes(deps), *routes_debug.routes(deps),
-        *_service(), *_to_come()]
+        *routes_lineage.routes(deps), *_service(), *_to_come()]
 
 
 def _service() -> list[BaseRoute]:

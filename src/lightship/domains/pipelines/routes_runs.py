@@ -1,4 +1,4 @@
-"""REST v2beta1 of runs: create, get, list, archive, unarchive, terminate, retry, delete; and their tasks."""
+"""REST v2beta1 of runs: create, get, list, archive, unarchive, terminate, retry, delete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from lightship import errors
-from lightship.domains.pipelines import document, inputs, parse, rest, shapes
+from lightship.domains.pipelines import document, folders, inputs, parse, rest, shapes
 from lightship.domains.pipelines.errors import StepError
 from lightship.domains.pipelines.rest import Deps
 from lightship.domains.pipelines.routes_experiments import default
@@ -32,7 +32,6 @@ def routes(deps: Deps) -> list[BaseRoute]:
         route(f"{base}/{{id}}:unarchive", here.unarchive, methods=("POST",)),
         route(f"{base}/{{id}}:terminate", here.terminate, methods=("POST",)),
         route(f"{base}/{{id}}:retry", here.retry, methods=("POST",)),
-        route(f"{base}/{{id}}/tasks", here.tasks),
         route(f"{base}/{{id}}", here.get),
         route(f"{base}/{{id}}", here.delete, methods=("DELETE",)),
     ]
@@ -60,6 +59,7 @@ class Runs:
         source = await self._source(request, body)
         pipeline = await rest.checked(source.spec)
         parameters, root = _runtime(body)
+        folders.check(experiment.namespace, root, pipeline.default_root)
         try:
             inputs.of_root(pipeline, parameters)
         except StepError as error:
@@ -80,11 +80,6 @@ class Runs:
         row, tasks = await self._deps.database.read(lambda c: run_history.details(c, request.path_params["id"]))
         await rest.allow(request, "get", _RESOURCE, row.namespace, row.id)
         return shapes.run(row, tasks)
-
-    async def tasks(self, request: Request) -> Any:
-        """Upstream's next model: the run's tasks by themselves."""
-        shape = await self.get(request)
-        return {"tasks": shape["tasks"], "total_size": len(shape["tasks"])}
 
     async def list(self, request: Request) -> Any:
         experiment_id = request.query_params.get("experiment_id", "")
@@ -118,8 +113,11 @@ class Runs:
         return {}
 
     async def delete(self, request: Request) -> Any:
-        run = await self._allowed(request, "delete")
-        self._announce(await self._deps.database.run(lambda c: run_history.remove(c, run.id)))
+        run, at = await self._allowed(request, "delete"), self._deps.clock.now()
+        root = folders.of_stored(run.namespace, run.id, run.pipeline_root, run.spec)
+        key = await self._deps.database.run(lambda c: run_history.remove(c, run.id, at, root))
+        self._announce(key)
+        self._deps.notices.publish(notices.GARBAGE, key)
         return {}
 
     async def _store(self, request: Request, verb: str, state: str) -> Any:

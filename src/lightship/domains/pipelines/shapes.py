@@ -12,11 +12,17 @@ from datetime import datetime
 from typing import Any
 
 from lightship.records import pipeline_rows as states
+from lightship.records.artifacts import StoredArtifact
 from lightship.records.pipeline_rows import ArtifactRow, TaskIO, TaskRow
-from lightship.records.rows import Experiment, Pipeline, PipelineVersion, Run
+from lightship.records.rows import Experiment, Pipeline, PipelineVersion, RecurringRun, Run
 
 _UNKNOWN = 2
 """gRPC's code for an error of somebody else: a step's own failure."""
+_ARTIFACT_TYPES = {
+    "system.Model": "Model", "system.Dataset": "Dataset", "system.HTML": "HTML", "system.Markdown": "Markdown",
+    "system.Metrics": "Metric", "system.ClassificationMetrics": "ClassificationMetric",
+    "system.SlicedClassificationMetrics": "SlicedClassificationMetric"}
+"""Upstream's names for what KFP's schemas call artifacts; any other is an Artifact."""
 
 
 def experiment(row: Experiment) -> dict[str, Any]:
@@ -55,20 +61,42 @@ def run(row: Run, tasks: Sequence[TaskRow] | None = None) -> dict[str, Any]:
         "error": _error(row.error), "recurring_run_id": row.recurring_run_id,
         "state_history": list(row.state_history)}
     if tasks is not None:
-        ids = {task.path: task.task_id for task in tasks}
+        ids = {one.path: one.task_id for one in tasks}
         children: dict[str, list[TaskRow]] = {}
-        for task in tasks:
-            children.setdefault(task.parent_path, []).append(task)
-        shape["run_details"] = {"task_details": [_detail(task, children.get(task.path, ()), ids) for task in tasks]}
-        shape["tasks"] = [_task(task, ids) for task in tasks]
+        for one in tasks:
+            children.setdefault(one.parent_path, []).append(one)
+        shape["run_details"] = {"task_details": [_detail(one, children.get(one.path, ()), ids) for one in tasks]}
+        shape["tasks"] = [task(one, ids) for one in tasks]
     return _present(shape)
 
 
-def artifact(row: ArtifactRow, namespace: str = "") -> dict[str, Any]:
-    """An artifact of upstream's next model, with its digest and size besides."""
+def recurring_run(row: RecurringRun) -> dict[str, Any]:
+    """A recurring run; beside upstream's fields ``next_run_at`` and how many runs there were, ``runs_made``."""
+    reference = None
+    if row.pipeline_id:
+        reference = _present({"pipeline_id": row.pipeline_id, "pipeline_version_id": row.pipeline_version_id})
     return _present({
-        "artifact_id": row.artifact_id, "name": row.name, "type": row.type_title, "uri": row.uri,
-        "namespace": namespace, "metadata": dict(row.metadata), "digest": row.digest, "size_bytes": row.size_bytes})
+        "recurring_run_id": row.id, "display_name": row.display_name, "description": row.description,
+        "pipeline_spec": _spec(row.spec) if reference is None else None, "pipeline_version_reference": reference,
+        "runtime_config": _present({"parameters": dict(row.parameters), "pipeline_root": row.pipeline_root}),
+        "service_account": row.service_account, "max_concurrency": str(row.max_concurrency), "trigger": row.trigger,
+        "mode": "ENABLE" if row.enabled else "DISABLE", "status": "ENABLED" if row.enabled else "DISABLED",
+        "created_at": row.created_at, "updated_at": row.updated_at, "error": _error(row.error),
+        "no_catchup": row.no_catchup, "namespace": row.namespace, "experiment_id": row.experiment_id,
+        "next_run_at": row.next_at, "runs_made": row.last_index})
+
+
+def artifact(row: ArtifactRow, namespace: str = "") -> dict[str, Any]:
+    """An artifact of upstream's next model, with its schema, digest and size besides."""
+    return _present({
+        "artifact_id": row.artifact_id, "name": row.name, "type": _ARTIFACT_TYPES.get(row.type_title, "Artifact"),
+        "schema_title": row.type_title, "uri": row.uri, "namespace": namespace, "metadata": dict(row.metadata),
+        "digest": row.digest, "size_bytes": row.size_bytes})
+
+
+def stored_artifact(found: StoredArtifact) -> dict[str, Any]:
+    """An artifact as its own routes show it."""
+    return artifact(found.row, found.namespace) | {"created_at": found.created_at}
 
 
 def _detail(task: TaskRow, children: Sequence[TaskRow], ids: Mapping[str, str]) -> dict[str, Any]:
@@ -86,16 +114,17 @@ def _detail(task: TaskRow, children: Sequence[TaskRow], ids: Mapping[str, str]) 
                         for child in children]})
 
 
-def _task(task: TaskRow, ids: Mapping[str, str]) -> dict[str, Any]:
+def task(row: TaskRow, ids: Mapping[str, str]) -> dict[str, Any]:
+    """A task of upstream's next model; ``ids`` are those of its run's tasks by path, its parent's at least."""
     return _present({
-        "task_id": task.task_id, "run_id": task.run_id, "name": task.name, "display_name": _name(task),
-        "parent_task_id": ids.get(task.parent_path), "scope_path": task.path, "type": task.type,
-        "type_attributes": {"iteration_index": task.index} if task.index is not None else None,
-        "state": task.state, "status_metadata": {"message": task.error} if task.error else None,
-        "error": _error(task.error), "create_time": task.created_at, "start_time": task.started_at,
-        "end_time": task.finished_at, "pods": [{"name": task.pod}] if task.pod else None,
-        "cache_fingerprint": task.cache_key, "cached_from": task.cached_from,
-        "attempt": task.attempt, "inputs": _io(task.inputs), "outputs": _io(task.outputs)})
+        "task_id": row.task_id, "run_id": row.run_id, "name": row.name, "display_name": _name(row),
+        "parent_task_id": ids.get(row.parent_path), "scope_path": row.path, "type": row.type,
+        "type_attributes": {"iteration_index": row.index} if row.index is not None else None,
+        "state": row.state, "status_metadata": {"message": row.error} if row.error else None,
+        "error": _error(row.error), "create_time": row.created_at, "start_time": row.started_at,
+        "end_time": row.finished_at, "pods": [{"name": row.pod}] if row.pod else None,
+        "cache_fingerprint": row.cache_key, "cached_from": row.cached_from,
+        "attempt": row.attempt, "inputs": _io(row.inputs), "outputs": _io(row.outputs)})
 
 
 def _io(io: TaskIO) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lightship import errors
-from lightship.artifacts.store import Entry, ObjectStore
+from lightship.artifacts.store import Entry, ObjectStore, Stores
 from lightship.domains.serving import names, storage
 from lightship.domains.serving.errors import NothingStored, StorageRefused
 
@@ -27,6 +27,9 @@ LIMIT_MODEL_FILES = 10_000
 
 class Context(Protocol):
     """What the node gives an entrypoint: the blueprint's EntrypointContext, as far as I use it."""
+
+    @property
+    def pod(self) -> Mapping[str, Any]: ...
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -51,7 +54,7 @@ class StorageOptions:
     """The largest model, in bytes."""
 
 
-def storage_initializer(store: ObjectStore, options: StorageOptions | None = None,
+def storage_initializer(store: Stores, options: StorageOptions | None = None,
                         ) -> Callable[[Context], Awaitable[int]]:
     """The entrypoint over ``store``. Exit code 0, or 1 with the reason as the log's last line."""
     allowed = options or StorageOptions()
@@ -61,7 +64,8 @@ def storage_initializer(store: ObjectStore, options: StorageOptions | None = Non
             location, directory = _arguments(context.arguments)
             uri = storage.parse(location)
             context.log(f"fetching {uri.text}")
-            count = await _fetch(store, uri, context.path(directory), allowed)
+            own = store.within(str(context.pod["metadata"]["namespace"]))
+            count = await _fetch(own, uri, context.path(directory), allowed)
         except errors.LightshipError as problem:
             context.log(str(problem))
             return 1

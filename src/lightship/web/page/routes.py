@@ -16,13 +16,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from lightship import errors
-from lightship.artifacts.store import Entry, ObjectStore
+from lightship.artifacts.store import Entry, Stores
 from lightship.kube.objects import Object
 from lightship.lib.clock import Clock
-from lightship.records import notices, registry, run_history
+from lightship.records import artifacts, notices, registry, run_history
+from lightship.records.artifacts import StoredArtifact
 from lightship.records.database import Database
 from lightship.records.notices import Notices
-from lightship.records.pipeline_rows import ArtifactRow
 from lightship.records.rows import Run
 from lightship.web import access, paging
 from lightship.web.access import Attributes
@@ -48,7 +48,7 @@ class Page:
     """What the page needs from ``app``. ``streams`` must be closed when the server stops."""
 
     database: Database
-    artifacts: ObjectStore
+    artifacts: Stores
     clock: Clock
     endpoints: Endpoints
     streams: Streams
@@ -102,21 +102,21 @@ class _Handlers:
         return _html(views.run(row, tasks, self._page.clock.now()))
 
     async def artifact(self, request: Request) -> Response:
-        namespace, row = await self._page.database.read(
-            lambda c: run_history.artifact(c, request.path_params["id"]))
+        found = await self._page.database.read(lambda c: artifacts.get(c, request.path_params["id"]))
         await access.review(request, Attributes(verb="readArtifact", resource="runs", group=_RUNS.group,
-                                                namespace=namespace))
-        made = await self._page.database.read(lambda c: run_history.producers(c, [row.artifact_id]))
-        return _html(views.artifact(row, await self._files(row), made.get(row.artifact_id, ("", ""))))
+                                                namespace=found.namespace))
+        row = found.row
+        made = await self._page.database.read(lambda c: artifacts.producers(c, [row.artifact_id]))
+        return _html(views.artifact(row, await self._files(found), made.get(row.artifact_id, ("", ""))))
 
     async def events(self, request: Request) -> Response:
         access.everyone(request)  # It says that something changed, not what.
         return self._page.streams.response()
 
-    async def _files(self, row: ArtifactRow) -> Sequence[Entry]:
+    async def _files(self, found: StoredArtifact) -> Sequence[Entry]:
         try:
-            return await self._page.artifacts.list(row.uri, limit=FILES_SHOWN)
-        except (errors.Unsupported, errors.BadRequest):
+            return await self._page.artifacts.within(found.namespace).list(found.row.uri, limit=FILES_SHOWN)
+        except (errors.Unsupported, errors.BadRequest, errors.Forbidden):
             return ()  # It lies in a store that is not ours; the page says so.
 
 
