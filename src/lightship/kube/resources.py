@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from urllib.parse import quote
+
+from lightship import errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +61,23 @@ class Resource:
         """
         parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
         if self.namespaced and namespace:
-            parts += ["namespaces", namespace]
+            parts += ["namespaces", _segment(namespace)]
         parts.append(self.plural)
         if name:
-            parts.append(name)
+            parts.append(_segment(name))
         if subresource:
             parts.append(subresource)
         return "/".join(parts)
 
 
+def _segment(name: str) -> str:
+    """A name as one segment of a path: whoever may choose it chooses no other path."""
+    if name in (".", ".."):
+        raise errors.BadRequest(f"{name!r} is no object's name")
+    return name if _PLAIN.issuperset(name) else quote(name, safe="")
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@")
 _STATUS = frozenset({"status"})
 _AGE = Column(name="Age", path=".metadata.creationTimestamp", type="date")
 

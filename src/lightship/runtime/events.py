@@ -102,7 +102,9 @@ class Recorder:
         try:
             await self._write(key, obj, told)
         except errors.LightshipError as error:
-            _log.warning("could not record an event", extra={
+            # Events of what goes with its namespace have no place to be in, and nobody is to read them.
+            level = logging.DEBUG if "being terminated" in error.message else logging.WARNING
+            _log.log(level, "could not record an event", extra={
                 "object": str(objects.key(obj)), "reason": reason, "error": str(error)})
 
     async def announce(self, obj: Object, announcements: Sequence[Announcement]) -> None:

@@ -98,3 +98,28 @@ async def test_nobody_owns_what_admission_gave_a_pod(caller: Caller) -> None:
     owned = pod["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]
     assert "f:enableServiceLinks" in owned
     assert not owned.keys() & {"f:tolerations", "f:serviceAccount", "f:serviceAccountName", "f:priority"}
+
+
+TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": CONTAINERS}
+OWNER = {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}
+ONCE = {"spec": CONTAINERS | {"restartPolicy": "Never"}}
+
+
+@pytest.mark.parametrize(("url", "spec", "status"), [
+    ("/apis/apps/v1/namespaces/default/deployments", OWNER, {}),
+    ("/apis/apps/v1/namespaces/default/replicasets", OWNER, {"replicas": 0}),
+    ("/apis/apps/v1/namespaces/default/statefulsets", OWNER | {"serviceName": "s"},
+     {"replicas": 0, "availableReplicas": 0}),
+    ("/apis/apps/v1/namespaces/default/daemonsets", OWNER, {
+        "currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0}),
+    ("/apis/batch/v1/namespaces/default/jobs", {"template": ONCE}, {}),
+    ("/api/v1/namespaces/default/services", {"ports": [{"port": 80}]}, {"loadBalancer": {}}),
+    ("/api/v1/namespaces/default/resourcequotas", {"hard": {"pods": "1"}}, {}),
+    ("/apis/policy/v1/namespaces/default/poddisruptionbudgets",
+     {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}},
+     {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}),
+])
+async def test_a_status_that_nobody_wrote_yet_reads_as_upstreams(
+        caller: Caller, url: str, spec: dict[str, Any], status: dict[str, Any]) -> None:
+    said = await made(caller, url, {"metadata": {"name": "first"}, "spec": spec, "status": {"replicas": 9}})
+    assert said["status"] == status

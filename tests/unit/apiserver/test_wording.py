@@ -135,8 +135,8 @@ async def test_a_namespace_that_goes_takes_nothing_new(caller: Caller) -> None:
     for metadata, shown in (({"name": "x"}, "x"), ({"generateName": "x-"}, "x-")):
         code, said = await caller.json("POST", "/api/v1/namespaces/going/configmaps", {"metadata": metadata})
         assert (code, said["reason"]) == (403, "Forbidden")
-        assert said["message"] == (f'configmaps "{shown}" is forbidden: unable to create new content in namespace going '
-                                   "because it is being terminated")
+        assert said["message"] == (f'configmaps "{shown}" is forbidden: unable to create new content in namespace '
+                                   "going because it is being terminated")
         assert said["details"]["causes"] == [{
             "reason": "NamespaceTerminating", "message": "namespace going is being terminated",
             "field": "metadata.namespace"}]

@@ -63,7 +63,23 @@ def created(obj: Object, served: Served, namespace: str, stamp: tuple[str, datet
     result = obj | {"metadata": metadata}
     if "status" in served.resource.subresources:
         result.pop("status", None)
+        if not served.custom and served.store_resource in _FIRST_STATUS:
+            result["status"] = _FIRST_STATUS[served.store_resource]
     return result
+
+
+_FIRST_STATUS: dict[str, Object] = {
+    "deployments.apps": {}, "jobs.batch": {}, "cronjobs.batch": {}, "resourcequotas": {},
+    "services": {"loadBalancer": {}}, "ingresses.networking.k8s.io": {"loadBalancer": {}},
+    "replicasets.apps": {"replicas": 0}, "replicationcontrollers": {"replicas": 0},
+    "statefulsets.apps": {"replicas": 0, "availableReplicas": 0},
+    "daemonsets.apps": {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0,
+                        "numberReady": 0},
+    "poddisruptionbudgets.policy": {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0,
+                                    "expectedPods": 0},
+    "horizontalpodautoscalers.autoscaling": {"desiredReplicas": 0, "currentMetrics": None},
+}
+"""What Go writes of a status that nobody has written yet: the fields that its types do not leave out."""
 
 
 def updated(old: Object, new: Object, served: Served) -> Object:
