@@ -9,22 +9,36 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from lightship import errors
 from lightship.client.client import Client
 from lightship.kube import objects, times
 from lightship.kube.resources import LEASES
 from lightship.lib import clock as clocks
+from lightship.records.database import Database
+from lightship.records.fence import Fence
 from lightship.runtime.election import Election, ElectionOptions, FencingToken
 
 LEASE = objects.Key("kubeflow", "lightship-controllers")
 EMBEDDED = "lightship-up"
-EMBEDDED_OPTIONS = ElectionOptions(lease_seconds=60, renew_seconds=40, retry_seconds=20)
-"""Long, since at rest each renewal is a write to disk."""
 
 
 class ControllersElsewhere(errors.StateError):
     """Another process runs this cluster's controllers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Who stands for election, and at which pace."""
+
+    identity: str
+    options: ElectionOptions = ElectionOptions()
+
+
+EMBEDDED_CANDIDATE = Candidate(
+    identity=EMBEDDED, options=ElectionOptions(lease_seconds=60, renew_seconds=40, retry_seconds=20))
+"""At a long pace, since at rest each renewal is a write to disk."""
 
 
 def identity() -> str:
@@ -50,11 +64,11 @@ async def require_free(client: Client, clock: clocks.Clock) -> None:
             remedy="stop that one, or start this one with --no-controllers")
 
 
-async def lead(client: Client, identity: str, work: Callable[[], Awaitable[None]],
-               options: ElectionOptions | None = None) -> None:
-    """Wait for the Lease and do ``work`` while it is ours."""
+async def lead(client: Client, database: Database, candidate: Candidate, work: Callable[[], Awaitable[None]]) -> None:
+    """Wait for the Lease and do ``work`` while it is ours; from then on the records take nothing of earlier leaders."""
 
     async def led(token: FencingToken) -> None:
+        await database.take_lead(Fence(name=str(LEASE), lease=token.lease_uid, token=token.number))
         await work()
 
-    await Election(client, LEASE, identity, options=options).lead(led)
+    await Election(client, LEASE, candidate.identity, options=candidate.options).lead(led)

@@ -141,8 +141,8 @@ class _Platform:
         if not self._options.controllers:
             await manager.run()
             return
-        await leadership.lead(self._cluster.client_for("lightship"), leadership.EMBEDDED, manager.run,
-                              leadership.EMBEDDED_OPTIONS)
+        await leadership.lead(self._cluster.client_for("lightship"), self._history.database,
+                              leadership.EMBEDDED_CANDIDATE, manager.run)
 
     def _publish(self, port: int) -> process.ServerInfo:
         settings = self._settings

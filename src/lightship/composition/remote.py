@@ -86,7 +86,8 @@ async def _lead(client: Client, history: domains.History, settings: Settings, ga
             await asyncio.wait({running})
 
     await _say_who_leads(client)
-    leading = asyncio.create_task(leadership.lead(client, leadership.identity(), work))
+    leading = asyncio.create_task(leadership.lead(
+        client, history.database, leadership.Candidate(identity=leadership.identity()), work))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

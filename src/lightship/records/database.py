@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from lightship import errors
 from lightship.records import faults, upgrade
+from lightship.records.fence import Fence
 from lightship.records.writer import Writer
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ class Database:
         self.sqlite = self._url.get_backend_name() == "sqlite"
         self.place = str(self._url.database or ":memory:") if self.sqlite else self._url.render_as_string()
         self.statements = 0
+        self._fence: Fence | None = None
         self._in_memory = self.sqlite and self._url.database in (None, "", ":memory:")
         self._engine = self._sqlite_engine() if self.sqlite else self._postgres_engine()
         event.listen(self._engine, "before_cursor_execute", self._count)
@@ -61,6 +63,20 @@ class Database:
             result: T = await self._writer.run(work)
             return result
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction, work)
+
+    async def lead(self, work: Callable[[Connection], T]) -> T:
+        """``run`` for what only the leader of the controllers may write.
+
+        Raises ``fence.Deposed`` where another process leads since. Before ``take_lead`` nobody is kept out: a database
+        without controllers, or a test.
+        """
+        fence = self._fence
+        return await self.run(work if fence is None else lambda connection: _fenced(connection, fence, work))
+
+    async def take_lead(self, fence: Fence) -> None:
+        """From now on this process writes as the leader, and earlier leaders no longer do. Raises ``fence.Deposed``."""
+        await self.run(fence.raise_)
+        self._fence = fence
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Runs ``work`` on one consistent view of the data, beside the writer. It must not write."""
@@ -148,6 +164,11 @@ class Database:
         except ModuleNotFoundError as error:
             raise errors.StateError(
                 f'records at "{self.place}" need PostgreSQL\'s driver', remedy="Install lightship[postgres]") from error
+
+
+def _fenced(connection: Connection, fence: Fence, work: Callable[[Connection], T]) -> T:
+    fence.check(connection)
+    return work(connection)
 
 
 def _configure_sqlite(connection: Any, _: Any) -> None:

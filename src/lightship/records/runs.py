@@ -39,7 +39,10 @@ TASK_COLUMNS = tuple(_TASKS.c[{"task_id": "id", "index": "iteration"}.get(name, 
 
 
 class Runs:
-    """The engine's store of runs. Every method is one transaction and may raise ``errors.Unavailable``."""
+    """The engine's store of runs. Every method is one transaction and may raise ``errors.Unavailable``.
+
+    Writes are the leader's: one that was deposed gets ``fence.Deposed``, and nothing of it is written.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,7 +58,7 @@ class Runs:
     async def commit(self, batch: Batch) -> RunHead | None:
         """Writes the whole batch or nothing; see ``RunStore.commit``."""
         try:
-            return await self._database.run(lambda connection: _commit(connection, batch))
+            return await self._database.lead(lambda connection: _commit(connection, batch))
         except garbage.StaleHit as stale:
             # Whoever looks again must not find the same entry.
             await self.forget_cached(stale.namespace, stale.keys)
@@ -74,7 +77,7 @@ class Runs:
 
     async def forget_cached(self, namespace: str, keys: Sequence[str]) -> None:
         """Drops entries whose artifacts turned out to be gone."""
-        await self._database.run(lambda connection: cache.forget(connection, namespace, keys))
+        await self._database.lead(lambda connection: cache.forget(connection, namespace, keys))
 
 
 def tasks_of(connection: Connection, run_ids: Sequence[str]) -> list[TaskRow]:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, NewType, TypeVar
+from typing import Any, TypeVar
 
 from lightship import errors
 from lightship.client.client import Client
@@ -26,8 +26,15 @@ from lightship.lib import tasks
 
 _log = logging.getLogger(__name__)
 
-FencingToken = NewType("FencingToken", int)
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, order=True)
+class FencingToken:
+    """Grows with every leader of one Lease; a Lease that was deleted and made anew has another uid, and begins anew."""
+
+    number: int
+    lease_uid: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +75,7 @@ class Election:
         anew rather than go on with what it believes.
         """
         token = await self._acquire()
-        _log.info("this process leads", extra={"lease": str(self._lease), "token": token})
+        _log.info("this process leads", extra={"lease": str(self._lease), "token": token.number})
         renewing = asyncio.create_task(self._keep())
         working = asyncio.ensure_future(work(token))
         try:
@@ -130,7 +137,7 @@ class Election:
                 return None
             transitions += 1
         await self._client.update(LEASES, lease | {"spec": self._spec(spec, transitions, holder)})
-        return FencingToken(transitions)
+        return FencingToken(transitions, objects.uid(lease))
 
     def _silent(self, spec: Object, holder: str) -> bool:
         stamp = (holder, str(spec.get("renewTime") or ""))
@@ -144,10 +151,10 @@ class Election:
                  "metadata": {"name": self._lease.name, "namespace": self._lease.namespace},
                  "spec": self._spec({}, 0, "")}
         try:
-            await self._client.create(LEASES, lease)
+            made = await self._client.create(LEASES, lease)
         except errors.AlreadyExists:
             return None
-        return FencingToken(0)
+        return FencingToken(0, objects.uid(made))
 
     def _spec(self, old: Object, transitions: int, holder: str) -> Object:
         now = clocks.micro_timestamp(self._clock.now())

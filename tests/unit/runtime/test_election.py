@@ -42,7 +42,7 @@ class Candidate:
         return None
 
     async def _work(self, token: FencingToken) -> None:
-        self.tokens.append(token)
+        self.tokens.append(token.number)
         self.leading = True
         try:
             await self.end.wait()

@@ -43,11 +43,11 @@ class Collector:
 
     async def reconcile(self, key: Key) -> Result:
         namespace, store = key.name, self.artifacts.within(key.name)
-        doomed = await self.database.run(lambda c: garbage.doom(c, namespace, LIMIT_ARTIFACTS_PER_PASS))
+        doomed = await self.database.lead(lambda c: garbage.doom(c, namespace, LIMIT_ARTIFACTS_PER_PASS))
         gone = await together.side_by_side([self._delete(store, one) for one in doomed], DELETIONS_AT_ONCE)
         forgotten = [artifact_id for artifact_id in gone if artifact_id]
         if forgotten:
-            await self.database.run(lambda c: garbage.forget(c, forgotten))
+            await self.database.lead(lambda c: garbage.forget(c, forgotten))
         again = await self._clear_folders(namespace, store)
         if len(doomed) == LIMIT_ARTIFACTS_PER_PASS and forgotten:
             again = 0
@@ -95,7 +95,7 @@ class Collector:
             found, loose = [], []
         if loose and len(found) >= LIMIT_FILES_PER_PASS + len(kept):
             return False
-        await self.database.run(lambda c: garbage.cleared(c, left.run_id))
+        await self.database.lead(lambda c: garbage.cleared(c, left.run_id))
         return True
 
 
