@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ BODIES = {
 }
 
 
-def component(body: str, *, more: str = "", warm: bool = True, literal: bool = False) -> Object:
+def component(body: str, *, more: str = "", warm: bool = True, literal: bool = False,
+              env: Sequence[dict[str, str]] = ()) -> Object:
     source = HEADER + "def work(word: str) -> str:\n" + body
     executor_input = json.dumps({
         "inputs": {"parameterValues": {"word": "ab"}},
@@ -70,7 +72,7 @@ def component(body: str, *, more: str = "", warm: bool = True, literal: bool = F
     bootstrap = BOOTSTRAP.format(more=more)
     if literal:
         bootstrap = bootstrap.replace(' && "$0" "$@"', ' && true && "$0" "$@"')
-    env = [{"name": "WORD", "value": "declared"}]
+    env = [{"name": "WORD", "value": "declared"}, *env]
     if not warm:
         env.append({"name": "LC_MONETARY", "value": "C.UTF-8"})
     return {"name": "main", "image": "python:3.11", "command": ["sh", "-c", bootstrap, "sh", "-ec", RUN, source],
@@ -115,6 +117,22 @@ async def test_warm_is_as_spawned(environments: Path, tmp_path: Path, body: str)
     assert warm[0] == cold[0]
     assert warm[2] == cold[2]
     assert sorted(warm[1].splitlines()) == sorted(cold[1].splitlines())
+
+
+async def test_a_warm_interpreter_that_is_told_so_does_not_buffer(environments: Path, tmp_path: Path) -> None:
+    (tmp_path / "node").mkdir()
+    os.symlink(environments, tmp_path / "node" / "environments")
+    body = ("    import sys\n    print('one')\n    sys.stderr.write('two\\n')\n    print('three', end='')\n"
+            "    return ''\n")
+    told = [{"name": "PYTHONUNBUFFERED", "value": "1"}]
+    async with node_under_test(tmp_path / "node", entrypoints={"reader": read}) as node:
+        warm = await outcome(node, "warm", component(body, env=told))
+        assert len(node.node.zygote_pids()) == 2
+        cold = await outcome(node, "cold", component(body, env=told, warm=False))
+        buffered = await outcome(node, "buffered", component(body))
+    assert warm == cold
+    assert "one\ntwo\nthree" in warm[1]
+    assert "one\ntwo" not in buffered[1]
 
 
 async def test_each_fork_has_randomness_of_its_own(environments: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from lightship.kube.objects import Object
 
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 
-_INTERPRETER_SETTINGS = re.compile(r"(PYTHON|LD_|MALLOC_|GLIBC_|LC_|LANG\Z|LANGUAGE\Z|ASAN_)")
+_INTERPRETER_SETTINGS = re.compile(r"(PYTHON(?!UNBUFFERED\Z)|LD_|MALLOC_|GLIBC_|LC_|LANG\Z|LANGUAGE\Z|ASAN_)")
 _BASE_LANG = "C.UTF-8"
 _OURS = ("HOME", "LANG")
 """What the base environment sets because our images say nothing of it."""

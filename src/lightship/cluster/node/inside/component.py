@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -87,6 +88,8 @@ def run(component: dict[str, Any], environment: dict[str, str]) -> int:
     os.environ["PWD"] = os.getcwd()  # the shell sets it
     time.tzset()
     random.seed()
+    if os.environ.get("PYTHONUNBUFFERED"):
+        _unbuffer()
     tempfile._name_sequence = None  # type: ignore[attr-defined]
     tempfile.tempdir = None
     program = os.path.join(tempfile.mkdtemp(prefix="tmp."), "ephemeral_component.py")
@@ -99,6 +102,18 @@ def run(component: dict[str, Any], environment: dict[str, str]) -> int:
         sys.path.insert(0, os.getcwd())
     code = _run_main()
     return _finish(code)
+
+
+def _unbuffer() -> None:
+    """What the interpreter does at its start where it is told not to buffer."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        before = getattr(sys, name)
+        if before is not None:
+            raw: Any = io.FileIO(descriptor, "w", closefd=False)
+            stream = io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, newline="\n",
+                                      write_through=True)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def _run_main() -> int:
