@@ -31,7 +31,7 @@ LIMIT_HEADER_BYTES = 64 * 1024
 LIMIT_CONNECTIONS = 4096
 LIMIT_PIPELINED_REQUESTS = 16
 LIMIT_WRITE_BUFFER_BYTES = 256 * 1024
-WRITE_BYTES = 64 * 1024
+WRITE_BYTES = 256 * 1024
 IDLE_SECONDS = 600.0
 UPGRADED_IDLE_SECONDS = 4 * 3600.0
 """As Kubernetes': an exec or a forwarded port over which nothing went for so long is hung up."""
