@@ -143,17 +143,18 @@ def _spec() -> specs.Spec:
 class World:
     """What outlives the engine: records, objects, artifacts, and the node that runs Pods."""
 
-    def __init__(self, folder: Path, terminated_at: str = "") -> None:
+    def __init__(self, folder: Path, terminated_at: str = "", spec: specs.Spec | None = None) -> None:
         self.folder = folder
         self.terminated_at = terminated_at
         """The run is terminated when a Pod of this step runs; nothing else of what runs then has ended."""
+        self.spec = spec or _spec()
         self.clock = FakeClock()
         self.database = Database(f"sqlite:///{folder / 'records.db'}")
         self.artifacts = LocalStore(folder / "artifacts", durable=False)
         self.api = MemoryApi(self.clock)
         self.client = self.api.client("world")
         self.runs = Runs(self.database)
-        self.pipeline = parse.spec(_spec())
+        self.pipeline = parse.spec(self.spec)
         self.created: list[str] = []
 
     async def submit(self) -> None:
@@ -166,17 +167,19 @@ class World:
         def create(connection: Any) -> None:
             experiments.create(connection, Experiment(id="e", namespace="default", name="Default", created_at=now))
             run_history.create(connection, Run(
-                id=KEY.name, namespace="default", experiment_id="e", display_name="r", spec=_spec(),
+                id=KEY.name, namespace="default", experiment_id="e", display_name="r", spec=self.spec,
                 state=rows.PENDING, created_at=now, scheduled_at=now))
 
         await self.database.run(create)
 
-    def engine(self, killer: Killer) -> tuple[reconciler.RunReconciler, Mirror]:
+    def engine(self, killer: Killer,
+               options: reconciler.Options | None = None) -> tuple[reconciler.RunReconciler, Mirror]:
         client = Client(KillingTransport(self.api, killer))
         mirror = Mirror(client)
         engine = reconciler.RunReconciler(reconciler.Engine(
             store=KillingStore(self.database, killer), artifacts=self.artifacts, client=client,
-            pods=cast(Informer, mirror), clock=self.clock, wake=lambda key: None))
+            pods=cast(Informer, mirror), clock=self.clock, wake=lambda key: None,
+            options=options or reconciler.Options()))
         return engine, mirror
 
     async def run_pods(self) -> None:
@@ -193,7 +196,7 @@ class World:
             if objects.status(pod).get("phase") in ("Succeeded", "Failed"):
                 continue
             if objects.deleting(pod):
-                await self._ended(pod, code=143)
+                await self.ended(pod, code=143)
                 continue
             row = known[objects.name(pod)]
             attempt = int(objects.annotations(pod)[names.ATTEMPT_ANNOTATION])
@@ -201,17 +204,17 @@ class World:
             self.created.append(f"{row.path}#{attempt}")
             fails = row.path.endswith("/doomed") or (row.path.endswith("/flaky") and attempt == 0)
             if not fails:
-                await self._commit(loaded[0], row)
-            await self._ended(pod, code=1 if fails else 0)
+                await self.commit(loaded[0], row)
+            await self.ended(pod, code=1 if fails else 0)
 
-    async def _commit(self, run: rows.RunRow, row: rows.TaskRow) -> None:
+    async def commit(self, run: rows.RunRow, row: rows.TaskRow) -> None:
         value = str(row.inputs.parameters.get("x", "v"))
         unfolded = dag.Dag(self.pipeline)
         step = execution.of(run, self.pipeline, _node_named(unfolded, row), row)
         record = {"version": 1, "parameterFiles": {"Output": value}, "parameterValues": {}, "artifacts": {}}
         await self.artifacts.put(step.commit_uri, json.dumps(record).encode())
 
-    async def _ended(self, pod: Object, *, code: int) -> None:
+    async def ended(self, pod: Object, *, code: int) -> None:
         status = {"phase": "Failed" if code else "Succeeded", "containerStatuses": [
             {"name": names.MAIN, "state": {"terminated": {"exitCode": code}}}]}
         await self.client.patch(PODS, objects.key(pod), {"status": status}, subresource="status")

@@ -10,6 +10,7 @@ What I keep of a run between passes (``work.Work``) is a copy that the records c
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -283,7 +284,7 @@ class RunReconciler:
         """Begin what may begin: the engine's own steps and cached ones end at once, which may make others ready."""
         while True:
             settled = False
-            fresh = list(work.dag.ready)[:max(0, MAX_QUEUED_STEPS - len(work.queued))]
+            fresh = list(itertools.islice(work.dag.ready, max(0, MAX_QUEUED_STEPS - len(work.queued))))
             for path in fresh:
                 work.dag.take(path)
             own = [path for path in fresh if is_engines_own(work, path)]
@@ -360,6 +361,8 @@ class RunReconciler:
                 todo.look_again(SOFT_SECONDS)
             return True
         batch = work.batch(clock.now())
+        if work.dag.changed:
+            todo.look_again(0)
         head = await self._engine.store.commit(batch)
         if head is None or head.generation != work.run.generation:
             self._drop(work.key)
@@ -378,7 +381,8 @@ class RunReconciler:
         await self._side_by_side([self._pods.release(Key(work.run.namespace, pod)) for pod in ended])
         for pod in ended:
             work.ended_pods.pop(pod, None)
-        await self._pods.trim(work.key)
+        if work.trim_due(len(ended)):
+            await self._pods.trim(work.key)
 
     async def _create(self, work: Work, path: str) -> None:
         try:

@@ -16,6 +16,11 @@ from lightship.kube.objects import Key
 from lightship.records import pipeline_rows as rows
 from lightship.records.pipeline_rows import Batch, CacheEntry, RunChange, RunRow, TaskRow
 
+TRIMMED_AT_ONCE = 32
+"""So many Pods of a run end before those that need not stay are looked for."""
+LIMIT_ROWS_A_BATCH = 500
+"""Rows of one transaction, unless more than these must be in it."""
+
 
 class Work:
     """The state of one run between two passes."""
@@ -35,6 +40,7 @@ class Work:
         self.soft: dict[str, TaskRow] = {}
         """Rows whose change may wait for a more important one: that a Pod runs, why it does not start."""
         self.soft_since: float | None = None
+        self._untrimmed = 0
         self._hard: dict[str, TaskRow] = {}
         self._done: list[TaskRow] = []
 
@@ -157,12 +163,11 @@ class Work:
             self._put(dataclasses.replace(row, started_at=started))
         self.soft.clear()
         self.soft_since = None
-        for path, node in self.dag.changed.items():
+        for path, node in self._to_write():
             known = self.rows.get(path)
             row = self._row(node, now)
             if row != known:
                 self._put(row)
-        self.dag.changed.clear()
         written, done = tuple(self._hard.values()), self._done
         self._hard, self._done = {}, []
         artifacts = {artifact.artifact_id: artifact for row in done for listed in row.outputs.artifacts.values()
@@ -178,6 +183,28 @@ class Work:
                                    run_id=row.run_id, outputs=row.outputs, created_at=now)
                         for row in done if row.cache_key and row.state == rows.SUCCEEDED),
         )
+
+    def trim_due(self, ended: int) -> bool:
+        """Whether it is time to look for Pods that need not stay, now that so many more have ended."""
+        self._untrimmed += ended
+        due = self._untrimmed >= TRIMMED_AT_ONCE or self.dag.root.ended
+        if due:
+            self._untrimmed = 0
+        return due
+
+    def _to_write(self) -> list[tuple[str, Node]]:
+        """What changed; of leaves that only wait, so many that thousands do not hold up everybody else's writes."""
+        chosen: list[tuple[str, Node]] = []
+        later: dict[str, Node] = {}
+        for path, node in self.dag.changed.items():
+            waits = node.state == rows.PENDING and node.type in nodes.LEAVES and path not in self.rows
+            if waits and len(chosen) >= LIMIT_ROWS_A_BATCH:
+                later[path] = node
+            else:
+                chosen.append((path, node))
+        self.dag.changed.clear()
+        self.dag.changed.update(later)
+        return chosen
 
     @property
     def has_hard_changes(self) -> bool:
