@@ -1,4 +1,4 @@
-"""The verbs of pipelines: ``run``, ``runs``, ``debug``, ``lineage``, ``cache``. ``app`` registers me.
+"""The verbs of pipelines: ``run``, ``runs``, ``debug``, ``lineage``, ``cache``, ``recurring``. ``app`` registers me.
 
 Each talks to a platform through ``cli.connection``: the same from this machine or from any other.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from lightship.domains.pipelines.commands import cache, debug, lineage, run, runs
+from lightship.domains.pipelines.commands import cache, debug, lineage, recurring, run, runs
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -16,3 +16,4 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     debug.register(verbs)
     lineage.register(verbs)
     cache.register(verbs)
+    recurring.register(verbs)

@@ -1,9 +1,11 @@
-"""Which run a person means: an id, the beginning of one, a name, or ``last``. The verbs call me."""
+"""Which run or recurring run a person means: an id, the beginning of one, a name, or ``last``. The verbs call me."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from lightship import errors
@@ -19,37 +21,58 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 HELP = "its id, the beginning of it, its name (the newest of that name), or `last`"
 
 
-async def page(platform: Platform, query: dict[str, str]) -> list[dict[str, Any]]:
-    """One page of runs, the newest first."""
-    asked = {"namespace": platform.namespace, "sort_by": "created_at desc"} | query
-    found = await platform.kfp(RUNS, asked)
-    return found.get("runs") or []
+@dataclass(frozen=True)
+class Kind:
+    """What there are several of, as REST lists them. ``command`` shows them all."""
+
+    path: str
+    listed: str
+    id: str
+    said: str
+    command: str
+
+
+RUN = Kind(RUNS, "runs", "run_id", "run", "lightship runs list")
+RECURRING = Kind("/apis/v2beta1/recurringruns", "recurringRuns", "recurring_run_id", "recurring run",
+                 "lightship recurring list")
+
+
+async def page(platform: Platform, query: Mapping[str, str], kind: Kind = RUN) -> list[dict[str, Any]]:
+    """One page, the newest first."""
+    asked = {"namespace": platform.namespace, "sort_by": "created_at desc", **query}
+    found = await platform.kfp(kind.path, asked)
+    return found.get(kind.listed) or []
 
 
 async def run_id(platform: Platform, wanted: str) -> str:
     """The id of the run. Raises ``errors.NotFound``."""
+    return await id_of(platform, wanted, RUN)
+
+
+async def id_of(platform: Platform, wanted: str, kind: Kind) -> str:
+    """The id of what is ``wanted``. Raises ``errors.NotFound``."""
     if _ID.fullmatch(wanted):
         return wanted
-    newest = await page(platform, {"page_size": "1" if wanted == LAST else str(PAGE)})
+    newest = await page(platform, {"page_size": "1" if wanted == LAST else str(PAGE)}, kind)
     if wanted == LAST:
         if not newest:
-            raise errors.NotFound(f"there is no run in the namespace {platform.namespace} yet")
-        return str(newest[0]["run_id"])
-    named = [run for run in newest if run.get("display_name") == wanted]
+            raise errors.NotFound(f"there is no {kind.said} in the namespace {platform.namespace} yet")
+        return str(newest[0][kind.id])
+    named = [each for each in newest if each.get("display_name") == wanted]
     if not named:
         predicate = {"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": wanted}]}
-        named = await page(platform, {"page_size": "1", "filter": json.dumps(predicate)})
+        named = await page(platform, {"page_size": "1", "filter": json.dumps(predicate)}, kind)
     if named:
-        return str(named[0]["run_id"])
+        return str(named[0][kind.id])
     if len(wanted) >= MINIMUM_PREFIX_CHARACTERS:
-        begun = [str(run["run_id"]) for run in newest if str(run["run_id"]).startswith(wanted.lower())]
+        begun = [str(each[kind.id]) for each in newest if str(each[kind.id]).startswith(wanted.lower())]
         if len(begun) == 1:
             return begun[0]
         if begun:
-            raise errors.InvalidInput(f'{len(begun)} runs begin with "{wanted}"',
+            raise errors.InvalidInput(f'{len(begun)} {kind.said}s begin with "{wanted}"',
                                       remedy=f"name one of {', '.join(begun[:LIMIT_NAMED])}")
-    raise errors.NotFound(f'there is no run "{wanted}" in the namespace {platform.namespace}',
-                          remedy="lightship runs list shows them")
+    raise errors.NotFound(f'there is no {kind.said} "{wanted}" in the namespace {platform.namespace}',
+                          remedy=f"{kind.command} shows them")
 
 
 async def experiment_id(platform: Platform, name: str) -> str:
@@ -57,3 +80,12 @@ async def experiment_id(platform: Platform, name: str) -> str:
     predicate = {"predicates": [{"operation": "EQUALS", "key": "name", "stringValue": name}]}
     found = await platform.kfp(EXPERIMENTS, {"namespace": platform.namespace, "filter": json.dumps(predicate)})
     return next((str(experiment["experiment_id"]) for experiment in found.get("experiments") or []), "")
+
+
+async def needed_experiment(platform: Platform, name: str) -> str:
+    """The id of the experiment, which is made where there is none."""
+    found = await experiment_id(platform, name)
+    if found:
+        return found
+    made = await platform.send("POST", EXPERIMENTS, {"display_name": name, "namespace": platform.namespace})
+    return str(made["experiment_id"])

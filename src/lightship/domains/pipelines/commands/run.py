@@ -8,13 +8,11 @@ import copy
 import json
 import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from lightship.cli import connection, exits
 from lightship.cli.connection import Platform, connected
-from lightship.domains.pipelines.commands import arguments as words
-from lightship.domains.pipelines.commands import finding, follow, sources
+from lightship.domains.pipelines.commands import finding, follow, launching
 from lightship.kube.objects import Object
 
 _DESCRIPTION = """\
@@ -32,17 +30,13 @@ A parameter is read by the type that the pipeline declares: lists and structs ar
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = verbs.add_parser("run", help="run a pipeline", description=_DESCRIPTION,
                            formatter_class=argparse.RawDescriptionHelpFormatter)
-    run.add_argument("pipeline", metavar="PIPELINE", help="FILE.yaml, FILE.py, FILE.py:NAME or MODULE:NAME")
-    run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE",
-                     help="a parameter of the run; may be given several times")
-    run.add_argument("--parameters", type=Path, metavar="FILE", help="a JSON or YAML file of parameters by name")
+    launching.add(run)
     run.add_argument("--name", default="", help="what to call the run (default: the pipeline's name and the time)")
     run.add_argument("--experiment", default="", metavar="NAME", help="the experiment it belongs to; made if missing")
     run.add_argument("--service-account", default="", metavar="NAME", help="as whom its steps run")
     run.add_argument("--no-cache", dest="cache", action="store_false", help="run every step, even if nothing changed")
     run.add_argument("-f", "--follow", action="store_true",
                      help="show the run until it ends; the exit code is 0 only if it succeeds")
-    run.add_argument("--python", default="", metavar="PYTHON", help="the Python that compiles (it needs kfp)")
     run.add_argument("-o", "--output", choices=("text", "json", "name"), default="text",
                      help="text, the run as JSON, or its id alone")
     connection.add(run)
@@ -50,13 +44,11 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    source = sources.load(arguments.pipeline, arguments.python)
-    base = words.file_of(arguments.parameters) if arguments.parameters else {}
-    parameters = words.parameters(arguments.parameter, base, source.parameters)
-    spec = source.spec if arguments.cache else uncached(source.spec)
+    launch = launching.prepared(arguments)
+    spec = launch.spec if arguments.cache else uncached(launch.spec)
     async with connected(arguments) as platform:
-        body = await _body(platform, arguments, source.name)
-        body |= {"pipeline_spec": spec, "runtime_config": {"parameters": parameters}}
+        body = await _body(platform, arguments, launch.name)
+        body |= {"pipeline_spec": spec, "runtime_config": {"parameters": launch.parameters}}
         made: dict[str, Any] = await platform.send("POST", "/apis/v2beta1/runs", body,
                                                    {"namespace": platform.namespace})
         return await _tell(platform, arguments, made)
@@ -67,17 +59,8 @@ async def _body(platform: Platform, arguments: argparse.Namespace, name: str) ->
     if arguments.service_account:
         body["service_account"] = arguments.service_account
     if arguments.experiment:
-        body["experiment_id"] = await _experiment(platform, arguments.experiment)
+        body["experiment_id"] = await finding.needed_experiment(platform, arguments.experiment)
     return body
-
-
-async def _experiment(platform: Platform, name: str) -> str:
-    """The id of the experiment, which is made where there is none."""
-    found = await finding.experiment_id(platform, name)
-    if found:
-        return found
-    made = await platform.send("POST", finding.EXPERIMENTS, {"display_name": name, "namespace": platform.namespace})
-    return str(made["experiment_id"])
 
 
 async def _tell(platform: Platform, arguments: argparse.Namespace, run: dict[str, Any]) -> int:
