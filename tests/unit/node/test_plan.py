@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightship.cluster.node import catalogue, components, plan, security, variables
+from lightship.cluster.node import catalogue, commons, components, plan, security, variables
 from lightship.cluster.node.catalogue import Environment, Image, Install
 from lightship.cluster.node.errors import ConfigError, ImageError
 from lightship.cluster.node.layout import Identity, Mount, Root, Survey, sandbox_of
@@ -146,3 +146,14 @@ def test_environments_below_the_home_or_tmp_are_shown_after_these() -> None:
     assert targets.index("/root") < targets.index("/root/python")
     assert targets.index("/tmp") < targets.index("/tmp/data/env") < targets.index("/tmp/kfp")
     assert "/usr/lib/python" not in targets  # /usr shows it already
+
+
+def test_only_programs_share_what_a_pods_containers_share() -> None:
+    around = plan.Surroundings(api_host="127.0.0.1", api_port=8781)
+    ours, theirs = {"image": "lightship.dev/launcher:v1"}, {"image": "alpine"}
+    step: dict[str, Any] = {"spec": {"initContainers": [ours], "containers": [theirs, ours]}}
+    assert not commons.wanted(step, around), "a pipeline's step is one program between functions of ours"
+    assert commons.wanted({"spec": {"initContainers": [theirs], "containers": [theirs]}}, around)
+    assert commons.wanted({"spec": {"containers": [theirs, {"image": "not/known"}]}}, around)
+    memory = {"name": "m", "emptyDir": {"medium": "Memory"}}
+    assert commons.wanted({"spec": {"containers": [theirs], "volumes": [memory]}}, around), "its lives share it"

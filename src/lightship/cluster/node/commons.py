@@ -47,9 +47,9 @@ def memory_volumes(pod: Object) -> list[Mapping[str, Any]]:
             if (volume.get("emptyDir") or {}).get("medium") == "Memory"]
 
 
-def wanted(pod: Object) -> bool:
-    """Whether the Pod has what must be shared: by its containers, or by the lives of one."""
-    return len(plan.containers(pod)) + len(plan.init_containers(pod)) > 1 or bool(memory_volumes(pod))
+def wanted(pod: Object, surroundings: plan.Surroundings) -> bool:
+    """Whether the Pod has what must be shared: by its programs, or by the lives of one."""
+    return bool(memory_volumes(pod)) or plan.programs(pod, surroundings) > 1
 
 
 def memory_limit_bytes(pod: Object, volume: Mapping[str, Any]) -> int:

@@ -127,6 +127,18 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
     )
 
 
+def programs(pod: Object, surroundings: Surroundings) -> int:
+    """How many of the Pod's containers are programs: all but those that are functions of ours."""
+    def one(container: Mapping[str, Any]) -> bool:
+        try:
+            return not catalogue.resolve(str(container.get("image") or ""), surroundings.image_catalogue,
+                                         engine=surroundings.engine).entrypoint
+        except ImageError:
+            return True
+
+    return sum(map(one, (*containers(pod), *init_containers(pod))))
+
+
 def uses_engine(pod: Object, surroundings: Surroundings) -> bool:
     """Whether podman or docker runs any of the Pod's containers."""
     def one(container: Mapping[str, Any]) -> bool:

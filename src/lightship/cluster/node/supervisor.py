@@ -356,7 +356,8 @@ class Supervisor:
             self._volumes = await volumes.make(self._with_address(), source)
             if self._wants_credentials():
                 self._service_account = await volumes.service_account_volume(self._pod, source)
-            if commons.wanted(self._pod) and self._services.machinery.isolation.available and not by_engine:
+            if self._services.machinery.isolation.available and not by_engine \
+                    and commons.wanted(self._pod, self._services.surroundings(variables.Sources())):
                 self._commons = await self._runner.share(self._pod, self._attachment)
         except StartError as error:
             return error
