@@ -1,6 +1,7 @@
 """The furniture that every domain room has: one ``Domain`` value a room, which ``app`` composes.
 
-I hold types only. A room's ``__init__`` builds its ``Domain``; nothing is imported from a room but that.
+I hold types only. A room's ``__init__`` builds its ``Domain``, or its ``domain`` where the room has verbs, which must
+start without what a server needs; nothing is imported from a room but that, and ``commands``.
 """
 
 from __future__ import annotations
