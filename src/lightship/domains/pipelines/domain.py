@@ -1,4 +1,5 @@
-"""What a server composes of this room: the engine, its resync, the collector of garbage, and the REST routes.
+"""What a server composes of this room: the engine and its resync, the scheduler of recurring runs, the collector of
+garbage, and the REST routes.
 
 ``app`` composes ``PIPELINES`` and gives ``launcher(store)`` to the node as the entrypoint of the image of that name.
 """
@@ -14,6 +15,7 @@ from lightship.domains.furniture import Domain
 from lightship.domains.pipelines import garbage, names, reconciler, resync, routes
 from lightship.domains.pipelines.deps import PipelineDeps
 from lightship.domains.pipelines.entrypoints import ENTRYPOINT_NAME, launcher
+from lightship.domains.pipelines.recurring import ended, scheduler
 from lightship.kube import objects
 from lightship.kube.objects import Key
 from lightship.kube.resources import NAMESPACES, PODS
@@ -24,6 +26,8 @@ from lightship.runtime.controller import Controller, Watch
 CONTROLLER = "pipeline-runs"
 RESYNC_CONTROLLER = "pipeline-runs-resync"
 GARBAGE_CONTROLLER = "pipeline-garbage"
+RECURRING_CONTROLLER = "recurring-runs"
+RECURRING_RESYNC_CONTROLLER = "recurring-runs-resync"
 
 
 def run_key(pod: objects.Object) -> Sequence[Key]:
@@ -33,10 +37,10 @@ def run_key(pod: objects.Object) -> Sequence[Key]:
 
 
 def controllers(deps: PipelineDeps) -> Sequence[Controller]:
-    """The engine, and its resync."""
+    """The engine, the collector of garbage, and the scheduler of recurring runs."""
     manager, shared = deps.manager, deps.routes
     engine = reconciler.RunReconciler(reconciler.Engine(
-        store=Runs(shared.database),
+        store=ended.TellingRuns(shared.database, shared.notices),
         artifacts=shared.artifacts,
         client=manager.client_for(CONTROLLER),
         pods=manager.informer(PODS, Selection(labels=names.RUN_LABEL)),
@@ -54,6 +58,21 @@ def controllers(deps: PipelineDeps) -> Sequence[Controller]:
                    watches=(Watch(resource=PODS, keys=run_key, label_selector=names.RUN_LABEL),)),
         Controller(name=RESYNC_CONTROLLER, reconciler=taking_up, workers=1, watches=(Watch(resource=NAMESPACES),)),
         Controller(name=GARBAGE_CONTROLLER, reconciler=collector, workers=1, watches=(Watch(resource=NAMESPACES),)),
+        *_recurring(deps),
+    )
+
+
+def _recurring(deps: PipelineDeps) -> Sequence[Controller]:
+    shared = deps.routes
+
+    def wake(key: Key) -> None:
+        deps.manager.wake(RECURRING_CONTROLLER, key)
+
+    return (
+        Controller(name=RECURRING_CONTROLLER, watches=(),
+                   reconciler=scheduler.Scheduler(shared.database, shared.notices, shared.clock, wake)),
+        Controller(name=RECURRING_RESYNC_CONTROLLER, workers=1, watches=(Watch(resource=NAMESPACES),),
+                   reconciler=scheduler.Resync(database=shared.database, clock=shared.clock, wake=wake)),
     )
 
 

@@ -22,6 +22,7 @@ from lightship.domains.pipelines import (
     routes_pipelines,
     routes_runs,
 )
+from lightship.domains.pipelines.recurring import routes as recurring
 from lightship.domains.pipelines.rest import Deps
 from lightship.web import access
 from lightship.web.endpoints import route
@@ -32,7 +33,7 @@ def routes(deps: Deps) -> list[BaseRoute]:
     return [
         *routes_pipelines.routes(deps), *routes_experiments.routes(deps), *routes_runs.routes(deps),
         *routes_artifacts.routes(deps), *routes_cache.routes(deps), *routes_debug.routes(deps),
-        *routes_lineage.routes(deps), *_service(), *_to_come()]
+        *routes_lineage.routes(deps), *recurring.routes(deps), *_service(), *_to_come()]
 
 
 def _service() -> list[BaseRoute]:
@@ -58,13 +59,7 @@ async def _authorize(request: Request) -> Any:
 
 
 def _to_come() -> list[BaseRoute]:
-    recurring = f"{rest.PREFIX}/recurringruns"
-    several = ("GET", "POST")
     return [
-        _missing(recurring, "recurring runs", several),
-        _missing(f"{recurring}/{{id}}:enable", "recurring runs", ("POST",)),
-        _missing(f"{recurring}/{{id}}:disable", "recurring runs", ("POST",)),
-        _missing(f"{recurring}/{{id}}", "recurring runs", ("GET", "DELETE")),
         _missing(f"{rest.PREFIX}/visualizations/{{namespace}}", "visualizations", ("POST",)),
         _missing(f"{rest.PREFIX}/workflows", "reports of Argo workflows", ("POST",)),
         _missing(f"{rest.PREFIX}/scheduledworkflows", "reports of Argo workflows", ("POST",)),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from lightship import errors
-from lightship.domains.pipelines import document, folders, inputs, parse, rest, shapes
-from lightship.domains.pipelines.errors import StepError
+from lightship.domains.pipelines import folders, rest, shapes, sources
+from lightship.domains.pipelines.recurring import macros
 from lightship.domains.pipelines.rest import Deps
-from lightship.domains.pipelines.routes_experiments import default
-from lightship.kube.objects import Key, Object
-from lightship.records import experiments, listing, notices, pipelines, rows, run_history
-from lightship.records.rows import Experiment, Run
+from lightship.kube.objects import Key
+from lightship.records import experiments, notices, rows, run_history
+from lightship.records.rows import Run
 from lightship.web import bodies, paging
 from lightship.web.endpoints import route
 
@@ -37,15 +34,6 @@ def routes(deps: Deps) -> list[BaseRoute]:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """Where a run's specification comes from."""
-
-    spec: Object
-    pipeline_id: str = ""
-    version_id: str = ""
-
-
 class Runs:
     """The handlers. Each change is announced, so that the engine takes it up at once."""
 
@@ -54,24 +42,19 @@ class Runs:
 
     async def create(self, request: Request) -> Any:
         body = await bodies.json_object(request)
-        experiment = await self._experiment(request, body)
-        await rest.allow(request, "create", _RESOURCE, experiment.namespace)
-        source = await self._source(request, body)
+        experiment = await sources.experiment(self._deps, request, body, _RESOURCE)
+        source = await sources.of(self._deps, request, body)
         pipeline = await rest.checked(source.spec)
-        parameters, root = _runtime(body)
-        folders.check(experiment.namespace, root, pipeline.default_root)
-        try:
-            inputs.of_root(pipeline, parameters)
-        except StepError as error:
-            raise errors.InvalidInput(error.message, remedy=error.remedy, field="runtime_config.parameters") from error
+        run_id, now = self._deps.ids.uid(), self._deps.clock.now()
+        chosen = sources.runtime(body).expanded(macros.Macros(run_id=run_id, now=now), source.spec)
+        sources.check(pipeline, experiment.namespace, chosen)
         row = Run(
-            id=self._deps.ids.uid(), namespace=experiment.namespace, experiment_id=experiment.id,
+            id=run_id, namespace=experiment.namespace, experiment_id=experiment.id,
             display_name=rest.text(body, "display_name", "name", limit=255) or pipeline.name,
             description=rest.text(body, "description", limit=rest.DESCRIPTION_LIMIT_CHARACTERS),
             pipeline_id=source.pipeline_id, pipeline_version_id=source.version_id, pipeline_name=pipeline.name,
-            spec=source.spec, parameters=parameters, pipeline_root=root,
-            service_account=rest.text(body, "service_account", limit=253), state="PENDING",
-            created_at=self._deps.clock.now())
+            spec=source.spec, parameters=chosen.parameters, pipeline_root=chosen.root,
+            service_account=rest.text(body, "service_account", limit=253), state="PENDING", created_at=now)
         made = await self._deps.database.run(lambda c: run_history.create(c, row))
         self._announce(Key(made.namespace, made.id))
         return shapes.run(made)
@@ -88,11 +71,7 @@ class Runs:
             namespace = (await self._deps.database.read(lambda c: experiments.get(c, experiment_id))).namespace
         await rest.allow(request, "list", _RESOURCE, namespace)
         asked = rest.asked(request, namespace, experiment_id)
-        query = paging.query(asked)
-        if experiment_id:
-            within = listing.Predicate(field="experiment_id", operation="EQUALS", values=(experiment_id,))
-            query = listing.Query(predicates=(*query.predicates, within), sort=query.sort,
-                                  descending=query.descending, after=query.after, limit=query.limit)
+        query = rest.within(paging.query(asked), "experiment_id", experiment_id)
         found, page = await self._deps.database.read(lambda c: run_history.page(c, namespace, query))
         return rest.listed("runs", [shapes.run(row) for row in found], page, asked)
 
@@ -118,6 +97,7 @@ class Runs:
         key = await self._deps.database.run(lambda c: run_history.remove(c, run.id, at, root))
         self._announce(key)
         self._deps.notices.publish(notices.GARBAGE, key)
+        self._deps.notices.publish(notices.ENDED_RUNS, key)
         return {}
 
     async def _store(self, request: Request, verb: str, state: str) -> Any:
@@ -132,35 +112,3 @@ class Runs:
 
     def _announce(self, key: Key) -> None:
         self._deps.notices.publish(notices.RUNS, key)
-
-    async def _experiment(self, request: Request, body: Object) -> Experiment:
-        given = rest.text(body, "experiment_id") or request.query_params.get("experiment_id", "")
-        if not given:
-            namespace = rest.namespace(request, self._deps)
-            await rest.allow(request, "create", _RESOURCE, namespace)
-            return await default(self._deps, namespace)
-        return await self._deps.database.read(lambda c: experiments.get(c, given))
-
-    async def _source(self, request: Request, body: Object) -> _Source:
-        reference = rest.child(body, "pipeline_version_reference")
-        pipeline_id = rest.text(reference, "pipeline_id")
-        version_id = rest.text(reference, "pipeline_version_id") or rest.text(body, "pipeline_version_id")
-        spec = body.get("pipeline_spec")
-        if spec and (pipeline_id or version_id):
-            raise errors.BadRequest("a run is made from a pipeline_spec or from a pipeline version, not from both")
-        if isinstance(spec, dict) and spec:
-            document.check_size(spec)
-            return _Source(spec=parse.combine([spec]))
-        if not pipeline_id and not version_id:
-            raise errors.BadRequest("a run needs a pipeline_spec or a pipeline_version_reference")
-        version = await self._deps.database.read(
-            lambda c: pipelines.get_version(c, pipeline_id, version_id) if version_id
-            else pipelines.latest_version(c, pipeline_id))
-        await rest.allow(request, "get", "pipelines", version.namespace, version.pipeline_id)
-        return _Source(spec=version.spec, pipeline_id=version.pipeline_id, version_id=version.id)
-
-
-def _runtime(body: Object) -> tuple[Object, str]:
-    """The run's parameters and pipeline root."""
-    config = rest.child(body, "runtime_config")
-    return rest.child(config, "parameters"), rest.text(config, "pipeline_root", limit=4096)
