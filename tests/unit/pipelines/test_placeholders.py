@@ -33,7 +33,7 @@ def scope(**parameters: Any) -> Scope:
     ('{{$.inputs.parameters["x"]}}', "hi"),
     ("a-{{$.inputs.parameters['x']}}-{{$.inputs.parameters['n']}}", "a-hi-2"),
     ("{{$.inputs.parameters['absent']}}", ""),
-    ("{{$.inputs.parameters['s']}}", '{"k": [1, true, null]}'),
+    ("{{$.inputs.parameters['s']}}", '{"k":[1,true,null]}'),
     ("{{$.inputs.artifacts['data'].uri}}", "minio://b/in"),
     ("{{$.inputs.artifacts['data'].path}}", "/minio/b/in"),
     ("{{$.inputs.artifacts['data'].metadata['rows']}}", "3"),
@@ -81,7 +81,7 @@ def test_integral_doubles_are_integers_all_the_way_down(value: Any) -> None:
 @pytest.mark.parametrize(("kind", "given_value", "result"), [
     (ir.NUMBER_INTEGER, 2.0, 2), (ir.NUMBER_INTEGER, "7", 7), (ir.NUMBER_INTEGER, "1.0", 1),
     (ir.NUMBER_DOUBLE, "1.5", 1.5),
-    (ir.STRING, {"a": 1.0}, '{"a": 1}'), (ir.STRING, True, "true"), (ir.BOOLEAN, "True", True),
+    (ir.STRING, {"a": 1.0}, '{"a":1}'), (ir.STRING, True, "true"), (ir.BOOLEAN, "True", True),
     (ir.LIST, "[1, 2.0]", [1, 2]), (ir.STRUCT, '{"a": 1}', {"a": 1}), (ir.STRING, None, None),
 ])
 def test_a_value_becomes_its_declared_type(kind: str, given_value: Any, result: Any) -> None:

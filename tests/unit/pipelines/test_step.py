@@ -130,7 +130,9 @@ def test_the_platform_config_goes_into_the_pod() -> None:
     assert spec["nodeSelector"] == {"disk": "fast"} and spec["activeDeadlineSeconds"] == 60
     assert main["securityContext"] == {"runAsUser": 1000}
     assert pod["metadata"]["labels"]["team"] == "a" and pod["metadata"]["labels"][names.RUN_LABEL] == "run-1"
-    assert not any(mount["mountPath"] == "/d" for mount in spec["containers"][1]["volumeMounts"])
+    seen = {mount["mountPath"] for mount in spec["containers"][1]["volumeMounts"]}
+    assert {"/d", "/scratch"} <= seen, "an output's custom_path may lie in them"
+    assert "/conf" not in seen
 
 
 def test_the_record_is_read_by_declared_types_and_the_executor_wins() -> None:
@@ -150,5 +152,5 @@ def test_the_record_is_read_by_declared_types_and_the_executor_wins() -> None:
 
 def test_an_input_passed_on_stays_the_same_artifact() -> None:
     found = step()
-    record = {"version": 1, "artifacts": {"data": [{"uri": ARTIFACT.uri, "metadata": {}}]}}
+    record = {"version": 1, "parameterValues": {"n": 1}, "artifacts": {"data": [{"uri": ARTIFACT.uri, "metadata": {}}]}}
     assert outcome.outputs(json.dumps(record).encode(), found).artifacts["data"] == (ARTIFACT,)

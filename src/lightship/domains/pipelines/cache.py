@@ -15,6 +15,7 @@ from typing import Any
 
 from lightship.domains.pipelines import execution, ir, placeholders, values
 from lightship.domains.pipelines.execution import Execution
+from lightship.domains.pipelines.nodes import IMPORTER
 from lightship.records.pipeline_rows import ArtifactRow
 
 VERSION = 2
@@ -28,7 +29,7 @@ def key(step: Execution, job: placeholders.Job, images: Images = str) -> str:
     """The step's key, or an empty string where it is not cached."""
     task = step.node.task
     assert task is not None
-    if not task.cache:
+    if not task.cache or step.node.type == IMPORTER:
         return ""
     if task.cache_key:
         return _digest({"version": VERSION, "namespace": step.run.namespace, "component": step.node.component.name,

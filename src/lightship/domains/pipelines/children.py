@@ -6,23 +6,91 @@ main's end, keeps the outputs and writes the commit record, so that the user's i
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 from lightship import errors
-from lightship.domains.pipelines import execution, inputs, ir, kubernetes, names, parse, placeholders
+from lightship.domains.pipelines import (
+    execution,
+    importing,
+    inputs,
+    ir,
+    kubernetes,
+    names,
+    parse,
+    placeholders,
+    task_config,
+    workspace,
+)
 from lightship.domains.pipelines.errors import StepError
 from lightship.domains.pipelines.execution import Execution
-from lightship.domains.pipelines.nodes import Node
+from lightship.domains.pipelines.nodes import IMPORTER, Node
 from lightship.kube import quantities
 from lightship.kube.objects import Object
+
+_UNBUFFERED = "PYTHONUNBUFFERED"
+"""Has Python hand on each line that it prints, so that a log is read while its step runs."""
 
 
 def make_pod(step: Execution, job: placeholders.Job) -> Object:
     """The Pod, with a name of its own for each attempt. Raises ``StepError`` for what cannot be resolved."""
-    scope = execution.scope(step, job)
+    if step.node.type == IMPORTER:
+        return _make_download(step, job)
     volumes, mounts = _volumes(step)
-    pod: Object = {
+    main = _main(step, execution.scope(step, job), mounts)
+    ours = {each["name"] for each in (*volumes, *main["env"])} - {name for name, _ in step.container.env}
+    pod = _pod(step, volumes, [_stager(names.STAGE_IN, execution.stage_in_plan(step), mounts)], [main])
+    config = step.pipeline.kubernetes.get(step.node.component.executor)
+    if config:
+        where = _outer(step.node)
+        kubernetes.apply(pod, config, lambda item: inputs.value_of(where, parse.parameter_source(item), job))
+    if workspace.needed_by(step.node):
+        workspace.mount(pod, main, step.run.run_id)
+    _command(main, step, execution.scope(step, job, _configured(step, pod, main, ours)))
+    shared = _shared(pod, main, ours)
+    plan = execution.stage_out_plan(step)
+    plan["mounts"] += [mount["mountPath"] for mount in shared]
+    pod["spec"]["containers"].append(_stager(names.STAGE_OUT, plan, [*mounts, *shared]))
+    return pod
+
+
+def _configured(step: Execution, pod: Object, main: Object, ours: set[str]) -> Object:
+    """The component's TASK_CONFIG inputs, if it has any."""
+    component = step.node.component
+    asking = [name for name, spec in component.inputs.parameters.items() if spec.type == ir.TASK_CONFIG]
+    if not component.passthroughs and not asking:
+        return {}
+    config = task_config.take(pod, main, component.passthroughs, ours)
+    return {name: config for name in asking if name not in step.node.parameters}
+
+
+def _shared(pod: Object, main: Object, ours: set[str]) -> list[Object]:
+    """The user's mounts that outputs may lie in: a stager can read them."""
+    kept = {volume["name"] for volume in pod["spec"]["volumes"] if volume["name"] not in ours
+            and ("persistentVolumeClaim" in volume or "ephemeral" in volume
+                 or volume.get("emptyDir", {"medium": "Memory"}).get("medium") != "Memory")}
+    return [mount for mount in main["volumeMounts"] if mount["name"] in kept]
+
+
+def _make_download(step: Execution, job: placeholders.Job) -> Object:
+    """The Pod of an importer that fills the run's workspace."""
+    mounts: list[Object] = []
+    main = {**_stager(names.STAGE_OUT, importing.stage_out_plan(step, job), mounts), "name": names.MAIN}
+    stager = _stager(names.STAGE_IN, importing.stage_in_plan(step, job), mounts)
+    pod = _pod(step, [], [stager], [main])
+    workspace.mount(pod, main, step.run.run_id)
+    stager["volumeMounts"] = main["volumeMounts"]
+    return pod
+
+
+def _pod(step: Execution, volumes: list[Object], before: list[Object], containers: list[Object]) -> Object:
+    annotations = {names.PATH_ANNOTATION: step.node.path, names.ATTEMPT_ANNOTATION: str(step.row.attempt),
+                   names.FOLDER_ANNOTATION: execution.run_folder(step.run, step.pipeline)}
+    kept = dataclasses.asdict(step.pipeline.time_to_live)
+    if any(kept.values()):
+        annotations[names.TTL_ANNOTATION] = ",".join(f"{ending}={seconds}" for ending, seconds in kept.items())
+    return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
@@ -34,25 +102,17 @@ def make_pod(step: Execution, job: placeholders.Job) -> Object:
                 names.TASK_LABEL: step.row.task_id,
                 "app.kubernetes.io/managed-by": "lightship",
             },
-            "annotations": {names.PATH_ANNOTATION: step.node.path, names.ATTEMPT_ANNOTATION: str(step.row.attempt)},
+            "annotations": annotations,
             "finalizers": [names.FINALIZER],
         },
         "spec": {
             "restartPolicy": "Never",
-            "initContainers": [_stager(names.STAGE_IN, execution.stage_in_plan(step), mounts)],
-            "containers": [
-                _main(step, scope, mounts),
-                _stager(names.STAGE_OUT, execution.stage_out_plan(step), mounts),
-            ],
+            "initContainers": before,
+            "containers": containers,
             "volumes": volumes,
+            "serviceAccountName": step.run.service_account or names.DEFAULT_ACCOUNT,
         },
     }
-    pod["spec"]["serviceAccountName"] = step.run.service_account or names.DEFAULT_ACCOUNT
-    config = step.pipeline.kubernetes.get(step.node.component.executor)
-    if config:
-        where = _outer(step.node)
-        kubernetes.apply(pod, config, lambda item: inputs.value_of(where, parse.parameter_source(item), job))
-    return pod
 
 
 def _outer(node: Node) -> Node:
@@ -70,19 +130,23 @@ def _main(step: Execution, scope: placeholders.Scope, mounts: list[Object]) -> O
             _field("KFP_POD_NAME", "metadata.name"),
             _field("KFP_POD_UID", "metadata.uid"),
             {"name": "KFP_RUN_ID", "value": step.run.run_id},
+            *([] if _UNBUFFERED in dict(container.env) else [{"name": _UNBUFFERED, "value": "1"}]),
         ],
         "volumeMounts": mounts,
     }
-    command = placeholders.command_line(container.command, scope)
-    arguments = placeholders.command_line(container.args, scope)
-    if command:
-        main["command"] = command
-    if arguments:
-        main["args"] = arguments
     resources = resources_of(container.resources, scope, step.node.path)
     if resources:
         main["resources"] = resources
     return main
+
+
+def _command(main: Object, step: Execution, scope: placeholders.Scope) -> None:
+    command = placeholders.command_line(step.container.command, scope)
+    arguments = placeholders.command_line(step.container.args, scope)
+    if command:
+        main["command"] = command
+    if arguments:
+        main["args"] = arguments
 
 
 def _stager(phase: str, plan: dict[str, Any], mounts: list[Object]) -> Object:
@@ -108,7 +172,8 @@ def _volumes(step: Execution) -> tuple[list[Object], list[Object]]:
     volumes, mounts = [], []
     for path in execution.mounts(step):
         scheme = path.strip("/")
-        name = {names.OUTPUTS_DIRECTORY: "kfp-outputs", "/minio": "kfp-artifacts"}.get(path, f"kfp-artifacts-{scheme}")
+        name = {names.OUTPUTS_DIRECTORY: "kfp-outputs", names.SCRATCH: "kfp-outputs", "/minio": "kfp-artifacts"}.get(
+            path, f"kfp-artifacts-{scheme}")
         volumes.append({"name": name, "emptyDir": {}})
         mounts.append({"name": name, "mountPath": path})
     return volumes, mounts

@@ -10,6 +10,7 @@ from lightship.domains.pipelines import budget, children, execution, ir, placeho
 from lightship.domains.pipelines.budget import Demand
 from lightship.domains.pipelines.errors import StepError
 from lightship.domains.pipelines.execution import Execution
+from lightship.domains.pipelines.nodes import IMPORTER
 from lightship.kube import objects, quantities
 from lightship.kube.objects import Object
 
@@ -18,6 +19,8 @@ _UNASKED = ir.Resources()
 
 def of_step(step: Execution, job: placeholders.Job) -> Demand:
     """The requests of the step's own container; what it does not say is taken as the scheduler takes it."""
+    if step.node.type == IMPORTER:
+        return budget.UNSAID
     wanted = step.container.resources
     if wanted == _UNASKED:
         return budget.UNSAID

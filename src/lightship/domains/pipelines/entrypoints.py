@@ -60,7 +60,8 @@ def launcher(store: Stores) -> Callable[[Context], Awaitable[int]]:
         arguments = list(context.container.get("args") or ())
         try:
             plan = json.loads(context.env[names.STAGING_ENV])
-            if arguments == [names.STAGE_OUT] and (await context.wait_for(plan["main"])).exit_code != 0:
+            waits = arguments == [names.STAGE_OUT] and plan["main"]
+            if waits and (await context.wait_for(plan["main"])).exit_code != 0:
                 return 0  # the command failed, and its exit code says so: nothing of it is kept
             if arguments not in ([names.STAGE_IN], [names.STAGE_OUT]):
                 raise errors.InvalidInput(f"the launcher takes {names.STAGE_IN} or {names.STAGE_OUT}, not {arguments}")

@@ -82,12 +82,12 @@ def job_of(run: RunRow, pipeline: ir.Pipeline) -> placeholders.Job:
     )
 
 
-def executor_input(execution: Execution) -> dict[str, Any]:
-    """KFP's ExecutorInput, as the step's command gets it for ``{{$}}``."""
+def executor_input(execution: Execution, configured: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """KFP's ExecutorInput, as the step's command gets it for ``{{$}}``; ``configured`` are its TASK_CONFIG values."""
     node, outputs = execution.node, execution.node.component.outputs
     return {
         "inputs": {
-            "parameterValues": normal(dict(node.parameters)),
+            "parameterValues": normal({**node.parameters, **(configured or {})}),
             "artifacts": {name: {"artifacts": [runtime_artifact(artifact) for artifact in artifacts]}
                           for name, artifacts in node.artifacts.items()},
         },
@@ -119,16 +119,25 @@ def parameter_file(name: str) -> str:
     return f"{names.OUTPUTS_DIRECTORY}/outputs/{names.segment(name)}/data"
 
 
-def scope(execution: Execution, job: placeholders.Job) -> placeholders.Scope:
+def scope(execution: Execution, job: placeholders.Job,
+          configured: Mapping[str, Any] | None = None) -> placeholders.Scope:
     """What the placeholders of the step's command line may name."""
-    return placeholders.Scope(executor_input=executor_input(execution), local_path=local_path, job=job)
+    return placeholders.Scope(executor_input=executor_input(execution, configured), local_path=local_path, job=job)
 
 
 def mounts(execution: Execution) -> list[str]:
     """The mount paths that the step's files need, the artifact root of each scheme in use among them."""
     used = [execution.root, *(artifact.uri for artifact in _inputs(execution.node.artifacts))]
     roots = [folder.rstrip("/") for prefix, folder in ROOTS if any(uri.startswith(prefix) for uri in used)]
-    return [*roots, names.OUTPUTS_DIRECTORY]
+    return [*roots, names.OUTPUTS_DIRECTORY if _covers_scratch(execution) else names.SCRATCH]
+
+
+def _covers_scratch(execution: Execution) -> bool:
+    """Whether the user mounts a volume where ours would be."""
+    config = execution.pipeline.kubernetes.get(execution.node.component.executor) or {}
+    given = (item for listed in config.values() if isinstance(listed, list) for item in listed)
+    paths = (item.get("mountPath") or item.get("mount_path") for item in given if isinstance(item, dict))
+    return any(str(path).rstrip("/") == names.SCRATCH for path in paths)
 
 
 def stage_in_plan(execution: Execution) -> dict[str, Any]:
@@ -140,7 +149,8 @@ def stage_in_plan(execution: Execution) -> dict[str, Any]:
         "mounts": mounts(execution),
         "directories": folders,
         "inputs": [{"uri": artifact.uri, "path": local_path(artifact.uri)}
-                   for artifact in _inputs(execution.node.artifacts) if artifact.uri and _has_content(artifact)],
+                   for artifact in _inputs(execution.node.artifacts) if artifact.uri and _has_content(artifact)
+                   and artifact.metadata.get(placeholders.IN_WORKSPACE) is not True],
     }
 
 

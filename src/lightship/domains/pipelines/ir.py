@@ -25,6 +25,16 @@ TASK_CONFIG = "TASK_CONFIG"
 PARAMETER_TYPES = frozenset({NUMBER_DOUBLE, NUMBER_INTEGER, STRING, BOOLEAN, LIST, STRUCT, TASK_FINAL_STATUS,
                              TASK_CONFIG})
 
+RESOURCES = "RESOURCES"
+ENV = "ENV"
+AFFINITY = "KUBERNETES_AFFINITY"
+TOLERATIONS = "KUBERNETES_TOLERATIONS"
+NODE_SELECTOR = "KUBERNETES_NODE_SELECTOR"
+VOLUMES = "KUBERNETES_VOLUMES"
+
+PASSTHROUGHS = frozenset({RESOURCES, ENV, AFFINITY, TOLERATIONS, NODE_SELECTOR, VOLUMES})
+"""What of a task's configuration its component may take as a value, a TASK_CONFIG."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterSpec:
@@ -157,6 +167,8 @@ class Component:
     outputs: Interface = field(default_factory=Interface)
     dag: Dag | None = None
     executor: str = ""
+    passthroughs: Mapping[str, bool] = field(default_factory=dict)
+    """The parts of the task's configuration that the component takes, and whether each applies to the task too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +206,24 @@ class Importer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """A volume that all steps of a run may share. ``claim`` is laid over the spec of its PersistentVolumeClaim."""
+
+    size: str
+    claim: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeToLive:
+    """Seconds after a run's end at which its Pods and its workspace go; 0 for never. The first two win over the last.
+    """
+
+    success: int = 0
+    failure: int = 0
+    completion: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pipeline:
     """A whole compiled pipeline. ``kubernetes`` is the platform config of executors by label, as JSON data."""
 
@@ -206,6 +236,8 @@ class Pipeline:
     default_root: str = ""
     kubernetes: Mapping[str, Object] = field(default_factory=dict)
     deadline_seconds: int = 0
+    workspace: Workspace | None = None
+    time_to_live: TimeToLive = field(default_factory=TimeToLive)
     schema_version: str = ""
     sdk_version: str = ""
 

@@ -13,6 +13,9 @@ COMPONENT_LABEL = "pipelines.kubeflow.org/v2_component"
 TASK_LABEL = "lightship.dev/task-id"
 PATH_ANNOTATION = "lightship.dev/task-path"
 ATTEMPT_ANNOTATION = "lightship.dev/attempt"
+FOLDER_ANNOTATION = "lightship.dev/run-folder"
+TTL_ANNOTATION = "lightship.dev/ttl-seconds"
+"""How long the Pod stays once its run has ended, by how it ended: ``success=1,failure=2,completion=3``."""
 FINALIZER = "lightship.dev/outcome"
 
 STAGE_IN = "stage-in"
@@ -28,6 +31,8 @@ NODE_RESTARTED = "NodeRestarted"
 ROOT = "root"
 COMMIT_FILE = "commit.json"
 OUTPUT_FILE = "executor_output.json"
+SCRATCH = "/tmp"
+"""What main shares with the stagers: an artifact's ``custom_path`` may be anywhere below."""
 OUTPUTS_DIRECTORY = "/tmp/kfp"
 DEBUG_FOLDER = "/tmp/step"
 """Where a step that is held for a shell has what there is to run."""
@@ -84,6 +89,11 @@ def volume(name: str) -> str:
     if plain == name and len(plain) <= 63:
         return plain
     return f"{plain[:50].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def workspace(run_id: str) -> str:
+    """The claim of a run's workspace."""
+    return claim(f"{run_id}-kfp-workspace")
 
 
 def claim(name: str) -> str:

@@ -41,8 +41,10 @@ def _parameters(record: Mapping[str, Any], interface: ir.Interface, path: str) -
     given = {**record.get("parameterFiles", {}), **record.get("parameterValues", {})}
     result = {}
     for name, spec in interface.parameters.items():
-        if given.get(name) is not None:
-            result[name] = values.typed(given[name], spec, f'the output "{name}" of "{path}"')
+        if given.get(name) is None:
+            raise StepError(f'"{path}" gave no value for its output "{name}"',
+                            remedy="Have the component return it, or write it to the output's file, each time")
+        result[name] = values.typed(given[name], spec, f'the output "{name}" of "{path}"')
     return result
 
 

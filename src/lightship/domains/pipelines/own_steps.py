@@ -17,7 +17,7 @@ from lightship.artifacts import errors as artifact_errors
 from lightship.artifacts.digests import Digest
 from lightship.artifacts.store import ObjectStore
 from lightship.client.client import Client
-from lightship.domains.pipelines import execution, ir, names, placeholders, values
+from lightship.domains.pipelines import importing, names, placeholders
 from lightship.domains.pipelines.errors import StepError
 from lightship.domains.pipelines.execution import Execution
 from lightship.domains.pipelines.nodes import IMPORTER, Outcome
@@ -52,25 +52,14 @@ async def run(step: Execution, job: placeholders.Job, store: ObjectStore, client
 
 async def _import(step: Execution, job: placeholders.Job, store: ObjectStore) -> TaskIO:
     """An artifact from a URI. Unless it is imported anew, the same URI is the same artifact in a namespace."""
-    importer = step.pipeline.executors[step.node.component.executor]
-    assert isinstance(importer, ir.Importer)
-    if importer.download_to_workspace:
-        raise errors.Unsupported(f'"{step.node.path}" downloads to a workspace, which runs here do not have yet',
-                                 remedy="Take the artifact as an input; its files are brought to the step")
-    scope = execution.scope(step, job)
-    uri = step.node.parameters.get(importer.uri.name) if isinstance(importer.uri, ir.ComponentInput) \
-        else importer.uri.value
-    if not isinstance(uri, str) or not uri:
-        raise StepError(f'"{step.node.path}" imports from {values.shown(uri)}, which is not a URI')
-    uri = placeholders.replaced(uri, scope)
+    importer, uri = importing.importer_of(step), importing.uri_of(step, job)
     content = await content_digest(store, uri)
     name, spec = next(iter(step.node.component.outputs.artifacts.items()))
     owner = step.row.task_id if importer.reimport else f"{step.run.namespace}:{content.digest if content else ''}"
-    metadata = placeholders.constant(importer.metadata, job, step.node.parameters.get)
     artifact = ArtifactRow(
         artifact_id=names.artifact_id(uri, owner), name=name, type_title=importer.title or spec.title,
-        type_version=importer.version, uri=uri, metadata=metadata, digest=content.digest if content else "",
-        size_bytes=content.size_bytes if content else 0)
+        type_version=importer.version, uri=uri, metadata=importing.metadata_of(step, job),
+        digest=content.digest if content else "", size_bytes=content.size_bytes if content else 0)
     return TaskIO(artifacts={name: (artifact,)})
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lightship import errors
 from lightship.domains.pipelines import document, ir, placeholders, validate
 from lightship.domains.pipelines.document import Reader
+from lightship.kube import quantities
 from lightship.kube.objects import Object
 
 _OLD_TYPES = {"INT": ir.NUMBER_INTEGER, "DOUBLE": ir.NUMBER_DOUBLE, "STRING": ir.STRING}
@@ -53,6 +55,7 @@ def spec(stored: Object) -> ir.Pipeline:
     info = body.child("pipelineInfo")
     name = info.text("name") or "pipeline"
     kubernetes = platform.child("platforms").child("kubernetes")
+    config = kubernetes.child("pipelineConfig")
     pipeline = ir.Pipeline(
         name=name,
         display_name=info.text("displayName") or name,
@@ -62,7 +65,10 @@ def spec(stored: Object) -> ir.Pipeline:
         root=_component("root", body.child("root")),
         default_root=body.text("defaultPipelineRoot"),
         kubernetes={key: item.value for key, item in kubernetes.child("deploymentSpec").entries("executors")},
-        deadline_seconds=kubernetes.child("pipelineConfig").integer("activeDeadlineSeconds"),
+        deadline_seconds=max(0, config.integer("activeDeadlineSeconds")),
+        workspace=_workspace(config.child("workspace")) if config.has("workspace") else None,
+        time_to_live=ir.TimeToLive(**{kind: max(0, config.integer(f"resourceTtlOn{kind.capitalize()}"))
+                                      for kind in ("success", "failure", "completion")}),
         schema_version=body.text("schemaVersion"),
         sdk_version=body.text("sdkVersion"),
     )
@@ -81,7 +87,29 @@ def _component(name: str, item: Reader) -> ir.Component:
         outputs=_interface(item.child("outputDefinitions")),
         dag=_dag(item.child("dag")) if has_dag else None,
         executor=executor,
+        passthroughs=_passthroughs(item),
     )
+
+
+def _workspace(item: Reader) -> ir.Workspace:
+    size = item.text("size")
+    if not size:
+        raise item.fail("size", "is missing", "Say how much the run's workspace is to hold, such as 10Gi")
+    try:
+        quantities.parse(size)
+    except errors.InvalidInput as cause:
+        raise item.fail("size", f'is "{size}", which is not a quantity', "Write it such as 10Gi") from cause
+    return ir.Workspace(size=size, claim=item.child("kubernetes").child("pvcSpecPatch").value)
+
+
+def _passthroughs(item: Reader) -> dict[str, bool]:
+    found = {}
+    for entry in item.items("taskConfigPassthroughs"):
+        name = entry.text("field")
+        if name not in ir.PASSTHROUGHS:
+            raise entry.fail("field", f'is "{name}"; there are {", ".join(sorted(ir.PASSTHROUGHS))}')
+        found[name] = entry.flag("applyToTask")
+    return found
 
 
 def _interface(item: Reader) -> ir.Interface:

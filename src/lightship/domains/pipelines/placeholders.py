@@ -15,6 +15,8 @@ from typing import Any
 from lightship.domains.pipelines.values import normal, text
 
 WORKSPACE_PATH = "/kfp-workspace"
+IN_WORKSPACE = "_kfp_workspace"
+"""The metadata of an artifact that lies in the run's workspace, under ``.artifacts``."""
 
 _PLACEHOLDER = re.compile(r"\{\{\$(?P<body>[^{}]*)\}\}")
 _FIELD = re.compile(r"""^\.(?P<side>inputs|outputs)\.(?P<kind>parameters|artifacts)\[(?P<quote>['"])(?P<name>.+?)"""
@@ -144,7 +146,9 @@ def _field(place: re.Match[str], scope: Scope) -> str | None:
 
 def _artifact_field(artifact: Mapping[str, Any], attribute: str, item: str | None, scope: Scope) -> str | None:
     if attribute == "path":
-        return str(artifact.get("customPath") or scope.local_path(str(artifact.get("uri", ""))))
+        path = scope.local_path(str(artifact.get("uri", "")))
+        return f"{WORKSPACE_PATH}/.artifacts{path}" if (artifact.get("metadata") or {}).get(IN_WORKSPACE) is True \
+            else str(artifact.get("customPath") or path)
     if attribute == "metadata":
         metadata = artifact.get("metadata") or {}
         return text(metadata if item is None else metadata.get(item))

@@ -5,15 +5,16 @@ Every act is safe to repeat: a Pod that is there already is taken as it is, one 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from contextlib import aclosing
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.domains.pipelines import names, observe, together
+from lightship.domains.pipelines import logs, names, observe, together, workspace
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import PODS
+from lightship.kube.resources import PERSISTENT_VOLUME_CLAIMS, PODS
 from lightship.runtime import finalizers
 from lightship.runtime.informer import Informer
 
@@ -25,9 +26,10 @@ MAX_LAST_BYTES = 8 * 1024
 
 
 class Pods:
-    """Over one client and the informer of the Pods that have a run's label."""
+    """Over one client and the informer of the Pods that have a run's label; ``archive`` keeps the logs of the ended."""
 
-    def __init__(self, client: Client, informer: Informer, kept: int, at_once: int) -> None:
+    def __init__(self, client: Client, informer: Informer, archive: logs.Archive, *, kept: int, at_once: int) -> None:
+        self._archive = archive
         self._client = client
         self._informer = informer
         self._kept = kept
@@ -51,16 +53,18 @@ class Pods:
                 raise
         self._informer.observe(made)
 
-    async def release(self, key: Key) -> None:
-        """The Pod's outcome is in the records: let it go."""
+    async def release(self, key: Key, *, keep_log: bool = True) -> None:
+        """The Pod's outcome is in the records: keep its log, and let it go."""
         pod = self._informer.get(key)
         if pod is not None and names.FINALIZER in objects.finalizers(pod):
+            if keep_log:
+                await self._archive.keep(pod)
             await finalizers.remove(self._client, PODS, pod, names.FINALIZER)
 
-    async def release_all(self, run: Key) -> None:
+    async def release_all(self, run: Key, *, keep_logs: bool = True) -> None:
         """The run has ended: nothing of it is held any more."""
         held = [objects.key(pod) for pod in self.of(run) if names.FINALIZER in objects.finalizers(pod)]
-        await together.side_by_side([self.release(key) for key in held], self._at_once)
+        await together.side_by_side([self.release(key, keep_log=keep_logs) for key in held], self._at_once)
 
     async def delete(self, key: Key) -> None:
         try:
@@ -68,9 +72,19 @@ class Pods:
         except errors.NotFound:
             _log.debug("a Pod to delete was gone already", extra={"pod": str(key)})
 
+    async def make_workspace(self, claim: Object) -> None:
+        with contextlib.suppress(errors.AlreadyExists):  # by an earlier pass, or an earlier life
+            await self._client.create(PERSISTENT_VOLUME_CLAIMS, claim)
+
+    async def delete_workspace(self, run: Key) -> None:
+        with contextlib.suppress(errors.NotFound):
+            await self._client.delete(PERSISTENT_VOLUME_CLAIMS, Key(run.namespace, names.workspace(run.name)))
+
     async def delete_all(self, run: Key) -> None:
-        """The run is gone from the records: so go its Pods."""
-        await self.release_all(run)
+        """The run is gone from the records, or its time is over: so go its Pods, and its workspace."""
+        if any(workspace.mounted_in(pod, run.name) for pod in self.of(run)):
+            await self.delete_workspace(run)
+        await self.release_all(run, keep_logs=False)
         left = [objects.key(pod) for pod in self.of(run) if not objects.deleting(pod)]
         await together.side_by_side([self.delete(key) for key in left], self._at_once)
 

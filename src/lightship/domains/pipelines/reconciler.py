@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -22,6 +21,7 @@ from lightship.artifacts import errors as artifact_errors
 from lightship.artifacts.store import Stores
 from lightship.client.client import Client
 from lightship.domains.pipelines import (
+    afterwards,
     budget,
     cache,
     children,
@@ -29,6 +29,7 @@ from lightship.domains.pipelines import (
     decide,
     demands,
     execution,
+    logs,
     names,
     observe,
     outcome,
@@ -36,6 +37,7 @@ from lightship.domains.pipelines import (
     parse,
     pods,
     together,
+    workspace,
 )
 from lightship.domains.pipelines.errors import StepError
 from lightship.domains.pipelines.nodes import Outcome
@@ -55,7 +57,6 @@ SOFT_SECONDS = 0.25
 """How long rows that nobody waits for may wait for others to be written with."""
 MAX_QUEUED_STEPS = 200
 """Steps of a run that are looked up in the cache ahead of their slot."""
-MAX_REMEMBERED_RUNS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +89,13 @@ class RunReconciler:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._pods = pods.Pods(engine.client, engine.pods, engine.options.kept_pods_per_run,
-                               engine.options.parallel_requests)
+        self._pods = pods.Pods(
+            engine.client, engine.pods, logs.Archive(engine.client, engine.artifacts),
+            kept=engine.options.kept_pods_per_run, at_once=engine.options.parallel_requests)
         self._budget = budget.Budget(engine.options.steps)
         self._works: dict[Key, Work] = {}
         self._touched: set[Key] = set()
-        self._finished: OrderedDict[Key, None] = OrderedDict()
+        self._afterwards = afterwards.Afterwards(self._pods, engine.store, engine.clock)
 
     def touch(self, key: Key) -> None:
         """Others may have changed the run's row: look at it in the next pass, which is asked for."""
@@ -115,9 +117,10 @@ class RunReconciler:
     async def _pass(self, key: Key) -> Result:
         work = self._works.get(key)
         if work is None:
-            work = await self._take_up(key)
-            if work is None:
-                return DONE
+            taken = await self._take_up(key)
+            if isinstance(taken, Result):
+                return taken
+            work = taken
         elif key in self._touched:
             self._touched.discard(key)
             if not await self._heed(work, await self._engine.store.head(key)):
@@ -126,31 +129,25 @@ class RunReconciler:
 
     # Taking up and letting go of runs.
 
-    async def _take_up(self, key: Key) -> Work | None:
-        """The run as the records have it, or None where there is nothing (more) to do but to clean up."""
-        if key in self._finished and key not in self._touched:
-            await self._pods.release_all(key)
-            return None
+    async def _take_up(self, key: Key) -> Work | Result:
+        """The run as the records have it, or when to look again where there is nothing to do but to clean up."""
+        if self._afterwards.knows(key) and key not in self._touched:
+            return await self._afterwards.of(key)
         self._touched.discard(key)
         head = await self._engine.store.head(key)
-        if head is None:
-            await self._pods.delete_all(key)
-            return None
-        if head.state in rows.FINAL:
-            self._remember(key)
-            await self._pods.release_all(key)
-            return None
-        loaded = await self._engine.store.load(key)
+        if head is not None and head.state in rows.FINAL:
+            return await self._afterwards.of(key, head.state)
+        self._afterwards.forget(key)
+        loaded = await self._engine.store.load(key) if head is not None else None
         if loaded is None:
-            await self._pods.delete_all(key)
-            return None
+            await self._afterwards.gone(key)
+            return DONE
         run, known = loaded
-        self._finished.pop(key, None)
         try:
             pipeline = parse.spec(run.spec)
         except errors.InvalidInput as cause:
             await self._refuse(run, str(cause))
-            return None
+            return DONE
         unfolded = dag.Dag(pipeline, run_id=run.run_id, job=execution.job_of(run, pipeline),
                            limits=self._engine.options.run)
         work = Work(run, unfolded, known)
@@ -183,12 +180,6 @@ class RunReconciler:
             self._budget.drop(key)
             self._wake(self._budget.grant())
 
-    def _remember(self, key: Key) -> None:
-        self._finished[key] = None
-        self._finished.move_to_end(key)
-        if len(self._finished) > MAX_REMEMBERED_RUNS:
-            self._finished.popitem(last=False)
-
     def _wake(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._engine.wake(key)
@@ -209,8 +200,7 @@ class RunReconciler:
         await self._apply(work, todo)
         if work.dag.root.ended:
             self._drop(work.key)
-            self._remember(work.key)
-            return DONE
+            return await self._afterwards.of(work.key, work.run.state)
         if work.stopping and not was_stopping:
             return Result(requeue_after_seconds=0)
         return Result(requeue_after_seconds=todo.again_seconds)
@@ -386,7 +376,12 @@ class RunReconciler:
 
     async def _create(self, work: Work, path: str) -> None:
         try:
-            await self._pods.create(children.make_pod(work.step(path), work.job))
+            pod = children.make_pod(work.step(path), work.job)
+            if workspace.mounted_in(pod, work.run.run_id) and not work.has_workspace:
+                await self._pods.make_workspace(workspace.make_claim(
+                    work.dag.pipeline, work.run.run_id, work.run.namespace))
+                work.has_workspace = True
+            await self._pods.create(pod)
         except (StepError, errors.InvalidInput, errors.Forbidden) as cause:
             # What the step asks for cannot be: that is its outcome, written by the pass that this asks for.
             work.settle(path, Outcome(state=rows.FAILED, error=str(cause)), self._engine.clock.now())

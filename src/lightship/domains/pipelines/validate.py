@@ -24,6 +24,9 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _NUMBERS = {ir.NUMBER_DOUBLE, ir.NUMBER_INTEGER}
 _STRUCTS = {ir.STRUCT, ir.TASK_FINAL_STATUS, ir.TASK_CONFIG}
 _CHANNEL = "pipelinechannel--"
+_DECLARE_WORKSPACE = "Give the pipeline a dsl.PipelineConfig with a workspace, and compile it again"
+_PASS_ITEM = ("The kfp SDK loses a field of a loop's item, or the item of a nested loop, in an f-string: pass it as an "
+              "argument by itself")
 _RECOMPILE = "Compile the pipeline again with the kfp SDK"
 
 
@@ -43,10 +46,27 @@ def check(pipeline: ir.Pipeline) -> None:
         else:
             _check_executor_of(pipeline, component, place)
     _check_nesting(pipeline)
+    _check_workspace(pipeline)
     for label in pipeline.kubernetes:
         if label not in pipeline.executors:
             raise _wrong(f"platform_spec.platforms.kubernetes.deploymentSpec.executors.{label}",
                          "configures an executor that the pipeline does not have", _RECOMPILE)
+
+
+def _check_workspace(pipeline: ir.Pipeline) -> None:
+    """Whoever uses a workspace declares one."""
+    if pipeline.workspace is not None:
+        return
+    for label, executor in pipeline.executors.items():
+        if isinstance(executor, ir.Importer) and executor.download_to_workspace:
+            raise _wrong(f"deploymentSpec.executors.{label}.importer.downloadToWorkspace",
+                         "is set, and the pipeline has no workspace", _DECLARE_WORKSPACE)
+    for place, component in _components(pipeline):
+        for name, task in component.dag.tasks.items() if component.dag else ():
+            for key, given in task.parameters.items():
+                if isinstance(given.source, ir.Constant) and "{{$.workspace_path}}" in str(given.source.value):
+                    raise _wrong(f"{place}.dag.tasks.{name}.inputs.parameters.{key}",
+                                 "names the run's workspace, and the pipeline has none", _DECLARE_WORKSPACE)
 
 
 def _components(pipeline: ir.Pipeline) -> Iterable[tuple[str, ir.Component]]:
@@ -205,7 +225,8 @@ def _check_parameter(scope: _Scope, given: ir.ParameterInput, declared: ir.Param
             actual = producer.outputs.parameters[source.key].type
     elif isinstance(source, ir.ComponentInput):
         if source.name not in owner.inputs.parameters:
-            raise _wrong(place, f'takes the input "{source.name}", which "{owner.name}" does not have', _RECOMPILE)
+            raise _wrong(place, f'takes the input "{source.name}", which "{owner.name}" does not have',
+                         _PASS_ITEM if "loop-item" in source.name else _RECOMPILE)
         actual = owner.inputs.parameters[source.name].type
     elif isinstance(source, ir.Constant) and declared and not given.selector and "{{$" not in str(source.value):
         _check_value(source.value, declared, place)

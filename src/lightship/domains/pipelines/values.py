@@ -9,13 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from lightship.domains.pipelines import ir
 from lightship.domains.pipelines.errors import StepError
 
 MAX_SHOWN_CHARACTERS = 80
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
 def normal(value: Any) -> Any:
@@ -35,10 +40,14 @@ def canonical(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """A value inside a command line: strings as they are, nothing for null, JSON for the rest."""
+    """A value inside a command line or a text, as upstream writes it: strings as they are, nothing for null, numbers
+    without an exponent, and JSON for the rest, without spaces and with sorted keys.
+    """
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(normal(value), ensure_ascii=False)
+    if isinstance(value, float) and not value.is_integer() and math.isfinite(value):
+        return format(Decimal(repr(value)), "f")
+    return "" if value is None else canonical(value)
 
 
 def typed(value: Any, spec: ir.ParameterSpec, place: str) -> Any:
@@ -68,17 +77,16 @@ def _number(value: Any, place: str, spec: ir.ParameterSpec) -> Any:
 
 def _parsed_number(value: str, place: str, spec: ir.ParameterSpec) -> Any:
     """The number that a text file or a command line gives; ``1.0`` is an integer as good as ``1``."""
-    with contextlib.suppress(ValueError):
-        return int(value)
-    try:
+    if _NUMBER.fullmatch(value.strip()):
+        with contextlib.suppress(ValueError):  # which int() raises for a fraction, and for more digits than it takes
+            return int(value)
         return normal(float(value))
-    except ValueError:
-        raise _mismatch(value, place, spec) from None
+    raise _mismatch(value, place, spec)
 
 
 def _boolean(value: Any, place: str, spec: ir.ParameterSpec) -> Any:
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
+    if isinstance(value, str) and value.strip().lower() in _BOOLEANS:
+        return _BOOLEANS[value.strip().lower()]
     if not isinstance(value, bool):
         raise _mismatch(value, place, spec)
     return value

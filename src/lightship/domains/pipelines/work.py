@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 from datetime import datetime
 
-from lightship.domains.pipelines import dag, execution, names, nodes, projection
+from lightship.domains.pipelines import dag, execution, importing, names, nodes, projection
 from lightship.domains.pipelines.nodes import Node, Outcome
 from lightship.kube.objects import Key
 from lightship.records import pipeline_rows as rows
@@ -35,6 +35,8 @@ class Work:
         self.canceling = run.state == rows.CANCELING
         self.expired = False
         """Whether the run is past its deadline."""
+        self.has_workspace = False
+        """Whether the claim of its workspace was made since I was."""
         self.ended_pods: dict[str, None] = {}
         """Pods whose outcome is decided, to be released once it is written."""
         self.soft: dict[str, TaskRow] = {}
@@ -260,6 +262,6 @@ def is_engines_own(work: Work, path: str) -> bool:
     """Whether the engine itself does the leaf's work, without a Pod."""
     node = work.dag.nodes[path]
     if node.type == nodes.IMPORTER:
-        return True
+        return not importing.downloads(work.dag.pipeline, node)
     executor = work.dag.pipeline.executors[node.component.executor]
     return getattr(executor, "image", "").startswith("argostub/")
