@@ -3,9 +3,10 @@
 The in-process entrypoints of the embedded node and ``__main__`` call me. The plan is the JSON in ``LIGHTSHIP_STAGING``,
 written by the engine (``domains/pipelines/staging.py``)::
 
-    stage-in   {"mounts": [...], "directories": [path], "inputs": [{"uri", "path"}]}
-    stage-out  {"mounts": [...], "commit": uri, "root": uri, "outputFile": path, "parameters": [{"name", "path"}],
-                "artifacts": [{"name", "uri", "path"}], "roots": [["minio://", "/minio/"]]}
+    stage-in   {"mounts": [...], "directories": [path], "inputs": [{"uri", "path", "required"}]}
+    stage-out  {"mounts": [...], "main": container, "commit": uri, "root": uri, "outputFile": path,
+                "parameters": [{"name", "path"}], "artifacts": [{"name", "uri", "path", "type", "metadata"}],
+                "roots": [["minio://", "/minio/"]]}
 
 ``stage_out`` ends by writing the commit record, whole and last: a step has succeeded only when it is there. The record
 is ``{"version": 1, "parameterFiles": {name: text}, "parameterValues": {name: JSON}, "artifacts": {name: [{"uri",
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from typing import Any, Callable, Dict, List, NamedTuple
 
 from .files import StagingError, Volumes, digest_of, make_folders
@@ -48,13 +50,18 @@ def stage_in(plan: Dict[str, Any], store: Store, volumes: Volumes, log: Log) -> 
             continue
         done.add(path)
         if not store.handles(uri):
+            if entry.get("required"):
+                raise StagingError('"%s" is not in the artifact store, so it cannot be downloaded' % uri)
             log('"%s" is not in the artifact store: the step gets its URI, and no file at "%s"' % (uri, path))
             continue
         destination = volumes.resolve(path)
         if os.path.exists(destination):
             continue
         make_folders(os.path.dirname(destination))
-        store.fetch(uri, destination)
+        # Whole or not at all: others may read the volume, or find in it what a killed one left.
+        arriving = "%s.%s" % (destination, uuid.uuid4().hex)
+        store.fetch(uri, arriving)
+        os.rename(arriving, destination)
 
 
 def stage_out(plan: Dict[str, Any], store: Store, volumes: Volumes, log: Log) -> Dict[str, Any]:
@@ -142,9 +149,9 @@ def _artifact(move: _Move, entry: Dict[str, Any], given: Dict[str, Any]) -> Dict
     plan, store, volumes, log = move
     uri = str(given.get("uri") or entry["uri"])
     custom = str(given.get("custom_path") or given.get("customPath") or "")
-    result: Dict[str, Any] = {"uri": uri, "metadata": given.get("metadata") or {}}
-    if given.get("type"):
-        result["type"] = given["type"]
+    result: Dict[str, Any] = {"uri": uri, "metadata": given.get("metadata") or entry.get("metadata") or {}}
+    if given.get("type") or entry.get("type"):
+        result["type"] = given.get("type") or entry["type"]
     if given.get("name"):
         result["name"] = given["name"]
     own = uri.startswith(plan["root"].rstrip("/") + "/") and ".." not in uri.split("/")
