@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 CHUNK_BYTES = 1024 * 1024
 MAX_TREE_FILES = 100_000
@@ -100,12 +100,20 @@ def files_under(source: str) -> Iterator[Tuple[str, str]]:
                 raise StagingError('"%s" is neither a file nor a folder' % relative)
 
 
+def open_file(source: str) -> BinaryIO:
+    """A file to read, never through a final symbolic link, and never waiting for a pipe's other end."""
+    descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StagingError('"%s" is neither a file nor a folder' % source)
+    return os.fdopen(descriptor, "rb")
+
+
 def copy_file(source: str, destination: str, limit_bytes: int) -> Stored:
     """Copy one regular file, with its digest computed on the way; at most ``limit_bytes``."""
     digest = hashlib.sha256()
     size = 0
-    descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    with os.fdopen(descriptor, "rb") as reader, open(destination, "wb") as writer:
+    with open_file(source) as reader, open(destination, "wb") as writer:
         while True:
             chunk = reader.read(CHUNK_BYTES)
             if not chunk:

@@ -182,11 +182,11 @@ def test_an_output_file_that_is_no_json_says_so(step: Step) -> None:
 
 
 def test_a_store_that_cannot_be_reached_says_how(tmp_path: Path) -> None:
-    with pytest.raises(StagingError, match="LIGHTSHIP_ARTIFACTS"):
-        stores.open_store("s3://bucket")
+    with pytest.raises(StagingError, match="endpoint"):
+        stores.open_store("s3://bucket", {}, print)
     with pytest.raises(StagingError, match="not mounted"):
-        stores.open_store(str(tmp_path / "absent"))
-    assert stores.open_store(f"file://{tmp_path}").handles("s3://b/x")
+        stores.open_store(str(tmp_path / "absent"), {}, print)
+    assert stores.open_store(f"file://{tmp_path}", {}, print).handles("s3://b/x")
 
 
 def test_the_launcher_stands_alone_on_python_3_8() -> None:
