@@ -57,3 +57,14 @@ def test_version_one_has_a_directory_a_controller(tmp_path: Path) -> None:
         "memory/here/lightship-x/a", "pids/here/lightship-x/a"]
     assert (tmp_path / "memory/here/lightship-x/a/memory.limit_in_bytes").read_text() == str(64 << 20)
     assert groups.make("b", Limits()) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="version 1 is for root")
+def test_a_container_that_asks_for_no_cpu_has_the_least_share_of_it(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "own").write_text("1:cpu:/\n")
+    groups = Groups("x", tmp_path, tmp_path / "own")
+    for limits, shares in ((Limits(), "2"), (Limits(cpu_request_millis=500), "512")):
+        group = groups.make(shares, limits)
+        assert group is not None
+        assert (group.paths[0] / "cpu.shares").read_text() == shares

@@ -26,7 +26,7 @@ class Limits:
     processes: int = 0
     cpu_millis: int = 0
     cpu_request_millis: int = 0
-    """Its share where CPU is short."""
+    """Its share where CPU is short; 0 for the least there is, so that a thousand of its processes weigh as one."""
 
 
 _CLOSING_TRIES = 40
@@ -86,7 +86,11 @@ class Groups:
         return frozenset(self._first)
 
     def make(self, name: str, limits: Limits) -> Group | None:
-        """A new group with these limits; None where it would limit nothing."""
+        """A new group with these limits; None where no controller can be had.
+
+        Every container has a group for its CPU, whatever it asks for: all of them together then weigh no more than the
+        server, and a fork bomb in one of them no more than a neighbour.
+        """
         if self._second is not None:
             return self._make_second(self._second / name, limits)
         paths = []
@@ -124,8 +128,7 @@ class Groups:
             wanted["pids.max"] = str(limits.processes)
         if limits.cpu_millis:
             wanted["cpu.max"] = f"{_quota(limits.cpu_millis)} {CPU_PERIOD_MICROSECONDS}"
-        if limits.cpu_request_millis:
-            wanted["cpu.weight"] = str(min(10_000, max(1, limits.cpu_request_millis * 100 // 1000)))
+        wanted["cpu.weight"] = str(min(10_000, max(1, limits.cpu_request_millis * 100 // 1000)))
         have = self.controllers
         wanted = {file: value for file, value in wanted.items() if file.partition(".")[0] in have}
         return Group(paths=(_made(path, wanted),)) if wanted else None
@@ -152,14 +155,12 @@ class Groups:
 def _first_files(limits: Limits) -> dict[str, dict[str, str]]:
     memory: dict[str, str] = {}
     pids: dict[str, str] = {}
-    cpu: dict[str, str] = {}
+    cpu = {"cpu.shares": str(max(2, limits.cpu_request_millis * 1024 // 1000))}
     if limits.memory_bytes:
         memory = {"memory.limit_in_bytes": str(limits.memory_bytes),
                   "memory.memsw.limit_in_bytes": str(limits.memory_bytes)}
     if limits.processes:
         pids = {"pids.max": str(limits.processes)}
-    if limits.cpu_request_millis:
-        cpu["cpu.shares"] = str(max(2, limits.cpu_request_millis * 1024 // 1000))
     if limits.cpu_millis:
         cpu |= {"cpu.cfs_period_us": str(CPU_PERIOD_MICROSECONDS), "cpu.cfs_quota_us": str(_quota(limits.cpu_millis))}
     return {"memory": memory, "pids": pids, "cpu": cpu}
