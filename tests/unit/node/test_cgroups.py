@@ -68,3 +68,19 @@ def test_a_container_that_asks_for_no_cpu_has_the_least_share_of_it(tmp_path: Pa
         group = groups.make(shares, limits)
         assert group is not None
         assert (group.paths[0] / "cpu.shares").read_text() == shares
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="version 1 is for root")
+async def test_what_a_dead_node_left_is_removed_and_a_live_ones_is_not(tmp_path: Path) -> None:
+    (tmp_path / "pids" / "lightship-dead" / "pod-main-0").mkdir(parents=True)
+    (tmp_path / "pids" / "somebody-elses").mkdir()
+    (tmp_path / "own").write_text("1:pids:/\n")
+    live = Groups("live", tmp_path, tmp_path / "own")
+    made = live.make("a", Limits(processes=5))
+    assert made is not None
+    (made.paths[0] / "pids.max").unlink()  # the kernel's own files do not keep a group
+    made.remove()  # between two containers the live one's is as empty as the dead one's
+    Groups("next", tmp_path, tmp_path / "own").sweep_strangers()
+    assert sorted(path.name for path in (tmp_path / "pids").iterdir()) == ["lightship-live", "somebody-elses"]
+    await live.close()
+    assert not (tmp_path / "pids" / "lightship-live").exists()

@@ -141,6 +141,7 @@ class Node:
         self.isolation = await self._probe(survey)
         self._groups = cgroups.Groups(hashlib.sha256(str(directory).encode()).hexdigest()[:12])
         self._groups.sweep()
+        self._groups.sweep_strangers()
         if not self.isolation.available:
             strays.sweep(directory / "pods")
         found = node_object.machine(directory)

@@ -7,6 +7,7 @@ is empty, and the node says so in its conditions.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightship.lib.clock import SYSTEM, Clock
 CPU_PERIOD_MICROSECONDS = 100_000
 _CONTROLLERS = ("memory", "pids", "cpu")
 _LEAST_QUOTA_MICROSECONDS = 1000
+_PREFIX = "lightship-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +67,11 @@ class Groups:
     """The groups of one node, under ``lightship-NAME`` in the group that this process is in."""
 
     def __init__(self, name: str, mount: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> None:
-        self._name = f"lightship-{name}"
+        self._name = _PREFIX + name
         self._second: Path | None = None
         self._first: dict[str, Path] = {}
+        self._held: dict[Path, int] = {}
+        """Descriptors of my directories, locked: while they are, no other node takes these for a dead one's."""
         places = _places(own)
         if (mount / "cgroup.controllers").exists():
             if "" in places:
@@ -96,6 +100,7 @@ class Groups:
         paths = []
         for controller, wanted in _first_files(limits).items():
             if wanted and controller in self._first:
+                self._hold(self._first[controller])
                 paths.append(_made(self._first[controller] / name, wanted))
         # A single thread that moves itself takes no lock over the whole machine, which costs milliseconds.
         return Group(paths=tuple(paths), entry="tasks") if paths else None
@@ -103,8 +108,15 @@ class Groups:
     def sweep(self) -> None:
         """Removes the groups that a former life left; they are empty, since its processes died with it."""
         for directory in self._directories():
-            if directory.is_dir():
-                Group(paths=tuple(path for path in directory.iterdir() if path.is_dir())).remove()
+            _empty(directory)
+
+    def sweep_strangers(self) -> None:
+        """Removes what nodes left that were killed and never started again: groups that nobody holds or is in."""
+        for own in self._directories():
+            for directory in own.parent.glob(_PREFIX + "*"):
+                if directory != own and directory.is_dir():
+                    with contextlib.suppress(OSError):  # its node lives, or another sweeps it
+                        _remove_unheld(directory)
 
     async def close(self, clock: Clock = SYSTEM) -> None:
         """Removes all there is. A group is busy until its last process was waited for, and nothing tells of that."""
@@ -114,8 +126,22 @@ class Groups:
                 with contextlib.suppress(OSError):  # nothing was ever made, or something is still dying
                     directory.rmdir()
             if not any(directory.is_dir() for directory in self._directories()):
-                return
+                break
             await clock.sleep(_CLOSING_PAUSE_SECONDS)
+        for descriptor in self._held.values():
+            os.close(descriptor)
+        self._held.clear()
+
+    def _hold(self, directory: Path) -> None:
+        """Makes the node's own group and locks it; nothing where that was done."""
+        if directory in self._held and directory.is_dir():
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        if directory in self._held:
+            os.close(self._held.pop(directory))
+        self._held[directory] = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # another looks at it this moment, and finds it in use
+            fcntl.flock(self._held[directory], fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def _directories(self) -> list[Path]:
         return [self._second] if self._second is not None else list(self._first.values())
@@ -147,6 +173,7 @@ class Groups:
             groups = parent / self._name
             groups.mkdir(exist_ok=True)
             (groups / "cgroup.subtree_control").write_text(" ".join(f"+{c}" for c in _CONTROLLERS if c in there))
+            self._hold(groups)
         except OSError:
             return None  # somebody else's group: limits are not to be had
         return groups
@@ -168,6 +195,21 @@ def _first_files(limits: Limits) -> dict[str, dict[str, str]]:
 
 def _quota(millis: int) -> int:
     return max(_LEAST_QUOTA_MICROSECONDS, millis * CPU_PERIOD_MICROSECONDS // 1000)
+
+
+def _empty(directory: Path) -> None:
+    if directory.is_dir():
+        Group(paths=tuple(path for path in directory.iterdir() if path.is_dir())).remove()
+
+
+def _remove_unheld(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _empty(directory)
+        directory.rmdir()
+    finally:
+        os.close(descriptor)
 
 
 def _made(path: Path, files: dict[str, str]) -> Path:
