@@ -12,7 +12,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.transport import Request, Response
-from lightship.cluster.apiserver import bodies, kubernetes_types, shapes, typed
+from lightship.cluster.apiserver import baseline, bodies, kubernetes_types, shapes, typed
 from lightship.cluster.apiserver.backend import Call
 from lightship.cluster.apiserver.registry import Served
 from lightship.kube.objects import Object
@@ -30,6 +30,7 @@ def read(call: Call, data: Any) -> tuple[Object, list[str]]:
     if call.served.amended:
         obj, more = call.served.amended(obj)
         warnings = [*warnings, *more]
+    warnings = [*warnings, *baseline.warnings(call.served.resource, obj, call.user.groups)]
     if call.served.notice and call.request.method in ("POST", "PUT"):
         warnings = [*warnings, call.served.notice]
     return obj, warnings
