@@ -3,7 +3,7 @@
 The Pod's spec calls me. Stage-in copies and ends. Stage-out first waits until the container of the step's command has
 ended (``own_pod``), then moves the outputs and writes the commit record. A command that failed leaves no record, and I
 end well: how the step ended is the command's exit code to tell. What I am told is in the environment:
-``LIGHTSHIP_STAGING`` is the plan, ``LIGHTSHIP_ARTIFACTS`` says where artifacts lie (see ``stores.open_store``).
+``LIGHTSHIP_STAGING`` is the plan, ``LIGHTSHIP_ARTIFACTS`` says where artifacts lie (see ``places.open_store``).
 """
 
 import json
@@ -14,8 +14,8 @@ from typing import Any
 
 from . import own_pod
 from .files import StagingError, Volumes
+from .places import open_store
 from .staging import stage_in, stage_out
-from .stores import open_store
 
 MINIMUM_PYTHON = (3, 8)
 DEFAULT_LOCATION = "/artifacts"

@@ -1,6 +1,6 @@
 """Artifacts in S3, MinIO or what speaks like them: a ``stores.Store`` over HTTP requests of ``s3_requests``.
 
-``stores.open_store`` makes me. ``minio://bucket/key`` and ``s3://bucket/key`` are the object ``key`` of ``bucket`` at
+``places.open_store`` makes me. ``minio://bucket/key`` and ``s3://bucket/key`` are the object ``key`` of ``bucket`` at
 one endpoint; a folder is the objects below ``key/``, and an empty one is the object ``key/`` itself, of no bytes. The
 server's own store has the same layout. Files go up in parts of bounded size, so that no file has to fit in memory, and
 each part with its digest, which the server checks.

@@ -83,6 +83,7 @@ class Requests:
         def act() -> Answer:
             with self._open(method, bucket, key, query, body) as answer:
                 headers = {name.lower(): value for name, value in answer.headers.items()}
+                _check_head(answer.status, headers, "etag" if method == "PUT" else "")
                 data = b"" if method == "HEAD" else _whole(answer, headers)
                 return Answer(headers, data)
 
@@ -99,6 +100,7 @@ class Requests:
     def _download(self, bucket: str, key: str, destination: str) -> Stored:
         digest, size = hashlib.sha256(), 0
         with self._open("GET", bucket, key, (), None) as answer:
+            _check_head(answer.status, {name.lower(): value for name, value in answer.headers.items()}, "")
             expected = int(answer.headers.get("Content-Length", -1))
             with open(destination, "wb") as writer:
                 while True:
@@ -155,6 +157,13 @@ class Requests:
 
 class _Passing(Exception):
     """A fault that may be over with the next try."""
+
+
+def _check_head(status: int, headers: Mapping[str, str], needed: str) -> None:
+    """A connection that is cut within the headers looks like an answer with fewer of them, and perhaps no body."""
+    framed = "content-length" in headers or "transfer-encoding" in headers or status == 204
+    if not framed or needed not in ("", *headers):
+        raise _Passing("the answer broke off in its head")
 
 
 def _whole(answer: Any, headers: Mapping[str, str]) -> bytes:

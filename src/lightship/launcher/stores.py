@@ -2,7 +2,7 @@
 
 ``staging`` calls a ``Store``. ``FolderStore`` keeps ``minio://bucket/key`` (and the schemes it is told) in
 ``<folder>/bucket/key``, the layout that the embedded platform's artifact store has; on a cluster the folder is a
-mounted volume. ``s3`` is the store at an S3 endpoint.
+mounted volume. ``s3`` is the store at an S3 endpoint, ``places`` chooses.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from typing import Callable, Dict, Mapping, Tuple
+from typing import Dict, Tuple
 
 from .files import StagingError, Stored, copy_file, files_under, make_folders, tree_digest, within
 
@@ -114,20 +114,3 @@ class FolderStore:
         if not within(path, self._folder):
             raise StagingError('"%s" leads outside the artifact store' % uri)
         return path
-
-
-def open_store(location: str, environment: Mapping[str, str], log: Callable[[str], None]) -> Store:
-    """The store that ``location`` names: a folder, or the ``http(s)://host:port`` of an S3 endpoint, whose keys are in
-    the environment. Raises ``StagingError`` with what is missing."""
-    scheme = location.partition("://")[0] if "://" in location else ""
-    if scheme in ("http", "https"):
-        from . import s3, s3_requests
-
-        return s3.S3Store(s3_requests.Requests(s3_requests.site(location, environment), log))
-    if scheme in ("", "file"):
-        folder = location[len("file://"):] if scheme else location
-        if not os.path.isdir(folder):
-            raise StagingError('the artifact store\'s folder "%s" is not mounted here' % folder)
-        return FolderStore(folder, ("minio", "s3", "gs"))
-    raise StagingError('the artifact store "%s" is neither a folder nor the http(s)://host:port of an S3 endpoint'
-                       % location)

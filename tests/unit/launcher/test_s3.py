@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from lightship.artifacts.local import LocalStore
-from lightship.launcher import s3, s3_requests, sigv4, stores
+from lightship.launcher import places, s3, s3_requests, sigv4
 from lightship.launcher.files import StagingError
 from tests import s3_server
 
@@ -161,10 +161,10 @@ def test_file_names_that_object_stores_cannot_hold_are_refused_before_anything_m
 
 def test_keys_and_endpoints_that_are_missing_or_wrong_are_named() -> None:
     with pytest.raises(StagingError, match="AWS_ACCESS_KEY_ID"):
-        stores.open_store("https://minio:9000", {}, print)
+        places.open_store("https://minio:9000", {}, print)
     with pytest.raises(StagingError, match="not an S3 endpoint"):
-        stores.open_store("http://user@minio:9000", s3_server.KEYS, print)
-    store = stores.open_store("https://minio:9000", s3_server.KEYS, print)
+        places.open_store("http://user@minio:9000", s3_server.KEYS, print)
+    store = places.open_store("https://minio:9000", s3_server.KEYS, print)
     assert store.handles("minio://b/x") and store.handles("s3://b/x") and not store.handles("gs://b/x")
 
 

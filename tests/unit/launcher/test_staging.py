@@ -15,7 +15,7 @@ import pytest
 
 import lightship.launcher
 from lightship.artifacts.local import LocalStore
-from lightship.launcher import staging, stores
+from lightship.launcher import places, staging, stores
 from lightship.launcher.files import StagingError, Volumes
 
 ROOT = "minio://bucket/pipeline/run/step/attempt"
@@ -183,10 +183,10 @@ def test_an_output_file_that_is_no_json_says_so(step: Step) -> None:
 
 def test_a_store_that_cannot_be_reached_says_how(tmp_path: Path) -> None:
     with pytest.raises(StagingError, match="endpoint"):
-        stores.open_store("s3://bucket", {}, print)
+        places.open_store("s3://bucket", {}, print)
     with pytest.raises(StagingError, match="not mounted"):
-        stores.open_store(str(tmp_path / "absent"), {}, print)
-    assert stores.open_store(f"file://{tmp_path}", {}, print).handles("s3://b/x")
+        places.open_store(str(tmp_path / "absent"), {}, print)
+    assert places.open_store(f"file://{tmp_path}", {}, print).handles("s3://b/x")
 
 
 def test_the_launcher_stands_alone_on_python_3_8() -> None:

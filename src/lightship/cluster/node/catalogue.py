@@ -24,6 +24,8 @@ CONFIG_MAP_NAMESPACE = "kubeflow"
 CONFIG_MAP_NAME = "image-catalogue"
 
 OWN_PREFIX = "lightship.dev/"
+OWN_PACKAGE = "lightship.dev/lightship"
+"""An image of this package as programs, as a real cluster has it: ``python3 -m lightship.launcher``."""
 
 _REGISTRIES = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "public.ecr.aws/docker/library/",
                "mirror.gcr.io/library/", "mirror.gcr.io/", "ghcr.io/containerd/", "quay.io/libpod/",
@@ -78,6 +80,8 @@ def resolve(image: str, catalogue: Mapping[str, Any] | None = None, *, engine: b
         if fnmatch.fnmatchcase(image, pattern):
             return _target(target, engine=engine)
     repository, tag = _split(image)
+    if repository == OWN_PACKAGE:
+        return Image(with_lightship=True)
     if repository.startswith(OWN_PREFIX) and not _MODEL_SERVER.match(repository):
         return Image(entrypoint=repository.removeprefix(OWN_PREFIX))
     if _MODEL_SERVER.match(repository):

@@ -7,8 +7,6 @@ main's end, keeps the outputs and writes the commit record, so that the user's i
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Any
 
 from lightship import errors
 from lightship.domains.pipelines import (
@@ -20,6 +18,7 @@ from lightship.domains.pipelines import (
     names,
     parse,
     placeholders,
+    stagers,
     task_config,
     workspace,
 )
@@ -33,14 +32,15 @@ _UNBUFFERED = "PYTHONUNBUFFERED"
 """Has Python hand on each line that it prints, so that a log is read while its step runs."""
 
 
-def make_pod(step: Execution, job: placeholders.Job) -> Object:
+def make_pod(step: Execution, job: placeholders.Job, launcher: stagers.Launcher = stagers.EMBEDDED) -> Object:
     """The Pod, with a name of its own for each attempt. Raises ``StepError`` for what cannot be resolved."""
     if step.node.type == IMPORTER:
-        return _make_download(step, job)
+        return _make_download(step, job, launcher)
     volumes, mounts = _volumes(step)
     main = _main(step, execution.scope(step, job), mounts)
     ours = {each["name"] for each in (*volumes, *main["env"])} - {name for name, _ in step.container.env}
-    pod = _pod(step, volumes, [_stager(names.STAGE_IN, execution.stage_in_plan(step), mounts)], [main])
+    pod = _pod(step, volumes, [stagers.container(
+        names.STAGE_IN, execution.stage_in_plan(step), mounts, launcher)], [main])
     config = step.pipeline.kubernetes.get(step.node.component.executor)
     if config:
         where = _outer(step.node)
@@ -51,7 +51,9 @@ def make_pod(step: Execution, job: placeholders.Job) -> Object:
     shared = _shared(pod, main, ours)
     plan = execution.stage_out_plan(step)
     plan["mounts"] += [mount["mountPath"] for mount in shared]
-    pod["spec"]["containers"].append(_stager(names.STAGE_OUT, plan, [*mounts, *shared]))
+    pod["spec"]["containers"].append(stagers.container(names.STAGE_OUT, plan, [*mounts, *shared], launcher))
+    pod["spec"]["volumes"] += stagers.volumes(launcher)
+    stagers.run_like(main, [pod["spec"]["initContainers"][0], pod["spec"]["containers"][-1]], launcher)
     return pod
 
 
@@ -73,12 +75,13 @@ def _shared(pod: Object, main: Object, ours: set[str]) -> list[Object]:
     return [mount for mount in main["volumeMounts"] if mount["name"] in kept]
 
 
-def _make_download(step: Execution, job: placeholders.Job) -> Object:
+def _make_download(step: Execution, job: placeholders.Job, launcher: stagers.Launcher) -> Object:
     """The Pod of an importer that fills the run's workspace."""
     mounts: list[Object] = []
-    main = {**_stager(names.STAGE_OUT, importing.stage_out_plan(step, job), mounts), "name": names.MAIN}
-    stager = _stager(names.STAGE_IN, importing.stage_in_plan(step, job), mounts)
-    pod = _pod(step, [], [stager], [main])
+    main = {**stagers.container(names.STAGE_OUT, importing.stage_out_plan(step, job), mounts, launcher),
+            "name": names.MAIN}
+    stager = stagers.container(names.STAGE_IN, importing.stage_in_plan(step, job), mounts, launcher)
+    pod = _pod(step, stagers.volumes(launcher), [stager], [main])
     workspace.mount(pod, main, step.run.run_id)
     stager["volumeMounts"] = main["volumeMounts"]
     return pod
@@ -127,8 +130,8 @@ def _main(step: Execution, scope: placeholders.Scope, mounts: list[Object]) -> O
         "image": placeholders.replaced(container.image, scope),
         "env": [
             *({"name": name, "value": placeholders.replaced(value, scope)} for name, value in container.env),
-            _field("KFP_POD_NAME", "metadata.name"),
-            _field("KFP_POD_UID", "metadata.uid"),
+            stagers.field("KFP_POD_NAME", "metadata.name"),
+            stagers.field("KFP_POD_UID", "metadata.uid"),
             {"name": "KFP_RUN_ID", "value": step.run.run_id},
             *([] if _UNBUFFERED in dict(container.env) else [{"name": _UNBUFFERED, "value": "1"}]),
         ],
@@ -147,24 +150,6 @@ def _command(main: Object, step: Execution, scope: placeholders.Scope) -> None:
         main["command"] = command
     if arguments:
         main["args"] = arguments
-
-
-def _stager(phase: str, plan: dict[str, Any], mounts: list[Object]) -> Object:
-    return {
-        "name": phase,
-        "image": names.LAUNCHER_IMAGE,
-        "args": [phase],
-        "env": [
-            {"name": names.STAGING_ENV, "value": json.dumps(plan, separators=(",", ":"), ensure_ascii=False)},
-            _field("POD_NAME", "metadata.name"),
-            _field("POD_NAMESPACE", "metadata.namespace"),
-        ],
-        "volumeMounts": mounts,
-    }
-
-
-def _field(name: str, path: str) -> Object:
-    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def _volumes(step: Execution) -> tuple[list[Object], list[Object]]:

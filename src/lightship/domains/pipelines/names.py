@@ -24,6 +24,7 @@ STAGE_OUT = "stage-out"
 
 LAUNCHER_IMAGE = "lightship.dev/launcher:v1"
 STAGING_ENV = "LIGHTSHIP_STAGING"
+ARTIFACTS_ENV = "LIGHTSHIP_ARTIFACTS"
 
 NODE_RESTARTED = "NodeRestarted"
 """The reason of a Pod that ran when its node's server was killed: nothing the step did, so no retry is used up."""

@@ -36,6 +36,7 @@ from lightship.domains.pipelines import (
     own_steps,
     parse,
     pods,
+    stagers,
     together,
     workspace,
 )
@@ -68,6 +69,7 @@ class Options:
     kept_pods_per_run: int = 200
     """Pods of steps that ended well which stay, for their logs."""
     parallel_requests: int = 16
+    launcher: stagers.Launcher = stagers.EMBEDDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -376,7 +378,7 @@ class RunReconciler:
 
     async def _create(self, work: Work, path: str) -> None:
         try:
-            pod = children.make_pod(work.step(path), work.job)
+            pod = children.make_pod(work.step(path), work.job, self._engine.options.launcher)
             if workspace.mounted_in(pod, work.run.run_id) and not work.has_workspace:
                 await self._pods.make_workspace(workspace.make_claim(
                     work.dag.pipeline, work.run.run_id, work.run.namespace))
