@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 from starlette.routing import BaseRoute
 
 from lightship.artifacts.local import LocalStore
+from lightship.artifacts.routing import Router
+from lightship.artifacts.store import Stores
 from lightship.domains import registry, serving
 from lightship.domains.furniture import Kind
-from lightship.domains.pipelines import budget, reconciler
+from lightship.domains.pipelines import budget, reconciler, stagers
 from lightship.domains.pipelines import domain as pipelines
+from lightship.domains.pipelines import logs as pipelines_logs
 from lightship.domains.pipelines import rest as pipelines_rest
 from lightship.domains.registry import routes as registry_routes
 from lightship.lib import clock as clocks
@@ -33,18 +37,30 @@ class History:
     """The records and the artifacts of one data directory."""
 
     database: Database
-    artifacts: LocalStore
+    artifacts: Stores
     notices: Notices
 
 
 async def open_history(settings: Settings, stack: AsyncExitStack) -> History:
     """Open both and bring the records' schema up to date. Raises ``errors.StateError``."""
-    database = Database(f"sqlite:///{settings.data_dir / 'records.db'}")
+    database = Database(settings.records_url)
     stack.push_async_callback(database.close)
     await database.migrate()
-    artifacts = LocalStore(settings.data_dir / "artifacts")
-    await artifacts.sweep()
-    return History(database=database, artifacts=artifacts, notices=Notices())
+    return History(database=database, artifacts=await _open_artifacts(settings), notices=Notices())
+
+
+async def _open_artifacts(settings: Settings) -> Stores:
+    """The store that the settings name. Raises ``errors.InvalidInput`` for an endpoint without keys."""
+    if settings.artifacts_endpoint:
+        from lightship.artifacts import remote, s3
+
+        objects = s3.S3Objects(s3.site({**os.environ, "AWS_ENDPOINT_URL_S3": settings.artifacts_endpoint}))
+        # Both schemes are this endpoint's, so the router is not told of another.
+        others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return Router(remote.RemoteStore(objects, frozenset({"minio", "s3"})), others)
+    local = LocalStore(settings.artifacts_dir)
+    await local.sweep()
+    return Router(local, os.environ)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +77,9 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
     clock = clocks.SYSTEM
     serving_client = manager.client_for(SERVING_CONTROLLER)
     shared = pipelines_rest.Deps(database=history.database, notices=history.notices, artifacts=history.artifacts,
-                                 clock=clock, ids=ids.RandomIds())
+                                 clock=clock, ids=ids.RandomIds(),
+                                 logs=pipelines_logs.Logs(client=manager.client_for(pipelines.CONTROLLER),
+                                                          artifacts=history.artifacts))
     for_pipelines = pipelines.PipelineDeps(manager=manager, routes=shared, options=_engine(settings),
                                            images=images)
     for_serving = serving.ServingDeps(
@@ -79,4 +97,15 @@ def _engine(settings: Settings) -> reconciler.Options:
     """The pipeline engine's limits."""
     return reconciler.Options(steps=budget.Limits(
         all_runs_steps=settings.steps_at_once, one_namespace_steps=settings.steps_at_once_per_namespace,
-        one_run_steps=settings.steps_at_once_per_run))
+        one_run_steps=settings.steps_at_once_per_run), launcher=_launcher(settings))
+
+
+def _launcher(settings: Settings) -> stagers.Launcher:
+    """How the Pods of steps move their files."""
+    if not settings.launcher_image:
+        return stagers.EMBEDDED
+    endpoint = settings.artifacts_endpoint
+    return stagers.Launcher(
+        image=settings.launcher_image, is_program=True, location=endpoint,
+        region=os.environ.get("AWS_REGION", "") if endpoint else "",
+        secret=settings.artifacts_secret if endpoint else "", claim="" if endpoint else settings.artifacts_claim)

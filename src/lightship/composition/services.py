@@ -23,7 +23,7 @@ from lightship.kube.objects import Key
 
 PIPELINES = Key("kubeflow", "ml-pipeline")
 REGISTRY = Key("kubeflow", "model-registry-service")
-MOUNTS = ("/apis/v2beta1/", "/apis/v1beta1/")
+MOUNTS = ("/apis/v2beta1/", "/apis/v1beta1/", "/apis/v1alpha1/")
 """KFP's own prefixes, which are no API groups of Kubernetes."""
 LIMIT_CHUNKS_WAITING = 16
 _ONE_HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive"})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from lightship import errors
-from lightship.records import listing, schema
-from lightship.records.rows import Experiment
+from lightship.records import listing, recurring, schema
+from lightship.records.rows import ARCHIVED, Experiment
 
 _EXPERIMENTS = schema.experiments
+_DELETED = "DELETED"
+_THERE = _EXPERIMENTS.c.storage_state != _DELETED
 
 FIELDS: listing.Fields = {
     "id": _EXPERIMENTS.c.id, "experiment_id": _EXPERIMENTS.c.id, "name": _EXPERIMENTS.c.name,
@@ -37,39 +40,49 @@ def get(connection: Connection, experiment_id: str) -> Experiment:
 
 
 def by_name(connection: Connection, namespace: str, name: str) -> Experiment | None:
-    query = select(_EXPERIMENTS).where(_EXPERIMENTS.c.namespace == namespace, _EXPERIMENTS.c.name == name)
+    query = select(_EXPERIMENTS).where(_EXPERIMENTS.c.namespace == namespace, _EXPERIMENTS.c.name == name, _THERE)
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else _experiment(row)
 
 
 def page(connection: Connection, namespace: str, query: listing.Query) -> tuple[list[Experiment], listing.Page]:
-    statement = select(_EXPERIMENTS)
+    statement = select(_EXPERIMENTS).where(_THERE)
     if namespace:
         statement = statement.where(_EXPERIMENTS.c.namespace == namespace)
     found = listing.page(connection, statement, FIELDS, query)
     return [_experiment(row) for row in found.rows], found
 
 
-def set_storage_state(connection: Connection, experiment_id: str, state: str) -> None:
-    """Archives or brings back an experiment; archiving takes its runs along, as upstream does."""
+def set_storage_state(connection: Connection, experiment_id: str, state: str, at: datetime) -> None:
+    """Archives or brings back an experiment.
+
+    As upstream does, archiving takes its runs along and disables its recurring runs, and neither comes back with it.
+    """
     get(connection, experiment_id)
     connection.execute(update(_EXPERIMENTS).where(_EXPERIMENTS.c.id == experiment_id).values(storage_state=state))
-    if state == "ARCHIVED":
+    if state == ARCHIVED:
         connection.execute(update(schema.runs).where(schema.runs.c.experiment_id == experiment_id)
                            .values(storage_state=state))
+        recurring.disable_in(connection, experiment_id, at)
 
 
 def remove(connection: Connection, experiment_id: str) -> None:
-    """Raises ``errors.NotFound``, and ``errors.Conflict`` while it still has runs."""
+    """Its runs and recurring runs stay, as upstream's do, and keep what they refer to: a row that nobody sees.
+
+    Raises ``errors.NotFound``.
+    """
     get(connection, experiment_id)
-    used = select(schema.runs.c.id).where(schema.runs.c.experiment_id == experiment_id).limit(1)
-    if connection.execute(used).first():
-        raise errors.Conflict(f'experiment "{experiment_id}" still has runs', remedy="Delete or archive the runs first")
-    connection.execute(delete(_EXPERIMENTS).where(_EXPERIMENTS.c.id == experiment_id))
+    here = _EXPERIMENTS.c.id == experiment_id
+    for table in (schema.runs, schema.recurring_runs):
+        if connection.execute(select(table.c.id).where(table.c.experiment_id == experiment_id).limit(1)).first():
+            # The name is free again: no other has the id for a name.
+            connection.execute(update(_EXPERIMENTS).where(here).values(storage_state=_DELETED, name=experiment_id))
+            return
+    connection.execute(delete(_EXPERIMENTS).where(here))
 
 
 def _one(connection: Connection, where: Any, name: str) -> Experiment:
-    row = connection.execute(select(_EXPERIMENTS).where(where)).mappings().one_or_none()
+    row = connection.execute(select(_EXPERIMENTS).where(where, _THERE)).mappings().one_or_none()
     if row is None:
         raise errors.NotFound(f'no experiment "{name}"')
     return _experiment(row)

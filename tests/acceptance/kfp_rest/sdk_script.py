@@ -74,13 +74,35 @@ try:
     raise AssertionError("an ended run was terminated")
 except Exception as error:
     assert getattr(error, "status", None) == 409, error
+nightly = client.create_recurring_run(
+    experiment.experiment_id, "nightly", cron_expression="0 0 3 * * *", pipeline_package_path=package,
+    params={"a": 2.0}, max_concurrency=2, no_catchup=True, description="d")
+hourly = client.create_recurring_run(
+    experiment.experiment_id, "hourly", interval_second=3600, start_time="2026-01-01T00:00:00Z",
+    end_time="2099-01-01T00:00:00Z", pipeline_id=uploaded.pipeline_id, version_id=version.pipeline_version_id,
+    enabled=False)
+got = client.get_recurring_run(nightly.recurring_run_id)
+assert got.trigger.cron_schedule.cron == "0 0 3 * * *", got
+assert (got.max_concurrency, got.no_catchup, got.status, got.mode) == ("2", True, "ENABLED", "ENABLE"), got
+assert got.runtime_config.parameters == {"a": 2.0}, got
+assert client.get_recurring_run(hourly.recurring_run_id).trigger.periodic_schedule.interval_second == "3600"
+listed = client.list_recurring_runs(experiment_id=experiment.experiment_id, sort_by="created_at desc", page_size=1)
+assert [each.display_name for each in listed.recurring_runs] == ["hourly"] and listed.total_size == 2, listed
+client.disable_recurring_run(nightly.recurring_run_id)
+assert client.get_recurring_run(nightly.recurring_run_id).status == "DISABLED"
+client.enable_recurring_run(hourly.recurring_run_id)
+assert client.get_recurring_run(hourly.recurring_run_id).status == "ENABLED"
+client.delete_recurring_run(hourly.recurring_run_id)
 try:
-    client.create_recurring_run(experiment.experiment_id, "nightly", cron_expression="0 0 3 * * *",
+    client.create_recurring_run(experiment.experiment_id, "wrong", cron_expression="0 0 3 * *x *",
                                 pipeline_package_path=package)
-    raise AssertionError("recurring runs are not there yet")
+    raise AssertionError("a wrong schedule was taken")
 except Exception as error:
-    assert getattr(error, "status", None) == 501, error
+    assert getattr(error, "status", None) == 400, error
+client.enable_recurring_run(nightly.recurring_run_id)
 client.archive_experiment(experiment.experiment_id)
+assert client.get_recurring_run(nightly.recurring_run_id).status == "DISABLED"
+assert client.get_run(result.run_id).storage_state == "ARCHIVED"
 client.unarchive_experiment(experiment.experiment_id)
 client.delete_pipeline_version(uploaded.pipeline_id, version.pipeline_version_id)
 client.delete_pipeline_version(

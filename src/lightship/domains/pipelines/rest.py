@@ -15,6 +15,7 @@ from lightship import errors
 from lightship.artifacts.store import Stores
 from lightship.domains.pipelines import parse
 from lightship.domains.pipelines.ir import Pipeline
+from lightship.domains.pipelines.logs import Logs
 from lightship.kube.objects import Object
 from lightship.lib.clock import Clock
 from lightship.lib.ids import IdSource
@@ -40,6 +41,8 @@ class Deps:
     ids: IdSource
     default_namespace: str = "default"
     """Where things go when a client names no namespace, as KFP's single-user clients do."""
+    logs: Logs | None = None
+    """Reads the logs of steps; None where there are no Pods."""
 
 
 async def allow(request: Request, verb: str, resource: str, namespace: str, name: str = "") -> None:

@@ -1,11 +1,10 @@
-"""KFP's REST v2beta1, all of it that this room serves; what is still to come answers 501 and says so.
+"""KFP's REST v2beta1, all of it that this room serves; what it does without answers 501 and says why.
 
 ``Domain.routes`` is my ``routes``. The files beside me (``routes_*.py``) hold one resource each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from lightship.domains.pipelines import (
     routes_debug,
     routes_experiments,
     routes_lineage,
+    routes_nodes,
     routes_pipelines,
     routes_runs,
 )
@@ -33,7 +33,8 @@ def routes(deps: Deps) -> list[BaseRoute]:
     return [
         *routes_pipelines.routes(deps), *routes_experiments.routes(deps), *routes_runs.routes(deps),
         *routes_artifacts.routes(deps), *routes_cache.routes(deps), *routes_debug.routes(deps),
-        *routes_lineage.routes(deps), *recurring.routes(deps), *_service(), *_to_come()]
+        *routes_lineage.routes(deps), *routes_nodes.routes(deps),
+        *recurring.routes(deps), *_service(), *_done_without()]
 
 
 def _service() -> list[BaseRoute]:
@@ -58,20 +59,16 @@ async def _authorize(request: Request) -> Any:
     return {}
 
 
-def _to_come() -> list[BaseRoute]:
-    return [
-        _missing(f"{rest.PREFIX}/visualizations/{{namespace}}", "visualizations", ("POST",)),
-        _missing(f"{rest.PREFIX}/workflows", "reports of Argo workflows", ("POST",)),
-        _missing(f"{rest.PREFIX}/scheduledworkflows", "reports of Argo workflows", ("POST",)),
-    ]
+def _done_without() -> list[BaseRoute]:
+    """What upstream's own parts call, and there is nothing here that would."""
+    visual = "visualizations need upstream's visualization server, which KFP's second version has given up"
+    argo = "there are no Argo workflows to report: runs are recorded by the engine itself"
+    return [_refused(f"{rest.PREFIX}/visualizations/{{namespace}}", visual),
+            _refused(f"{rest.PREFIX}/workflows", argo), _refused(f"{rest.PREFIX}/scheduledworkflows", argo)]
 
 
-def _missing(path: str, what: str, methods: tuple[str, ...]) -> BaseRoute:
-    return route(path, _refuse(what), methods=methods)
-
-
-def _refuse(what: str) -> Callable[[Request], Any]:
+def _refused(path: str, why: str) -> BaseRoute:
     async def refuse(request: Request) -> Any:
-        raise errors.Unsupported(f"{what} are not served yet by this version of Lightship")
+        raise errors.Unsupported(why)
 
-    return refuse
+    return route(path, refuse, methods=("POST",))

@@ -73,8 +73,8 @@ class Experiments:
         return {}
 
     async def _store(self, request: Request, verb: str, state: str) -> Any:
-        row = await self._allowed(request, verb)
-        await self._deps.database.run(lambda c: experiments.set_storage_state(c, row.id, state))
+        row, at = await self._allowed(request, verb), self._deps.clock.now()
+        await self._deps.database.run(lambda c: experiments.set_storage_state(c, row.id, state, at))
         return {}
 
     async def _allowed(self, request: Request, verb: str) -> Experiment:

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
+from lightship import errors
 from lightship.domains.pipelines import folders, rest, shapes, sources
 from lightship.domains.pipelines.recurring import macros
 from lightship.domains.pipelines.rest import Deps
@@ -79,6 +80,11 @@ class Runs:
         return await self._store(request, "archive", rows.ARCHIVED)
 
     async def unarchive(self, request: Request) -> Any:
+        run = await self._allowed(request, "unarchive")
+        experiment = await self._deps.database.read(lambda c: experiments.get(c, run.experiment_id))
+        if experiment.storage_state == rows.ARCHIVED:
+            raise errors.Conflict(f'experiment "{experiment.id}" of run "{run.id}" is archived',
+                                  remedy="Unarchive the experiment first to allow the run to be restored")
         return await self._store(request, "unarchive", rows.AVAILABLE)
 
     async def terminate(self, request: Request) -> Any:

@@ -125,7 +125,8 @@ def cluster_roles() -> list[Object]:
     p = policy
     return [
         *(p.cluster_role(f"lightship:{name}", rules) for name, rules in IDENTITIES.items()),
-        p.cluster_role(ROUTES_ROLE, [{"nonResourceURLs": ["/apis/v1beta1/*", "/apis/v2beta1/*"], "verbs": ["*"]}]),
+        p.cluster_role(ROUTES_ROLE, [
+            {"nonResourceURLs": ["/apis/v1alpha1/*", "/apis/v1beta1/*", "/apis/v2beta1/*"], "verbs": ["*"]}]),
         p.aggregated_role("kubeflow-admin", (TO_KUBEFLOW_ADMIN, p.TO_ADMIN)),
         p.aggregated_role(EDITOR_ROLE, (TO_KUBEFLOW_EDIT, p.TO_EDIT), (TO_KUBEFLOW_ADMIN,)),
         p.aggregated_role("kubeflow-view", (TO_KUBEFLOW_VIEW, p.TO_VIEW), (TO_KUBEFLOW_EDIT,)),
