@@ -1,0 +1,49 @@
+"""Which store an artifact's URI goes to, and for whom."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightship import errors as trunk
+from lightship.artifacts import errors
+from lightship.artifacts.local import LocalStore
+from lightship.artifacts.routing import Router
+
+KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+        "STORAGE_EMULATOR_HOST": "127.0.0.1:1"}
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "artifacts", durable=False)
+
+
+async def test_files_of_the_platform_need_no_setting(local: LocalStore) -> None:
+    router = Router(local, {})
+    await router.put("minio://b/k", b"1")
+    assert await local.read("minio://b/k", 1) == b"1"
+    for uri in ("s3://b/k", "gs://b/k", "hf://m/n"):
+        with pytest.raises(errors.NotServed):
+            await router.read(uri, 1)
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/k", "gs://bucket/k"])
+async def test_only_the_home_namespace_acts_with_the_platforms_identity(local: LocalStore, uri: str) -> None:
+    with pytest.raises(errors.NotServed, match="platform's identity"):
+        await Router(local, KEYS).within("team-a").read(uri, 1)
+
+
+async def test_credentials_that_cannot_be_read_say_so(local: LocalStore, tmp_path: Path) -> None:
+    router = Router(local, {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json")})
+    with pytest.raises(trunk.Unavailable, match="GOOGLE_APPLICATION_CREDENTIALS"):
+        await router.read("gs://b/k", 1)
+
+
+def test_nothing_of_a_cloud_is_imported_before_it_is_needed() -> None:
+    script = "import sys, lightship.artifacts.routing; print([m for m in sys.modules if 'urllib.request' in m])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
+                          timeout=60).stdout.strip() == "[]"
