@@ -10,6 +10,7 @@ import pytest
 
 from lightship.domains.pipelines import names
 from lightship.kube import objects
+from lightship.kube.objects import Key
 from lightship.kube.resources import PODS
 from lightship.lib.clock import SYSTEM
 from lightship.records import notices, run_history
@@ -98,6 +99,34 @@ async def test_a_terminated_run_ends_and_so_do_its_processes(shared_platform: Pl
     done = await shared_platform.finish(key)
     assert done.run.state == rows.CANCELED and done.task("step").state == rows.CANCELED
     await until(shared_platform, key.name, lambda pods: not pods)
+
+
+async def test_a_terminated_run_still_cleans_up(shared_platform: Platform) -> None:
+    told = specs.component("told", inputs=specs.parameters(status="TASK_FINAL_STATUS"), outputs=specs.STRING_OUT)
+    status = {"status": {"taskFinalStatus": {"producerTask": "work"}}}
+    spec = specs.pipeline(
+        {"work": specs.task("comp-work"), "never": specs.task("comp-work", after=["work"]),
+         "told": specs.task("comp-told", after=["work"], inputs=status, **specs.RUN_ALWAYS)},
+        {"comp-work": specs.component("work"), "comp-told": told}, exec_work=shell("sleep 1000"),
+        exec_told=shell("echo '{{$.inputs.parameters['status']}}' >{{$.outputs.parameters['Output'].output_file}}"))
+    key = await shared_platform.submit(spec)
+    await until(shared_platform, key.name, lambda pods: any(
+        objects.status(pod).get("phase") == "Running" for pod in pods))
+    await shared_platform.database.run(lambda connection: run_history.terminate(connection, key.name, SYSTEM.now()))
+    shared_platform.notices.publish(notices.RUNS, key)
+    done = await shared_platform.finish(key)
+    assert done.run.state == done.task("work").state == rows.CANCELED and done.task("never").state == rows.SKIPPED
+    assert done.task("told").state == rows.SUCCEEDED
+    assert '"state":"CANCELLED"' in done.task("told").outputs.parameters["Output"]
+
+
+async def test_a_runs_pods_go_when_their_time_is_over(shared_platform: Platform) -> None:
+    stored = {"pipeline_spec": one_step("true"), "platform_spec": {"platforms": {"kubernetes": {"pipelineConfig": {
+        "resourceTtlOnCompletion": 1, "resourceTtlOnFailure": 3600}}}}}
+    done = await shared_platform.run(stored)
+    assert done.run.state == rows.SUCCEEDED
+    await until(shared_platform, done.run.run_id, lambda pods: not pods)
+    assert (await shared_platform.finish(Key("default", done.run.run_id))).run == done.run, "its records stay"
 
 
 async def test_a_step_that_cannot_be_placed_waits_and_says_why(shared_platform: Platform) -> None:

@@ -40,7 +40,8 @@ async def test_the_work_of_a_step_is_what_it_was_made_to_be(
     assert a_step["POST binding"] == 1, a_step
     assert a_step["PATCH pods"] == 1, a_step  # the finalizer
     assert a_step["PATCH status"] <= 3, a_step  # one, or more where the machine is so slow that a state lasts
-    assert sum(a_step.values()) <= 8.5, a_step  # and an event
+    # Events are the node's, which writes them when it has time: those of earlier tests' Pods may come here.
+    assert sum(count for name, count in a_step.items() if not name.endswith("events")) <= 7.5, a_step
 
 
 def chain(count: int) -> specs.Spec:
