@@ -156,6 +156,8 @@ class World:
         self.runs = Runs(self.database)
         self.pipeline = parse.spec(self.spec)
         self.created: list[str] = []
+        self.doomed = "/doomed"
+        """How the path of a step ends that always fails."""
 
     async def submit(self) -> None:
         await self.database.migrate()
@@ -202,7 +204,7 @@ class World:
             attempt = int(objects.annotations(pod)[names.ATTEMPT_ANNOTATION])
             assert row.attempt == attempt, "a Pod runs whose intent row is not the current one"
             self.created.append(f"{row.path}#{attempt}")
-            fails = row.path.endswith("/doomed") or (row.path.endswith("/flaky") and attempt == 0)
+            fails = (self.doomed and row.path.endswith(self.doomed)) or (row.path.endswith("/flaky") and attempt == 0)
             if not fails:
                 await self.commit(loaded[0], row)
             await self.ended(pod, code=1 if fails else 0)
@@ -227,7 +229,7 @@ def _node_named(unfolded: dag.Dag, row: rows.TaskRow) -> Any:
     return node
 
 
-async def _live(world: World, kills: Iterable[Killer]) -> int:
+async def live(world: World, kills: Iterable[Killer]) -> int:
     """Run to the end, with one engine after another; returns the writes of the last."""
     pending = list(kills)
     killer = pending.pop(0)
@@ -253,7 +255,7 @@ async def _live(world: World, kills: Iterable[Killer]) -> int:
     raise AssertionError("the run does not end")
 
 
-async def _outcome(world: World) -> dict[str, Any]:
+async def outcome_of(world: World) -> dict[str, Any]:
     loaded = await world.runs.load(KEY)
     assert loaded is not None
     pods = (await world.client.list(PODS)).items
@@ -268,7 +270,7 @@ async def _outcome(world: World) -> dict[str, Any]:
     }
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path) -> None:
     """A folder with a migrated database: the first story's of the test, copied."""
     folder.mkdir()
     template = folder.parent / "template.db"
@@ -277,12 +279,12 @@ def _prepare(folder: Path) -> None:
 
 
 async def _story(folder: Path, *kills: Killer, terminated_at: str = "") -> tuple[dict[str, Any], int]:
-    await asyncio.to_thread(_prepare, folder)
+    await asyncio.to_thread(prepare, folder)
     world = World(folder, terminated_at)
     try:
         await world.submit()
-        writes = await _live(world, [*kills, Killer()])
-        return await _outcome(world), writes
+        writes = await live(world, [*kills, Killer()])
+        return await outcome_of(world), writes
     finally:
         await world.database.close()
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,19 @@ async def test_an_idle_node_keeps_no_process_from_its_look_at_the_machine(node: 
     assert node.node.zygote_pids() == []
     await node.finish(pod("one", shell("true")))
     assert len(node.node.zygote_pids()) == 1
+
+
+async def test_the_first_pods_fork_server_starts_while_its_network_does(
+        node: NodeUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    attach = node.node.network.attach
+
+    async def late(*given: Any, **more: Any) -> Any:
+        await until(lambda: len(node.node.zygote_pids()) == 1)
+        return await attach(*given, **more)
+
+    monkeypatch.setattr(node.node.network, "attach", late)
+    await node.finish(pod("one", shell("true")))
+    assert len(node.node.zygote_pids()) == 1, "and no other was started"
 
 
 async def test_one_that_is_idle_for_long_ends_and_the_next_use_starts_another(

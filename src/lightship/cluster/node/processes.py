@@ -405,6 +405,11 @@ class Zygotes:
         """What a fork server enters first that is to start Pods in networks of their own; empty for root."""
         self._tasks = Tasks("zygotes")
 
+    @property
+    def cold(self) -> bool:
+        """Whether none runs or starts."""
+        return not self._zygotes
+
     async def get(self, key: ZygoteKey) -> Zygote:
         """The running fork server for ``key``; concurrent callers share its start. Raises ``ZygoteError``."""
         self._forget_if_over(key)

@@ -175,6 +175,15 @@ class Runner:
                 log.close()
             raise
 
+    async def warm(self, made: ContainerPlan) -> None:
+        """Starts what the container will be forked from, while the rest of its Pod is made ready. Raises what its start
+        would raise."""
+        if made.entrypoint or made.by_engine:
+            return
+        built = await self._machinery.environments.get(made.environment)
+        joined = bool(self._machinery.zygotes.namespaces)
+        await self._zygote(self._zygote_key(made, built, joined=joined)[0])
+
     async def share(self, pod: Object, attachment: Attachment) -> Commons:
         """Makes what the Pod's containers share, once its volumes' directories are there. Raises ``StartError``."""
         key = replace(bare_key(self._machinery.environments.host), joined=self._joins(attachment))
@@ -215,7 +224,7 @@ class Runner:
 
     async def _start_process(self, made: ContainerPlan, occasion: Occasion, log: ContainerLog) -> Started:
         built = await self._environment(made, log)
-        key, warm = await self._zygote_key(made, built, occasion)
+        key, warm = self._zygote_key(made, built, joined=self._joins(occasion.attachment))
         zygote = await self._zygote(key)
         if warm and zygote.problem:
             key = replace(bare_key(self._machinery.environments.host), joined=key.joined)
@@ -286,8 +295,7 @@ class Runner:
                 raise BuildFailed(str(error), log) from error
             raise
 
-    async def _zygote_key(self, made: ContainerPlan, built: Built, occasion: Occasion) -> tuple[ZygoteKey, bool]:
-        joined = self._joins(occasion.attachment)
+    def _zygote_key(self, made: ContainerPlan, built: Built, *, joined: bool) -> tuple[ZygoteKey, bool]:
         if made.component is None or (made.security.run_as is not None and made.security.run_as.uid):
             return replace(bare_key(self._machinery.environments.host), joined=joined), False
         environment = (("LANG", "C.UTF-8"), ("PATH", built.path), ("_KFP_RUNTIME", "true"))

@@ -130,6 +130,8 @@ class Supervisor:
     async def run(self) -> None:
         """From start to end; the Pod's directory keeps its logs only."""
         writer = asyncio.create_task(self._writer.run(), name=f"status of {objects.key(self._pod)}")
+        if self._services.machinery.zygotes.cold:
+            self._background.spawn(self._warm(), name="warm")
         self._attachment = await self._attach()
         self._view.pod_ip = self._attachment.ip
         self._view.start_time = self._clock.now()
@@ -154,6 +156,21 @@ class Supervisor:
             self._services.network.detach(self._pod)
             self._commons.close()
             self._clean()
+
+    async def _warm(self) -> None:
+        """The first Pod after a start: what its programs and its credentials need is started beside its network, which
+        starts, too. Only time is won here: what cannot be had is asked for again where it is wanted, which then says
+        why."""
+        try:
+            sources = await self._sources()
+            made = [plan.make(self._pod, container, self._services.surroundings(sources))
+                    for container in plan.containers(self._pod)]
+            asked = [self._runner.warm(each) for each in made]
+            if self._wants_credentials():
+                asked.append(volumes.warm_credentials(self._pod, self._services.volume_source))
+            await asyncio.gather(*asked)
+        except (errors.LightshipError, OSError) as error:
+            _log.debug("not warmed", extra={"pod": str(objects.key(self._pod)), "cause": str(error)})
 
     async def _attach(self) -> Attachment:
         """The Pod's place in the network; waits, and says so, while it cannot be had."""

@@ -77,6 +77,11 @@ async def service_account_volume(pod: Object, source: VolumeSource) -> Volume | 
     return _files(pod, _directory(pod, SERVICE_ACCOUNT_VOLUME, source), files)
 
 
+async def warm_credentials(pod: Object, source: VolumeSource) -> None:
+    """Has the Pod's token minted ahead of its volume."""
+    await source.token(pod, "", TOKEN_SECONDS)
+
+
 async def _one(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> Volume:
     name = volume["name"]
     if not _SAFE.match(name):
