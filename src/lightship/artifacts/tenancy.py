@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from lightship import errors as trunk
-from lightship.artifacts import location
+from lightship.artifacts import errors, location
 from lightship.artifacts.digests import Digest
 from lightship.artifacts.store import Entry, ObjectStore
 
@@ -22,6 +22,8 @@ HOME_NAMESPACE = "default"
 BUCKET = "mlpipeline"
 PRIVATE = "private-artifacts"
 _RUNS = ("v2", "artifacts")
+_OWN = "minio"
+_STORES = frozenset({_OWN, "s3", "gs"})
 
 
 def default_root(namespace: str) -> str:
@@ -32,7 +34,17 @@ def default_root(namespace: str) -> str:
 
 def allowed(uri: str, namespace: str, *, write: bool) -> bool:
     """Whether the namespace may use what lies at or under ``uri``. Raises ``BadLocation`` for what is no URI."""
-    place = location.parse(uri)
+    kind = location.scheme(uri)
+    if kind and kind not in _STORES:
+        return True  # Whatever it is, no store of ours will serve it.
+    try:
+        place = location.parse(uri)
+    except errors.BadLocation:
+        if kind in ("", _OWN):
+            raise
+        return True  # Nor that.
+    if not place.key and kind != _OWN:
+        return not write
     parts = tuple(place.key.split("/")) if place.key else ()
     if not parts:
         return False  # A whole bucket holds the private parts of others.

@@ -90,16 +90,17 @@ class Platform:
         await self.node.start()
         self.server.logs = _Logs(self.node)
 
-    async def submit(self, data: bytes | Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> Key:
+    async def submit(self, data: bytes | Mapping[str, Any], parameters: Mapping[str, Any] | None = None, *,
+                     namespace: str = "default") -> Key:
         """Create a run of a pipeline file, as the REST route does."""
         spec = parse.combine(document.load(data)) if isinstance(data, bytes) else dict(data)
         parsed = parse.spec(spec)
         now = clocks.SYSTEM.now()
         run_id = ids.RandomIds().uid()
         await self.database.run(lambda connection: run_history.create(connection, Run(
-            id=run_id, namespace="default", experiment_id=self.experiment, display_name=parsed.name, spec=spec,
+            id=run_id, namespace=namespace, experiment_id=self.experiment, display_name=parsed.name, spec=spec,
             state=rows.PENDING, parameters=dict(parameters or {}), created_at=now, scheduled_at=now)))
-        key = Key("default", run_id)
+        key = Key(namespace, run_id)
         self.notices.publish(notices.RUNS, key)
         return key
 

@@ -29,6 +29,10 @@ from lightship.artifacts.local import LocalStore
     ("minio://mlpipeline/v2-datasets/iris.csv", "team-a", True, False),
     ("minio://mlpipeline/datasets/iris.csv", "default", True, True),
     ("s3://bucket/private-artifacts/team-a/x", "team-b", False, False),
+    ("s3://mlpipeline/v2/artifacts/p/r", "team-b", False, False),
+    ("gs://bucket", "team-b", True, False),
+    ("gs://bucket//odd", "team-b", True, True),
+    ("https://example.com//x?y=1", "team-b", True, True),
 ])
 def test_rules(uri: str, namespace: str, read: bool, write: bool) -> None:
     assert tenancy.allowed(uri, namespace, write=False) is read
