@@ -89,6 +89,33 @@ WRONG: dict[str, tuple[Change, str, str]] = {
         lambda s: s["deploymentSpec"]["executors"]["exec-a"]["container"].update(
             args=["{{$.inputs.parameters['nope']}}"]),
         "deploymentSpec.executors.exec-a.container", '"nope"'),
+    "an executor of a kind that is not known": (
+        lambda s: s["deploymentSpec"]["executors"].update({"exec-a": {"teleporter": {}}}),
+        "deploymentSpec.executors.exec-a.container", "missing"),
+    "a pre-cache check": (
+        lambda s: s["deploymentSpec"]["executors"]["exec-a"]["container"].update(lifecycle={"preCacheCheck": {}}),
+        "deploymentSpec.executors.exec-a.container.lifecycle", "pre-cache"),
+    "the workspace of a pipeline that has none": (
+        lambda s: s["root"]["dag"]["tasks"]["a"]["inputs"]["parameters"].update(
+            x=specs.constant("{{$.workspace_path}}/data")),
+        f"{TASKS}.a.inputs.parameters.x", "workspace"),
+    "a part of the task's configuration that there is not": (
+        lambda s: s["components"]["comp-a"].update(taskConfigPassthroughs=[{"field": "NODE"}]),
+        "components.comp-a.taskConfigPassthroughs[0].field", "NODE"),
+    "a selector that is not CEL": (
+        lambda s: s["root"]["dag"]["tasks"]["b"]["inputs"]["parameters"]["x"].update(
+            parameterExpressionSelector="parseJson(string_value"),
+        f"{TASKS}.b.inputs.parameters.x.parameterExpressionSelector", "CEL"),
+    "a condition over what there is not": (
+        lambda s: s["root"]["dag"]["tasks"]["a"].update(triggerPolicy={"condition": "outcome == 'good'"}),
+        f"{TASKS}.a.triggerPolicy.condition", "outcome"),
+    "retries below none": (
+        lambda s: s["root"]["dag"]["tasks"]["a"].update(retryPolicy={"maxRetryCount": -1}),
+        f"{TASKS}.a.retryPolicy.maxRetryCount", "-1"),
+    "an item that the SDK lost": (
+        lambda s: s["root"]["dag"]["tasks"]["b"]["inputs"]["parameters"].update(
+            x=specs.input_of_parent("loop-item-param-1-subvar-b")),
+        f"{TASKS}.b.inputs.parameters.x", "loop-item"),
     "condition that is not CEL": (
         lambda s: s["root"]["dag"]["tasks"]["a"].update(triggerPolicy={"condition": "1 +"}),
         f"{TASKS}.a.triggerPolicy.condition", "CEL"),
@@ -151,6 +178,12 @@ HOSTILE: dict[str, tuple[bytes, type[errors.LightshipError], str]] = {
     "a key given twice": (b"a: 1\na: 2", errors.InvalidInput, "twice"),
     "not text": (b"\xff\xfe\x00", errors.InvalidInput, "UTF-8"),
     "too large": (b"x" * (document.MAX_FILE_BYTES + 1), errors.TooLarge, "limit"),
+    "a file of 50 MB": (b"a: " + b"x" * 50_000_000, errors.TooLarge, "50000003 bytes"),
+    "a number that is none": (b'{"a": [NaN]}', errors.InvalidInput, "JSON does not have"),
+    "an endless number": (b"a: {b: .inf}", errors.InvalidInput, "JSON does not have"),
+    "half a character": (b'{"a": "\\ud800"}', errors.InvalidInput, "surrogate"),
+    "a NUL": (b'{"a": {"\\u0000": 1}}', errors.InvalidInput, "NUL"),
+    "an integer of 5,000 digits": (b'{"a": ' + b"9" * 5_000 + b"}", errors.InvalidInput, "cannot be read"),
     "empty": (b"\n\n", errors.InvalidInput, "empty"),
     "a tag that makes objects": (b"a: !!python/object/apply:os.system ['true']", errors.InvalidInput, "YAML"),
     "a scalar": (b"42", errors.InvalidInput, "a number"),

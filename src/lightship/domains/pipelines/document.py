@@ -7,6 +7,7 @@ big, too deep, recursive, or explodes through aliases is refused before anything
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -157,7 +158,7 @@ def _without_dates(value: Any) -> Any:
 
 
 def check_size(document: Any) -> None:
-    """Refuse JSON data that is too deep or has too many values."""
+    """Refuse JSON data that is too deep, has too many values, or holds what neither JSON nor a process can carry."""
     count, pending = 0, [(document, 0)]
     while pending:
         value, depth = pending.pop()
@@ -168,9 +169,28 @@ def check_size(document: Any) -> None:
             raise errors.TooLarge(f"the pipeline file holds more than {MAX_NODES} values",
                                   remedy="Keep large values in artifacts, not in the pipeline file")
         if isinstance(value, dict):
+            for key in value:
+                _check_text(str(key))
             pending += [(item, depth + 1) for item in value.values()]
         elif isinstance(value, list):
             pending += [(item, depth + 1) for item in value]
+        elif isinstance(value, str):
+            _check_text(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InvalidPipeline(f"the pipeline file holds the number {value}, which JSON does not have",
+                                  remedy="Pass it as text, and read it in the component")
+
+
+def _check_text(value: str) -> None:
+    if "\0" in value:
+        raise InvalidPipeline(f"the pipeline file holds a NUL character, in {value[:40]!r}",
+                              remedy="Remove it: no argument and no variable of a process can hold one")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as cause:
+            raise InvalidPipeline(f"the pipeline file holds half of a surrogate pair, in {value[:40]!r}",
+                                  remedy=_REMEDY) from cause
 
 
 def _too_deep() -> errors.LightshipError:
