@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 from lightship.artifacts.local import LocalStore
 from lightship.artifacts.routing import Router
 from lightship.artifacts.store import Stores
-from lightship.domains import registry, serving
+from lightship.domains import registry, serving, training
 from lightship.domains.furniture import Kind
 from lightship.domains.pipelines import budget, reconciler, stagers
 from lightship.domains.pipelines import domain as pipelines
@@ -28,8 +28,9 @@ from lightship.runtime.events import Recorder
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings
 
-KINDS: tuple[Kind, ...] = (*pipelines.PIPELINES.kinds, *serving.SERVING.kinds, *registry.REGISTRY.kinds)
-SERVING_CONTROLLER = "serving"
+KINDS: tuple[Kind, ...] = (*pipelines.PIPELINES.kinds, *training.TRAINING.kinds, *serving.SERVING.kinds,
+                           *registry.REGISTRY.kinds)
+SERVING_CONTROLLER, TRAINING_CONTROLLER = "serving", "training"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +86,14 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
     for_serving = serving.ServingDeps(
         client=serving_client, informer=manager.informer, clock=clock,
         recorder=Recorder(serving_client, "inferenceservice-controller"), site=serving.Site(gateway_url=gateway_url))
+    training_client = manager.client_for(TRAINING_CONTROLLER)
+    for_training = training.TrainingDeps(
+        client=training_client, informer=manager.informer, clock=clock,
+        recorder=Recorder(training_client, "trainjob-controller"))
     for_registry = registry_routes.Deps(database=history.database, notices=history.notices, clock=clock)
     return Domains(
         controllers=(*pipelines.PIPELINES.controllers(for_pipelines), *serving.SERVING.controllers(for_serving),
+                     *training.TRAINING.controllers(for_training),
                      *registry.REGISTRY.controllers(for_registry)),
         routes=(*pipelines.PIPELINES.routes(for_pipelines), *serving.SERVING.routes(for_serving),
                 *registry.REGISTRY.routes(for_registry)))

@@ -26,7 +26,7 @@ from lightship.composition import domains, leadership, rest
 from lightship.composition.proxy import Gateway
 from lightship.daemon import datadir, process
 from lightship.daemon.commands import UpOptions
-from lightship.domains import serving
+from lightship.domains import serving, training
 from lightship.domains.pipelines import domain as pipelines
 from lightship.lib import private
 from lightship.runtime.manager import Manager
@@ -99,6 +99,7 @@ class _Platform:
                 manager.add(controller)
         embedded.builtin_controllers(cluster, manager)
         await serving.bootstrap(cluster.client_for(domains.SERVING_CONTROLLER))
+        await training.bootstrap(cluster.client_for(domains.TRAINING_CONTROLLER))
         entrypoints: dict[str, Entrypoint] = {
             pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
             serving.ENTRYPOINT_NAME: serving.storage_initializer(history.artifacts),

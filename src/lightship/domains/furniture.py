@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lightship.kube.objects import Object
+from lightship.kube.objects import Key, Object
 from lightship.kube.resources import Resource
 from lightship.runtime.controller import Controller
 
@@ -42,12 +42,17 @@ class Kind:
     ``default`` returns the object with defaults filled in (it may return its argument); ``validate`` gets the new and,
     on update, the old object. A ``schema`` (structural, OpenAPI v3) is applied before them: it prunes, fills in its
     defaults, checks types, and tells ``kubectl explain``; without one everything is kept as it comes.
+
+    A kind whose validity rests on another object names that in ``related``; ``validate_with`` then gets it as it is, or
+    None where it is not there.
     """
 
     resource: Resource
     default: Callable[[Object], Object] = _keep
     validate: Callable[[Object, Object | None], Sequence[FieldError]] = _accept
     schema: Mapping[str, Any] | None = None
+    related: Callable[[Object], tuple[Resource, Key] | None] | None = None
+    validate_with: Callable[[Object, Object | None, Object | None], Sequence[FieldError]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from lightship.kube import versions
-from lightship.kube.objects import Object
+from lightship.kube.objects import Key, Object
 from lightship.kube.resources import Column, Resource
 
 
@@ -58,6 +58,12 @@ class AdmittedKind(Protocol):
 
     @property
     def schema(self) -> Mapping[str, Any] | None: ...
+
+    @property
+    def related(self) -> Callable[[Object], tuple[Resource, Key] | None] | None: ...
+
+    @property
+    def validate_with(self) -> Callable[[Object, Object | None, Object | None], Sequence[Fault]] | None: ...
 
 
 def keep(obj: Object) -> Object:

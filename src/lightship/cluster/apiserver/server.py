@@ -41,7 +41,7 @@ from lightship.cluster.apiserver import (
 from lightship.cluster.apiserver.access import Attributes, Authorizer, rbac
 from lightship.cluster.apiserver.addresses import ServiceAddresses
 from lightship.cluster.apiserver.admission import Admission
-from lightship.cluster.apiserver.backend import Backend, Call
+from lightship.cluster.apiserver.backend import Backend, Call, decode
 from lightship.cluster.apiserver.crds import serving
 from lightship.cluster.apiserver.crds.registrar import Registrar
 from lightship.cluster.apiserver.discovery import Discovery
@@ -53,9 +53,10 @@ from lightship.cluster.apiserver.routes import Target
 from lightship.cluster.apiserver.streams import endpoint, http_proxy
 from lightship.cluster.apiserver.subresources import LogSource, ProxyHandler
 from lightship.cluster.apiserver.tokens import Authenticator, TokenAuthenticator, TokenAuthority
+from lightship.cluster.store.broadcast import Key as StoreKey
 from lightship.cluster.store.store import Store
 from lightship.kube import resources
-from lightship.kube.objects import Key
+from lightship.kube.objects import Key, Object
 from lightship.lib.clock import SYSTEM, Clock
 from lightship.lib.ids import IdSource, RandomIds
 
@@ -93,7 +94,8 @@ class ApiServer:
     """
 
     def __init__(self, options: ApiServerOptions) -> None:
-        self.registry = registry.Registry([*core.served(), *map(serving.builtin, options.kinds)])
+        self.registry = registry.Registry([
+            *core.served(), *(serving.builtin(kind, _finder(options.store)) for kind in options.kinds)])
         self.logs: LogSource | None = None
         self.sessions = endpoint.Sessions()
         self.metrics: MetricsSource | None = None
@@ -309,3 +311,12 @@ def _version() -> dict[str, str]:
 
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _finder(store: Store) -> serving.Find:
+    """What a kind's admission reads of other objects: as they are in the store."""
+    def find(resource: resources.Resource, key: Key) -> Object | None:
+        entry = store.get(StoreKey(resource.group_resource, key.namespace, key.name))
+        return decode(entry.value) if entry is not None else None
+
+    return find

@@ -33,6 +33,14 @@ _REGISTRIES = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "
 _PLAIN = re.compile(r"(alpine|busybox|debian|ubuntu|bash|fedora|ubi\d+(/ubi(-minimal|-micro|-init)?)?)\Z")
 _UBI_PYTHON = re.compile(r"ubi\d+/python-(\d)(\d+)(-minimal)?\Z")
 _PYTHON_VERSION = re.compile(r"(\d+\.\d+)(\.\d+)?(?=\Z|[-.a-z])")
+_TRAINING = (
+    (re.compile(r"pytorch/pytorch\Z"), re.compile(r"(\d+\.\d+\.\d+)(?=\Z|-)"), ("torch=={version}", "numpy")),
+    (re.compile(r"tensorflow/tensorflow\Z"), re.compile(r"(\d+\.\d+\.\d+)(?=\Z|-)"),
+     ("tensorflow-cpu=={version}", "numpy")),
+    (re.compile(r"ghcr\.io/kubeflow/trainer/xgboost-runtime\Z"), None, ("xgboost-cpu", "scikit-learn", "numpy")),
+    (re.compile(r"nvcr\.io/nvidia/jax\Z"), None, ("jax", "numpy")),
+)
+"""Images of training runtimes: the repository, where the tag holds the version, and what stands for the image here."""
 _MODEL_SERVER = re.compile(r"(kserve/sklearnserver|lightship\.dev/modelserver(-sklearn)?)\Z")
 
 
@@ -94,12 +102,25 @@ def resolve(image: str, catalogue: Mapping[str, Any] | None = None, *, engine: b
         return Image(environment=Environment(python=f"{ubi[1]}.{ubi[2]}"))
     if _PLAIN.match(repository):
         return Image()
+    if (training := _training(repository, tag)) is not None:
+        return Image(environment=Environment(installs=(Install(packages=training),)))
     if engine:
         return Image(by_engine=True)
     raise ImageError(
         f'the image "{image}" maps to no environment on this node',
         remedy=f"Add the line '{image} = python:3.11 REQUIREMENTS...' (or '= host') to a value of the ConfigMap "
                f"{CONFIG_MAP_NAMESPACE}/{CONFIG_MAP_NAME}")
+
+
+def _training(repository: str, tag: str) -> tuple[str, ...] | None:
+    """The packages of a training runtime's image; None where it is none, or its tag tells no version."""
+    for pattern, versions, packages in _TRAINING:
+        if pattern.match(repository):
+            version = versions.match(tag) if versions is not None else None
+            if versions is not None and version is None:
+                return None
+            return tuple(package.format(version=version[1] if version else "") for package in packages)
+    return None
 
 
 def _split(image: str) -> tuple[str, str]:

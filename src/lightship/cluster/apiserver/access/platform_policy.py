@@ -113,6 +113,10 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                 rule((*READ, *WRITE), "apps", "deployments"),
                 rule((*READ, *WRITE), "autoscaling", "horizontalpodautoscalers"),
                 rule((*READ, *WRITE), "serving.kserve.io", "*")),
+    "training": (*_EVENTS, _status("trainer.kubeflow.org", "trainjobs"),
+                 rule(("create",), "trainer.kubeflow.org", "clustertrainingruntimes"),
+                 rule(("create",), "", "namespaces"), rule(("create", "get", "patch"), "", "configmaps"),
+                 rule((*READ, *WRITE), "jobset.x-k8s.io", "jobsets")),
 }
 
 _GROUPS = ("kubeflow.org", "pipelines.kubeflow.org", "modelregistry.kubeflow.org", "serving.kserve.io",

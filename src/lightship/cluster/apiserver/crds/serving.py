@@ -14,9 +14,9 @@ from typing import Any
 from lightship.cluster.apiserver.crds import places, rules, walker
 from lightship.cluster.apiserver.crds.places import SchemaFault
 from lightship.cluster.apiserver.errors import MethodNotAllowed
-from lightship.cluster.apiserver.registry import AdmittedKind, Default, Fault, ScalePaths, Served, Settled
+from lightship.cluster.apiserver.registry import AdmittedKind, Default, Fault, ScalePaths, Served, Settled, Validate
 from lightship.kube import objects
-from lightship.kube.objects import Object
+from lightship.kube.objects import Key, Object
 from lightship.kube.resources import Column, Resource
 
 RULES_SKIPPED = ("Invalid value: null: some validation rules were not checked because the object was invalid; correct "
@@ -38,10 +38,15 @@ def resource_of(definition: Object, version: Object) -> Resource:
         columns=columns, lists_as=names.get("listKind") or "")
 
 
-def builtin(kind: AdmittedKind) -> Served:
+Find = Callable[[Resource, Key], Object | None]
+"""Reads another object, for a kind whose validity rests on it."""
+
+
+def builtin(kind: AdmittedKind, find: Find) -> Served:
     """A domain's kind as a served one: its schema, where it has one, and then its own functions."""
+    validate = _with_related(kind, find)
     if kind.schema is None:
-        return Served(resource=kind.resource, default=kind.default, validate=kind.validate, custom=True)
+        return Served(resource=kind.resource, default=kind.default, validate=validate, custom=True)
     version = Version(kind.schema)
 
     def admit(new: Object, old: Object | None) -> tuple[Object, Iterable[Fault]]:
@@ -50,9 +55,22 @@ def builtin(kind: AdmittedKind) -> Served:
         if found:
             return pruned, found
         full = kind.default(pruned)
-        return full, kind.validate(full, old)
+        return full, validate(full, old)
 
     return Served(resource=kind.resource, custom=True, openapi=kind.schema, admit=admit, unknown=version.unknown)
+
+
+def _with_related(kind: AdmittedKind, find: Find) -> Validate:
+    related, judge = kind.related, kind.validate_with
+    if related is None or judge is None:
+        return kind.validate
+
+    def validate(new: Object, old: Object | None) -> Sequence[Fault]:
+        found = list(kind.validate(new, old))
+        named = related(new) if not found else None
+        return found if named is None else [*found, *judge(new, old, find(*named))]
+
+    return validate
 
 
 class Version:

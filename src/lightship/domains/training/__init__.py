@@ -1,0 +1,28 @@
+"""Training: TrainJob, TrainingRuntime and ClusterTrainingRuntime.
+
+``composition`` composes ``TRAINING`` and calls ``bootstrap`` once the API answers.
+"""
+
+from __future__ import annotations
+
+from lightship.domains.furniture import Domain, Kind
+from lightship.domains.training import kinds
+from lightship.domains.training.bootstrap import bootstrap
+from lightship.domains.training.deps import TrainingDeps
+from lightship.domains.training.runtimes import admission as runtime_admission
+from lightship.domains.training.runtimes import schema as runtime_schema
+from lightship.domains.training.train_job import admission, reconciler, schema
+
+TRAINING = Domain(
+    name="training",
+    kinds=(
+        Kind(resource=kinds.TRAIN_JOBS, validate=admission.validate, schema=schema.SCHEMA,
+             related=admission.related, validate_with=admission.validate_with),
+        Kind(resource=kinds.TRAINING_RUNTIMES, validate=runtime_admission.validate, schema=runtime_schema.SCHEMA),
+        Kind(resource=kinds.CLUSTER_TRAINING_RUNTIMES, validate=runtime_admission.validate,
+             schema=runtime_schema.SCHEMA),
+    ),
+    controllers=lambda deps: (reconciler.controller(deps),),
+)
+
+__all__ = ["TRAINING", "TrainingDeps", "bootstrap"]

@@ -1,0 +1,16 @@
+"""Training's branch of the error tree.
+
+::
+
+    LightshipError
+    └── InvalidInput
+        └── BadSnapshot       a runtime snapshot that is not the TrainJob's own     422
+"""
+
+from __future__ import annotations
+
+from lightship import errors
+
+
+class BadSnapshot(errors.InvalidInput):
+    """The ConfigMap that should hold the runtime's snapshot belongs to another, or holds something else."""

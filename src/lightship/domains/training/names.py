@@ -1,0 +1,50 @@
+"""Labels, reasons, containers and the names of children, as Kubeflow Trainer has them: each once. Pure."""
+
+from __future__ import annotations
+
+ANCESTOR_LABEL = "trainer.kubeflow.org/trainjob-ancestor-step"
+FRAMEWORK_LABEL = "trainer.kubeflow.org/framework"
+SUPPORT_LABEL = "trainer.kubeflow.org/support"
+SHIPPED_LABEL = "lightship.dev/shipped"
+APPLIED_ANNOTATION = "lightship.dev/applied"
+"""On a JobSet: a digest of what was applied last, so that a pass knows without asking whether it would change it."""
+
+MANAGER = "trainer.kubeflow.org/trainjob-controller"
+OTHER_MANAGER = "kueue.x-k8s.io/multikueue"
+
+TRAINER = "trainer"
+NODE = "node"
+LAUNCHER = "launcher"
+DATASET_INITIALIZER = "dataset-initializer"
+MODEL_INITIALIZER = "model-initializer"
+INITIALIZERS = {"dataset": DATASET_INITIALIZER, "model": MODEL_INITIALIZER}
+"""The part of ``spec.initializer``, and the step, job and container that it is for."""
+INITIALIZER_VOLUME = "initializer"
+STORAGE_URI = "STORAGE_URI"
+CONTAINER_OF_STEP = {TRAINER: NODE, DATASET_INITIALIZER: DATASET_INITIALIZER, MODEL_INITIALIZER: MODEL_INITIALIZER}
+PORT = 29500
+COMPLETION_INDEX_PATH = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+
+# Conditions: no others, since the SDK takes any other for the state of the job.
+SUSPENDED, COMPLETE, FAILED = "Suspended", "Complete", "Failed"
+REASON_SUSPENDED, REASON_RESUMED = "Suspended", "Resumed"
+REASON_DEADLINE, REASON_NOT_SUPPORTED = "DeadlineExceeded", "TrainingRuntimeNotSupported"
+SAYS_SUSPENDED, SAYS_RESUMED = "TrainJob is suspended", "TrainJob is resumed"
+SAYS_DEADLINE = "TrainJob exceeded its active deadline"
+EVENT_NOT_MADE = "TrainJobResourcesCreationFailed"
+
+SYSTEM_NAMESPACE = "kubeflow-system"
+PUBLIC_CONFIG_MAP = "kubeflow-trainer-public"
+VERSION_KEY = "kubeflow_trainer_version"
+TRAINER_VERSION = "v2.3.0"
+"""The Kubeflow Trainer whose behaviour this follows; clients read it from the public ConfigMap."""
+
+
+def snapshot(train_job: str) -> str:
+    """The ConfigMap that keeps the runtime as it was when the TrainJob began."""
+    return f"{train_job}-runtime-snapshot"
+
+
+def first_node(train_job: str) -> str:
+    """The host name of the first training node."""
+    return f"{train_job}-{NODE}-0-0.{train_job}"

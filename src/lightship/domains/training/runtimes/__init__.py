@@ -1,0 +1,1 @@
+"""TrainingRuntime and ClusterTrainingRuntime: templates of JobSets that TrainJobs name."""

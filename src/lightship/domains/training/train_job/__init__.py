@@ -1,0 +1,1 @@
+"""TrainJob: a training runtime, and what one training wants of it."""
