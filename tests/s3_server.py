@@ -26,9 +26,9 @@ def botocore_python() -> Path:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[str]:
+def running(address: str = "127.0.0.1") -> Iterator[str]:
     """The endpoint of a server that runs inside the block, with a bucket ``mlpipeline``."""
-    with subprocess.Popen([str(botocore_python()), "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+    with subprocess.Popen([str(botocore_python()), "-m", "moto.server", "-H", address, "-p", "0"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
         assert server.stdout is not None
         try:

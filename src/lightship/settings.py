@@ -36,6 +36,16 @@ class Settings:
     steps_at_once: int = _setting(256, "pipeline steps at once, of all runs together; more wait, fairly")
     steps_at_once_per_namespace: int = _setting(128, "pipeline steps at once, of all runs of one namespace")
     steps_at_once_per_run: int = _setting(64, "pipeline steps at once, of one run")
+    records: str = _setting("file", "where history is kept: file, in the data directory, or postgresql://USER@HOST/DATABASE")
+    artifacts: str = _setting("file", "where minio:// artifacts lie: file, in the data directory, a folder of that "
+                              "path, or an S3 endpoint such as https://minio:9000 with its keys in AWS_ACCESS_KEY_ID and "
+                              "AWS_SECRET_ACCESS_KEY")
+    launcher_image: str = _setting("builtin", "image with python3 and this package that moves steps' files in their "
+                                   "Pods, for clusters that are not ours; builtin is our own node's")
+    artifacts_secret: str = _setting("mlpipeline-minio-artifact", "Secret in each namespace with the endpoint's "
+                                     "accesskey and secretkey, for the launcher's image")
+    artifacts_claim: str = _setting("none", "volume claim in each namespace that holds the artifacts' folder, for the "
+                                    "launcher's image")
     containers: str = _setting("none", "what runs images that the catalogue does not map: podman, docker or none")
     stop_timeout_seconds: int = _setting(20, "how long a stop waits for Pods and requests to end")
 
@@ -43,6 +53,22 @@ class Settings:
     def url_host(self) -> str:
         """``bind`` as it stands in a URL."""
         return f"[{self.bind}]" if ":" in self.bind else self.bind
+
+    @property
+    def artifacts_endpoint(self) -> str:
+        """The S3 endpoint of ``artifacts``, or an empty string where it is a folder."""
+        return self.artifacts if "://" in self.artifacts else ""
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """The folder that holds artifacts, where no endpoint does."""
+        own = self.artifacts == "file"
+        return self.data_dir / "artifacts" if own else Path(self.artifacts).expanduser().absolute()
+
+    @property
+    def records_url(self) -> str:
+        """The database of history."""
+        return f"sqlite:///{self.data_dir / 'records.db'}" if self.records == "file" else self.records
 
     @property
     def token_file(self) -> Path:
@@ -131,6 +157,15 @@ def _check(settings: Settings) -> None:
             remedy="to create a Pod is to run code, so a wider bind waits for user accounts; use ssh -L meanwhile",
             field="bind",
         )
+    if settings.records != "file" and not settings.records.startswith("postgresql://"):
+        raise errors.InvalidInput(f'{flag("records")} must be "file" or begin with postgresql://', field="records")
+    if settings.artifacts_endpoint and not settings.artifacts.startswith(("http://", "https://")):
+        raise errors.InvalidInput(f"{flag('artifacts')} must be a folder or the http(s)://HOST:PORT of an S3 endpoint",
+                                  field="artifacts")
+    if settings.launcher_image != "builtin" and not settings.artifacts_endpoint and settings.artifacts_claim == "none":
+        raise errors.InvalidInput(
+            f"{flag('launcher_image')} needs a place that Pods reach: an S3 endpoint in {flag('artifacts')}, or a "
+            f"claim in {flag('artifacts_claim')}", field="launcher_image")
     if settings.log_level not in LOG_LEVELS:
         raise errors.InvalidInput(f"{flag('log_level')} must be one of {', '.join(LOG_LEVELS)}", field="log_level")
     if settings.containers not in CONTAINERS:

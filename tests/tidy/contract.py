@@ -43,6 +43,8 @@ FORBIDDEN = (
 
 # Own modules that may be imported late, as (importer, imported): reason.
 OWN_SEAMS: dict[tuple[str, str], str] = {
+    ("lightship.composition.domains", "lightship.artifacts.remote"): "an HTTP client; only --artifacts URL needs it",
+    ("lightship.composition.domains", "lightship.artifacts.s3"): "an HTTP client; only --artifacts URL needs it",
     ("lightship.artifacts.routing", "lightship.artifacts.remote"): "an HTTP client; only artifacts in a cloud need it",
     ("lightship.artifacts.routing", "lightship.artifacts.s3"): "an HTTP client; only artifacts in S3 need it",
     ("lightship.artifacts.routing", "lightship.artifacts.gcs"): "an HTTP client; only artifacts in GCS need it",

@@ -40,5 +40,6 @@ def given(arguments: argparse.Namespace) -> Sequence[str]:
 
 
 def _metavar(name: str) -> str:
-    words = {"data_dir": "DIR", "bind": "ADDRESS", "log_level": "LEVEL", "stop_timeout_seconds": "SECONDS"}
+    words = {"data_dir": "DIR", "bind": "ADDRESS", "log_level": "LEVEL", "stop_timeout_seconds": "SECONDS",
+             "artifacts": "PLACE", "launcher_image": "IMAGE", "artifacts_secret": "NAME", "artifacts_claim": "NAME"}
     return words.get(name, "PORT" if name.endswith("port") else "N")

@@ -18,6 +18,7 @@ from lightship.domains.pipelines import budget, reconciler, stagers
 from lightship.domains.pipelines import domain as pipelines
 from lightship.domains.pipelines import logs as pipelines_logs
 from lightship.domains.pipelines import rest as pipelines_rest
+from lightship.domains.pipelines.objects.store import Objects
 from lightship.domains.registry import routes as registry_routes
 from lightship.lib import clock as clocks
 from lightship.lib import ids
@@ -79,6 +80,7 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
     serving_client = manager.client_for(SERVING_CONTROLLER)
     shared = pipelines_rest.Deps(database=history.database, notices=history.notices, artifacts=history.artifacts,
                                  clock=clock, ids=ids.RandomIds(),
+                                 objects=Objects(client=manager.client_for(pipelines.OBJECTS_IDENTITY)),
                                  logs=pipelines_logs.Logs(client=manager.client_for(pipelines.CONTROLLER),
                                                           artifacts=history.artifacts))
     for_pipelines = pipelines.PipelineDeps(manager=manager, routes=shared, options=_engine(settings),
@@ -108,7 +110,7 @@ def _engine(settings: Settings) -> reconciler.Options:
 
 def _launcher(settings: Settings) -> stagers.Launcher:
     """How the Pods of steps move their files."""
-    if not settings.launcher_image:
+    if settings.launcher_image == "builtin":
         return stagers.EMBEDDED
     endpoint = settings.artifacts_endpoint
     return stagers.Launcher(

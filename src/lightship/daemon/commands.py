@@ -73,7 +73,8 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser], program
     control.add_argument("--kubeconfig", type=Path, metavar="FILE",
                          help="which cluster (default: $KUBECONFIG, then ~/.kube/config, then the Pod's own)")
     control.add_argument("--context", default="", help="a context of that file (default: its current one)")
-    flags.add(control, ("data_dir", "gateway_port", "log_level"))
+    flags.add(control, ("data_dir", "gateway_port", "log_level", "records", "artifacts", "launcher_image",
+                        "artifacts_secret", "artifacts_claim"))
     control.set_defaults(handler=lambda arguments: _control(arguments, programs))
 
 
