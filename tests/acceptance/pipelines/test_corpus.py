@@ -28,10 +28,13 @@ STORIES = json.loads(Path(__file__).with_name("corpus.json").read_text())
 
 NEEDS = {
     "embedded_artifact": "its kfp pin (2.14) lacks dsl.EmbeddedInput, which its source uses; see test_authored",
-    "iris_pipeline_compiled": "pandas==2.2.0 from an index that has it",
-    "metrics_visualization_v2": "scikit-learn from an index, 20 seconds",
     "pipeline_with_string_machine_fields_task_output": "a GPU; see test_engine for what its user is told",
 }
+PACKAGES = {
+    "iris_pipeline_compiled": ("train-model", "metrics", "system.ClassificationMetrics", "confusionMatrix"),
+    "metrics_visualization_v2": ("wine-classification", "metrics", "system.ClassificationMetrics", "confidenceMetrics"),
+}
+"""What takes pandas and scikit-learn from an index, half a minute: a step, its output, that one's type and metadata."""
 FAILING = {
     "fail_v2", "pipeline_with_exit_handler", "pipeline_with_multiple_exit_handlers", "pipeline_as_exit_task",
     "local_execution_pipeline_with_ignore_upstream_failure", "pipeline_with_task_final_status",
@@ -44,7 +47,8 @@ VALUES: dict[str, Any] = {ir.STRING: "hello", ir.NUMBER_INTEGER: 3, ir.NUMBER_DO
                           ir.LIST: [1, 2], ir.STRUCT: {"a": 1}}
 
 in_corpus = pytest.mark.skipif(not FILES, reason="no ../shared beside this clone")
-each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+each = pytest.mark.parametrize("path", [path for path in FILES if path.stem not in PACKAGES],
+                               ids=lambda path: path.stem)
 
 
 @in_corpus
@@ -64,11 +68,22 @@ async def test_a_pipeline_of_the_corpus_ends_as_it_should(path: Path, shared_pla
 
 @in_corpus
 @pytest.mark.slow
+@pytest.mark.parametrize("name", PACKAGES)
+async def test_steps_get_their_packages_from_an_index(name: str, shared_platform: Platform) -> None:
+    done = await run(next(path for path in FILES if path.stem == name), shared_platform)
+    assert done.run.state == rows.SUCCEEDED, done.run.error
+    step, output, title, key = PACKAGES[name]
+    made, = done.task(step).outputs.artifacts[output]
+    assert made.type_title == title and made.metadata[key]
+
+
+@in_corpus
+@pytest.mark.slow
 async def test_a_cold_start_gives_what_a_warm_one_gives(shared_platform: Platform) -> None:
     """Every component runs by exec, in an interpreter of its own, since its environment has a setting of Python's."""
     wrong: list[str] = []
     for path in FILES:
-        if path.stem not in NEEDS and path.stem not in DICE:
+        if path.stem in STORIES:
             done = await run(path, shared_platform, cold=True)
             wrong += story.differences(STORIES[path.stem], await story.of(done, shared_platform), path.stem)
     assert not wrong
@@ -76,7 +91,7 @@ async def test_a_cold_start_gives_what_a_warm_one_gives(shared_platform: Platfor
 
 async def test_every_pipeline_of_the_corpus_has_a_story() -> None:
     if FILES:
-        assert {path.stem for path in FILES} == set(STORIES) | set(NEEDS) | DICE
+        assert {path.stem for path in FILES} == {*STORIES, *NEEDS, *PACKAGES, *DICE}
 
 
 async def run(path: Path, platform: Platform, *, cold: bool = False) -> Finished:
