@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Select, delete, insert, select, update
@@ -13,6 +14,8 @@ from lightship.records.rows import Pipeline, PipelineVersion
 
 _PIPELINES = schema.pipelines
 _VERSIONS = schema.pipeline_versions
+
+_DESCRIBED = ("display_name", "description", "tags")
 
 PIPELINE_FIELDS: listing.Fields = {
     "id": _PIPELINES.c.id, "pipeline_id": _PIPELINES.c.id, "name": _PIPELINES.c.name,
@@ -28,16 +31,33 @@ VERSION_FIELDS: listing.Fields = {
 
 def create(connection: Connection, pipeline: Pipeline) -> Pipeline:
     """Raises ``errors.AlreadyExists`` when the namespace has one of that name."""
-    if find(connection, pipeline.namespace, pipeline.name) is not None:
-        raise errors.AlreadyExists(f'there is already a pipeline "{pipeline.name}"',
-                                   remedy="Upload a new version of it, or choose another name")
+    check_new(connection, pipeline)
     connection.execute(insert(_PIPELINES).values(
         id=pipeline.id, namespace=pipeline.namespace, name=pipeline.name, display_name=pipeline.display_name,
-        description=pipeline.description, tags=pipeline.tags, created_at=pipeline.created_at))
+        description=pipeline.description, tags=pipeline.tags, created_at=pipeline.created_at,
+        object_name=pipeline.object_name))
     return pipeline
 
 
 def create_version(connection: Connection, version: PipelineVersion) -> PipelineVersion:
+    """Raises ``errors.NotFound`` for its pipeline and ``errors.AlreadyExists`` for its name."""
+    check_new_version(connection, version)
+    connection.execute(insert(_VERSIONS).values(
+        id=version.id, namespace=version.namespace, pipeline_id=version.pipeline_id, name=version.name,
+        display_name=version.display_name, description=version.description, code_source_url=version.code_source_url,
+        package_url=version.package_url, tags=version.tags, spec_digest=specs.keep(connection, version.spec),
+        created_at=version.created_at, object_name=version.object_name))
+    return version
+
+
+def check_new(connection: Connection, pipeline: Pipeline) -> None:
+    """Raises ``errors.AlreadyExists`` when the namespace has one of that name."""
+    if find(connection, pipeline.namespace, pipeline.name) is not None:
+        raise errors.AlreadyExists(f'there is already a pipeline "{pipeline.name}"',
+                                   remedy="Upload a new version of it, or choose another name")
+
+
+def check_new_version(connection: Connection, version: PipelineVersion) -> None:
     """Raises ``errors.NotFound`` for its pipeline and ``errors.AlreadyExists`` for its name."""
     get(connection, version.pipeline_id)
     taken = select(_VERSIONS.c.id).where(_VERSIONS.c.pipeline_id == version.pipeline_id,
@@ -45,12 +65,51 @@ def create_version(connection: Connection, version: PipelineVersion) -> Pipeline
     if connection.execute(taken).first():
         raise errors.AlreadyExists(f'the pipeline already has a version "{version.name}"',
                                    remedy="Choose another name for this version")
-    connection.execute(insert(_VERSIONS).values(
-        id=version.id, namespace=version.namespace, pipeline_id=version.pipeline_id, name=version.name,
-        display_name=version.display_name, description=version.description, code_source_url=version.code_source_url,
-        package_url=version.package_url, tags=version.tags, spec_digest=specs.keep(connection, version.spec),
-        created_at=version.created_at))
-    return version
+
+
+def mirror(connection: Connection, pipeline: Pipeline) -> Pipeline:
+    """Stores the row of an object, in place of that of an earlier object of its name. Returns what is stored.
+
+    Raises ``errors.AlreadyExists`` where the name belongs to another pipeline.
+    """
+    known = connection.execute(select(_PIPELINES).where(_PIPELINES.c.id == pipeline.id)).mappings().one_or_none()
+    if known is not None:
+        values = {name: getattr(pipeline, name) for name in _DESCRIBED}
+        if any(known[name] != value for name, value in values.items()):
+            connection.execute(update(_PIPELINES).where(_PIPELINES.c.id == pipeline.id).values(**values))
+        return pipeline
+    forget_object(connection, pipeline.namespace, pipeline.object_name)
+    return create(connection, pipeline)
+
+
+def mirror_version(connection: Connection, version: PipelineVersion) -> None:
+    """As ``mirror``, of a version."""
+    known = connection.execute(select(_VERSIONS).where(_VERSIONS.c.id == version.id)).mappings().one_or_none()
+    if known is None:
+        forget_version_object(connection, version.namespace, version.object_name)
+        create_version(connection, version)
+        return
+    values = {name: getattr(version, name) for name in _DESCRIBED}
+    if any(known[name] != value for name, value in values.items()):
+        connection.execute(update(_VERSIONS).where(_VERSIONS.c.id == version.id).values(**values))
+
+
+def forget_object(connection: Connection, namespace: str, object_name: str) -> None:
+    """Deletes the row of an object that is gone, with its versions."""
+    connection.execute(delete(_PIPELINES).where(
+        _PIPELINES.c.namespace == namespace, _PIPELINES.c.object_name == object_name))
+
+
+def forget_version_object(connection: Connection, namespace: str, object_name: str) -> None:
+    connection.execute(delete(_VERSIONS).where(
+        _VERSIONS.c.namespace == namespace, _VERSIONS.c.object_name == object_name))
+
+
+def object_names(connection: Connection, namespace: str) -> tuple[Sequence[str], Sequence[str]]:
+    """The objects that rows of the namespace are of: pipelines' and versions'."""
+    parents, versions = ([str(name) for name in connection.execute(select(table.c.object_name).where(
+        table.c.namespace == namespace, table.c.object_name != "")).scalars()] for table in (_PIPELINES, _VERSIONS))
+    return parents, versions
 
 
 def get(connection: Connection, pipeline_id: str) -> Pipeline:
@@ -122,12 +181,17 @@ def describe_version(connection: Connection, pipeline_id: str, version_id: str,
 
 def remove(connection: Connection, pipeline_id: str, *, cascade: bool) -> None:
     """Raises ``errors.NotFound``, and ``errors.Conflict`` when it has versions and ``cascade`` is not asked for."""
+    check_removal(connection, pipeline_id, cascade=cascade)
+    connection.execute(delete(_PIPELINES).where(_PIPELINES.c.id == pipeline_id))
+
+
+def check_removal(connection: Connection, pipeline_id: str, *, cascade: bool) -> None:
+    """Raises what ``remove`` raises."""
     get(connection, pipeline_id)
     if not cascade and connection.execute(
             select(_VERSIONS.c.id).where(_VERSIONS.c.pipeline_id == pipeline_id).limit(1)).first():
         raise errors.Conflict(f'pipeline "{pipeline_id}" still has versions',
                               remedy="Delete its versions first, or delete it with cascade=true")
-    connection.execute(delete(_PIPELINES).where(_PIPELINES.c.id == pipeline_id))
 
 
 def remove_version(connection: Connection, pipeline_id: str, version_id: str) -> None:
@@ -142,11 +206,13 @@ def _versions() -> Select[Any]:
 
 def _pipeline(row: RowMapping) -> Pipeline:
     return Pipeline(id=row["id"], namespace=row["namespace"], name=row["name"], display_name=row["display_name"],
-                    description=row["description"], tags=row["tags"], created_at=row["created_at"])
+                    description=row["description"], tags=row["tags"], created_at=row["created_at"],
+                    object_name=row["object_name"])
 
 
 def _version(row: RowMapping) -> PipelineVersion:
     return PipelineVersion(
         id=row["id"], namespace=row["namespace"], pipeline_id=row["pipeline_id"], name=row["name"],
         display_name=row["display_name"], description=row["description"], code_source_url=row["code_source_url"],
-        package_url=row["package_url"], tags=row["tags"], spec=row["body"], created_at=row["created_at"])
+        package_url=row["package_url"], tags=row["tags"], spec=row["body"], created_at=row["created_at"],
+        object_name=row["object_name"])

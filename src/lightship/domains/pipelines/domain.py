@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from starlette.routing import BaseRoute
 
-from lightship.client.client import Selection
-from lightship.domains.furniture import Domain
+from lightship.client.client import EVERYTHING, Selection
+from lightship.domains.furniture import Domain, Kind
 from lightship.domains.pipelines import garbage, names, reconciler, resync, routes
 from lightship.domains.pipelines.deps import PipelineDeps
 from lightship.domains.pipelines.entrypoints import ENTRYPOINT_NAME, launcher
+from lightship.domains.pipelines.objects import admission, kinds, mirror
 from lightship.domains.pipelines.recurring import ended, scheduler
 from lightship.kube import objects
 from lightship.kube.objects import Key
@@ -26,6 +27,9 @@ from lightship.runtime.controller import Controller, Watch
 CONTROLLER = "pipeline-runs"
 RESYNC_CONTROLLER = "pipeline-runs-resync"
 GARBAGE_CONTROLLER = "pipeline-garbage"
+OBJECTS_IDENTITY = "pipeline-objects"
+VERSIONS_CONTROLLER = "pipeline-versions"
+SWEEP_CONTROLLER = "pipeline-objects-sweep"
 RECURRING_CONTROLLER = "recurring-runs"
 RECURRING_RESYNC_CONTROLLER = "recurring-runs-resync"
 
@@ -58,7 +62,33 @@ def controllers(deps: PipelineDeps) -> Sequence[Controller]:
                    watches=(Watch(resource=PODS, keys=run_key, label_selector=names.RUN_LABEL),)),
         Controller(name=RESYNC_CONTROLLER, reconciler=taking_up, workers=1, watches=(Watch(resource=NAMESPACES),)),
         Controller(name=GARBAGE_CONTROLLER, reconciler=collector, workers=1, watches=(Watch(resource=NAMESPACES),)),
-        *_recurring(deps),
+        *_recurring(deps), *_objects(deps),
+    )
+
+
+def _objects(deps: PipelineDeps) -> Sequence[Controller]:
+    """The mirrors of Pipelines and PipelineVersions, which wake each other's."""
+    manager, database = deps.manager, deps.routes.database
+    if deps.routes.objects is None:
+        return ()
+    versions = manager.informer(kinds.PIPELINE_VERSIONS, EVERYTHING)
+    client = manager.client_for(OBJECTS_IDENTITY)
+    parents = mirror.PipelineMirror(client=client, database=database)
+
+    def of_pipeline(obj: objects.Object) -> Sequence[Key]:
+        return [objects.key(each) for each in versions.list(objects.namespace(obj))
+                if objects.spec(each).get("pipelineName") == objects.name(obj)]
+
+    return (
+        Controller(name=OBJECTS_IDENTITY, reconciler=parents, watches=(Watch(resource=kinds.PIPELINES),)),
+        Controller(name=VERSIONS_CONTROLLER,
+                   reconciler=mirror.VersionMirror(client=client, database=database, parents=parents),
+                   watches=(Watch(resource=kinds.PIPELINE_VERSIONS),
+                            Watch(resource=kinds.PIPELINES, keys=of_pipeline))),
+        Controller(name=SWEEP_CONTROLLER, workers=1, watches=(Watch(resource=NAMESPACES),),
+                   reconciler=mirror.Sweep(
+                       database=database, wake_pipeline=lambda key: manager.wake(OBJECTS_IDENTITY, key),
+                       wake_version=lambda key: manager.wake(VERSIONS_CONTROLLER, key))),
     )
 
 
@@ -80,6 +110,9 @@ def _routes(deps: PipelineDeps) -> Sequence[BaseRoute]:
     return routes.routes(deps.routes)
 
 
-PIPELINES = Domain(name="pipelines", controllers=controllers, routes=_routes)
+PIPELINES = Domain(name="pipelines", kinds=(
+    Kind(resource=kinds.PIPELINES, validate=admission.pipeline),
+    Kind(resource=kinds.PIPELINE_VERSIONS, validate=admission.version),
+), controllers=controllers, routes=_routes)
 
 __all__ = ["CONTROLLER", "ENTRYPOINT_NAME", "PIPELINES", "PipelineDeps", "launcher"]

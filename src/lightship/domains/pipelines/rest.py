@@ -16,6 +16,7 @@ from lightship.artifacts.store import Stores
 from lightship.domains.pipelines import parse
 from lightship.domains.pipelines.ir import Pipeline
 from lightship.domains.pipelines.logs import Logs
+from lightship.domains.pipelines.objects.store import Objects
 from lightship.kube.objects import Object
 from lightship.lib.clock import Clock
 from lightship.lib.ids import IdSource
@@ -41,6 +42,8 @@ class Deps:
     ids: IdSource
     default_namespace: str = "default"
     """Where things go when a client names no namespace, as KFP's single-user clients do."""
+    objects: Objects | None = None
+    """Writes the objects of pipelines; None where there is no Kubernetes, and the rows are all there is."""
     logs: Logs | None = None
     """Reads the logs of steps; None where there are no Pods."""
 

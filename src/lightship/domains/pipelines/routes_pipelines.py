@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import json
 from typing import Any
 
@@ -58,9 +60,7 @@ class Pipelines:
         spec, own_name = await self._uploaded(request)
         pipeline = self._pipeline(query | {"name": query.get("name") or own_name}, namespace)
         first = self._version(query | {"name": pipeline.name}, pipeline, spec)
-        await self._deps.database.run(
-            lambda c: (pipelines.create(c, pipeline), pipelines.create_version(c, first)))
-        return shapes.pipeline(pipeline)
+        return shapes.pipeline(await self._keep_both(pipeline, first))
 
     async def upload_version(self, request: Request) -> Any:
         query = dict(request.query_params)
@@ -69,15 +69,14 @@ class Pipelines:
         pipeline = await self._allowed(request, "update", query["pipelineid"])
         spec, own_name = await self._uploaded(request)
         version = self._version(query | {"name": query.get("name") or own_name}, pipeline, spec)
-        await self._deps.database.run(lambda c: pipelines.create_version(c, version))
-        return shapes.version(version)
+        return shapes.version(await self._keep_version(pipeline, version))
 
     async def create(self, request: Request) -> Any:
         body = await bodies.json_object(request)
         namespace = rest.text(body, "namespace") or self._deps.default_namespace
         await rest.allow(request, "create", _RESOURCE, namespace)
         row = self._pipeline(body, namespace)
-        return shapes.pipeline(await self._deps.database.run(lambda c: pipelines.create(c, row)))
+        return shapes.pipeline(await self._keep(row))
 
     async def create_with_version(self, request: Request) -> Any:
         body = await bodies.json_object(request)
@@ -86,15 +85,13 @@ class Pipelines:
         await rest.allow(request, "create", _RESOURCE, namespace)
         pipeline = self._pipeline(about, namespace)
         first = self._version({"name": pipeline.name} | given, pipeline, await self._spec_of(given))
-        await self._deps.database.run(
-            lambda c: (pipelines.create(c, pipeline), pipelines.create_version(c, first)))
-        return shapes.pipeline(pipeline)
+        return shapes.pipeline(await self._keep_both(pipeline, first))
 
     async def create_version(self, request: Request) -> Any:
         pipeline = await self._allowed(request, "update", request.path_params["id"])
         body = await bodies.json_object(request)
         version = self._version(body, pipeline, await self._spec_of(body))
-        return shapes.version(await self._deps.database.run(lambda c: pipelines.create_version(c, version)))
+        return shapes.version(await self._keep_version(pipeline, version))
 
     async def get(self, request: Request) -> Any:
         return shapes.pipeline(await self._allowed(request, "get", request.path_params["id"]))
@@ -129,25 +126,65 @@ class Pipelines:
     async def update(self, request: Request) -> Any:
         pipeline = await self._allowed(request, "update", request.path_params["id"])
         changes = _changes(await bodies.json_object(request))
+        if self._deps.objects is not None:
+            await self._deps.objects.describe(pipeline, changes)
         return shapes.pipeline(await self._deps.database.run(lambda c: pipelines.describe(c, pipeline.id, changes)))
 
     async def update_version(self, request: Request) -> Any:
         pipeline = await self._allowed(request, "update", request.path_params["id"])
         changes = _changes(await bodies.json_object(request))
+        if self._deps.objects is not None:
+            await self._deps.objects.describe(await self._version_of(request, pipeline), changes)
         return shapes.version(await self._deps.database.run(
             lambda c: pipelines.describe_version(c, pipeline.id, request.path_params["version"], changes)))
 
     async def delete(self, request: Request) -> Any:
         pipeline = await self._allowed(request, "delete", request.path_params["id"])
         cascade = request.query_params.get("cascade", "").lower() == "true"
-        await self._deps.database.run(lambda c: pipelines.remove(c, pipeline.id, cascade=cascade))
+        await self._deps.database.read(lambda c: pipelines.check_removal(c, pipeline.id, cascade=cascade))
+        if self._deps.objects is not None:
+            await self._deps.objects.delete(pipeline)
+        with contextlib.suppress(errors.NotFound):  # The mirror may have been faster.
+            await self._deps.database.run(lambda c: pipelines.remove(c, pipeline.id, cascade=cascade))
         return {}
 
     async def delete_version(self, request: Request) -> Any:
         pipeline = await self._allowed(request, "update", request.path_params["id"])
-        await self._deps.database.run(
-            lambda c: pipelines.remove_version(c, pipeline.id, request.path_params["version"]))
+        version = await self._version_of(request, pipeline)
+        if self._deps.objects is not None:
+            await self._deps.objects.delete(version)
+        with contextlib.suppress(errors.NotFound):
+            await self._deps.database.run(lambda c: pipelines.remove_version(c, pipeline.id, version.id))
         return {}
+
+    async def _version_of(self, request: Request, pipeline: Pipeline) -> PipelineVersion:
+        return await self._deps.database.read(
+            lambda c: pipelines.get_version(c, pipeline.id, request.path_params["version"]))
+
+    async def _keep(self, row: Pipeline) -> Pipeline:
+        """Object first, then the row that is its index: a crash in between leaves an object, and ``mirror`` its row."""
+        if self._deps.objects is None:
+            return await self._deps.database.run(lambda c: pipelines.create(c, row))
+        await self._deps.database.read(lambda c: pipelines.check_new(c, row))
+        made = await self._deps.objects.create(row)
+        return await self._deps.database.run(lambda c: pipelines.mirror(c, made))
+
+    async def _keep_version(self, pipeline: Pipeline, row: PipelineVersion) -> PipelineVersion:
+        if self._deps.objects is None:
+            return await self._deps.database.run(lambda c: pipelines.create_version(c, row))
+        await self._deps.database.read(lambda c: pipelines.check_new_version(c, row))
+        made = await self._deps.objects.create_version(pipeline, row)
+        await self._deps.database.run(lambda c: pipelines.mirror_version(c, made))
+        return made
+
+    async def _keep_both(self, pipeline: Pipeline, first: PipelineVersion) -> Pipeline:
+        if self._deps.objects is None:
+            await self._deps.database.run(
+                lambda c: (pipelines.create(c, pipeline), pipelines.create_version(c, first)))
+            return pipeline
+        kept = await self._keep(pipeline)
+        await self._keep_version(kept, dataclasses.replace(first, pipeline_id=kept.id))
+        return kept
 
     async def _allowed(self, request: Request, verb: str, pipeline_id: str) -> Pipeline:
         row = await self._deps.database.read(lambda c: pipelines.get(c, pipeline_id))

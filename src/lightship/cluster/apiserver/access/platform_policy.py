@@ -109,6 +109,9 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
     # What Kubeflow adds.
     "pipeline-runs": (*_POD_OWNER, rule(("get",), "", "pods/log"),
                       rule((*READ, *WRITE), "", "persistentvolumeclaims")),
+    "pipeline-objects": (rule((*READ, *WRITE), "pipelines.kubeflow.org", "pipelines", "pipelineversions"),
+                         rule(_CHANGE, "pipelines.kubeflow.org", "pipelineversions/status",
+                              "pipelines/finalizers")),
     "serving": (*_EVENTS, rule((*READ, *WRITE), "", "configmaps", "services"),
                 rule((*READ, *WRITE), "apps", "deployments"),
                 rule((*READ, *WRITE), "autoscaling", "horizontalpodautoscalers"),
