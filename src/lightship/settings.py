@@ -36,10 +36,11 @@ class Settings:
     steps_at_once: int = _setting(256, "pipeline steps at once, of all runs together; more wait, fairly")
     steps_at_once_per_namespace: int = _setting(128, "pipeline steps at once, of all runs of one namespace")
     steps_at_once_per_run: int = _setting(64, "pipeline steps at once, of one run")
-    records: str = _setting("file", "where history is kept: file, in the data directory, or postgresql://USER@HOST/DATABASE")
+    records: str = _setting("file", "where history is kept: file, in the data directory, or "
+                            "postgresql://USER@HOST/DATABASE")
     artifacts: str = _setting("file", "where minio:// artifacts lie: file, in the data directory, a folder of that "
-                              "path, or an S3 endpoint such as https://minio:9000 with its keys in AWS_ACCESS_KEY_ID and "
-                              "AWS_SECRET_ACCESS_KEY")
+                              "path, or an S3 endpoint such as https://minio:9000 with its keys in AWS_ACCESS_KEY_ID "
+                              "and AWS_SECRET_ACCESS_KEY")
     launcher_image: str = _setting("builtin", "image with python3 and this package that moves steps' files in their "
                                    "Pods, for clusters that are not ours; builtin is our own node's")
     artifacts_secret: str = _setting("mlpipeline-minio-artifact", "Secret in each namespace with the endpoint's "

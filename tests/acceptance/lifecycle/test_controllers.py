@@ -25,9 +25,9 @@ LEASE = "/apis/coordination.k8s.io/v1/namespaces/kubeflow/leases/lightship-contr
 class Controllers:
     """``lightship controllers`` with a data directory and a log of its own."""
 
-    def __init__(self, directory: Path, kubeconfig: Path) -> None:
+    def __init__(self, directory: Path, kubeconfig: Path, *flags: str) -> None:
         self.log = directory.with_suffix(".log")
-        words = ["controllers", "--data-dir", str(directory), "--kubeconfig", str(kubeconfig)]
+        words = ["controllers", "--data-dir", str(directory), "--kubeconfig", str(kubeconfig), *flags]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen([sys.executable, "-m", "lightship", *words], stdout=output, stderr=output)
 

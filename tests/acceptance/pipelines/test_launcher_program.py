@@ -7,18 +7,29 @@ mounts, tokens, RBAC and the network are as for any other.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import sqlite3
+import ssl
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lightship.domains.pipelines import names
+from lightship.lib import ids
+from lightship.lib.clock import SYSTEM
+from lightship.records import experiments, run_history
+from lightship.records import pipeline_rows as rows
+from lightship.records.database import Database
+from lightship.records.rows import Experiment, Run
 from tests import s3_server
 from tests.acceptance.conftest import Platform
+from tests.acceptance.lifecycle.test_controllers import Controllers
 
 New = Callable[[], Platform]
 IMAGE = "lightship.dev/lightship:v1"
@@ -79,9 +90,6 @@ def pods(platform: Platform) -> list[dict[str, Any]]:
 
 
 def said(platform: Platform, pod: dict[str, Any], container: str) -> str:
-    import ssl
-    import urllib.request
-
     request = urllib.request.Request(
         f"{platform.info['kubeUrl']}/api/v1/namespaces/default/pods/{pod['metadata']['name']}/log?container={container}",
         headers={"Authorization": f"Bearer {platform.token}"})
@@ -187,3 +195,47 @@ def test_a_secret_that_is_missing_is_said_while_the_step_waits(new_platform: New
     make_secret(platform)
 
     assert run(platform, pipeline())["state"] == "SUCCEEDED"
+
+
+async def keep_run(data_dir: Path) -> str:
+    """A run in the records of a data directory that nothing runs on yet."""
+    database = Database(f"sqlite:///{data_dir / 'records.db'}")
+    await database.migrate()
+    run_id, now = ids.RandomIds().uid(), SYSTEM.now()
+
+    def create(connection: Any) -> None:
+        experiment = experiments.create(connection, Experiment(
+            id=ids.RandomIds().uid(), namespace="default", name="Default", created_at=now))
+        run_history.create(connection, Run(
+            id=run_id, namespace="default", experiment_id=experiment.id, display_name="two-steps", spec=pipeline(),
+            state=rows.PENDING, parameters={}, created_at=now, scheduled_at=now))
+
+    await database.run(create)
+    await database.close()
+    return run_id
+
+
+def test_controllers_elsewhere_drive_a_run_whose_files_they_share_with_its_pods(
+        new_platform: New, endpoint: str, tmp_path: Path) -> None:
+    platform = new_platform().start("--no-controllers")
+    make_secret(platform)
+    (tmp_path / "elsewhere").mkdir()
+    run_id = asyncio.run(keep_run(tmp_path / "elsewhere"))
+    controllers = Controllers(tmp_path / "elsewhere", platform.kubeconfig, "--artifacts", endpoint,
+                              "--launcher-image", IMAGE)
+    try:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (state := state_of(tmp_path / "elsewhere", run_id)) not in rows.FINAL:
+            assert time.monotonic() < deadline and controllers.process.poll() is None, controllers.said()
+            time.sleep(0.1)
+    finally:
+        controllers.stop()
+    assert state == rows.SUCCEEDED, controllers.said()
+    assert parameters(tmp_path / "elsewhere") == {"make": {"said": "made"}, "use": {"said": "onetwo"}}
+    assert len(pods(platform)) == 2 and not any(names.FINALIZER in pod["metadata"].get("finalizers", ())
+                                                for pod in pods(platform))
+
+
+def state_of(data_dir: Path, run_id: str) -> str:
+    with sqlite3.connect(data_dir / "records.db") as database:
+        return str(database.execute("select state from runs where id = ?", (run_id,)).fetchone()[0])
