@@ -130,3 +130,9 @@ async def test_a_client_that_sends_endless_headers_is_cut_off() -> None:
             answer = await site.get("/healthz", headers={"X-Long": "x" * 200_000})
             assert answer.status in (400, 431)
             raise aiohttp.ClientError
+
+
+def test_listening_sockets_say_that_they_are_tcp() -> None:
+    """asyncio sends at once only on those; an answer else waits 40 ms for the client's delayed acknowledgement."""
+    with server.bind("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
