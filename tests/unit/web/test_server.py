@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
