@@ -120,6 +120,32 @@ async def test_a_terminated_run_still_cleans_up(shared_platform: Platform) -> No
     assert '"state":"CANCELLED"' in done.task("told").outputs.parameters["Output"]
 
 
+async def test_a_run_past_its_deadline_fails_and_cleans_up_as_one_that_was_terminated(
+        shared_platform: Platform) -> None:
+    spec = specs.pipeline(
+        {"work": specs.task("comp-work"), "tidy": specs.task("comp-tidy", after=["work"], **specs.RUN_ALWAYS)},
+        {"comp-work": specs.component("work"), "comp-tidy": specs.component("tidy")},
+        exec_work=shell("sleep 1000"), exec_tidy=shell("true"))
+    done = await shared_platform.run({"pipeline_spec": spec, "platform_spec": {"platforms": {"kubernetes": {
+        "pipelineConfig": {"activeDeadlineSeconds": 1}}}}})
+    assert (done.run.state, done.run.error) == (rows.FAILED, "the run's deadline of 1 seconds passed")
+    assert done.task("work").state == rows.CANCELED and done.task("tidy").state == rows.SUCCEEDED
+
+
+async def test_a_step_may_have_a_volume_at_tmp_and_an_output_in_any_of_its_volumes(shared_platform: Platform) -> None:
+    script = ("set -e; touch /tmp/mine; mkdir -p /scratch/deep $(dirname {{$.outputs.output_file}});"
+              " echo made > /scratch/deep/thing; echo -n 1 > {{$.outputs.parameters['n'].output_file}};"
+              """ echo '{"artifacts": {"thing": {"artifacts": [{"custom_path": "/scratch/deep/thing"}]}}}'"""
+              " > {{$.outputs.output_file}}")
+    config = {"emptyDirMounts": [{"volumeName": "mine", "mountPath": "/tmp"},
+                                 {"volumeName": "scratch", "mountPath": "/scratch"}]}
+    done = await shared_platform.run({"pipeline_spec": one_step(script, outputs=OUT), "platform_spec": {"platforms": {
+        "kubernetes": {"deploymentSpec": {"executors": {"exec-step": config}}}}}})
+    assert done.run.state == rows.SUCCEEDED, done.task("step").error
+    thing = done.task("step").outputs.artifacts["thing"][0]
+    assert await shared_platform.artifacts.read(thing.uri, 100) == b"made\n"
+
+
 async def test_a_runs_pods_go_when_their_time_is_over(shared_platform: Platform) -> None:
     stored = {"pipeline_spec": one_step("true"), "platform_spec": {"platforms": {"kubernetes": {"pipelineConfig": {
         "resourceTtlOnCompletion": 1, "resourceTtlOnFailure": 3600}}}}}
