@@ -7,8 +7,9 @@ cluster's service proxy, as upstream's own client asks it, so that nothing but a
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,25 @@ def add(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, flags.DATA_DIR)
 
 
+def action(actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str,
+           act: Act) -> argparse.ArgumentParser:
+    """A verb's sub-command that asks a platform: its parser, with our flags and ``act`` as what it does."""
+    parser = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    add(parser)
+    parser.set_defaults(handler=handler(act))
+    return parser
+
+
+def handler(act: Act) -> Callable[[argparse.Namespace], int]:
+    """What runs ``act`` with the platform that the arguments mean; its answer is the exit code."""
+
+    async def acted(arguments: argparse.Namespace) -> int:
+        async with connected(arguments) as platform:
+            return await act(platform, arguments)
+
+    return lambda arguments: asyncio.run(acted(arguments))
+
+
 class Platform:
     """The two sides of a platform. ``kube`` speaks Kubernetes; ``kfp`` and ``send`` speak KFP's REST v2beta1."""
 
@@ -54,6 +74,9 @@ class Platform:
         async with aclosing(self.kube.stream(KFP + path)) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+
+Act = Callable[[Platform, argparse.Namespace], Awaitable[int]]
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lightship.cli import connection, durations, exits, tables
-from lightship.cli.connection import Platform, connected
+from lightship.cli.connection import Platform
 from lightship.lib.clock import timestamp
 
 ENTRIES = "/apis/v2beta1/cache_entries"
@@ -24,20 +23,15 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                              description="List the cached results of steps, or clear them, so that steps run again.")
     actions = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    listed = actions.add_parser("list", help="list cached results, the newest first",
-                                description="List cached results, the newest first.")
+    listed = connection.action(actions, "list", "list cached results, the newest first", _list)
     _chosen(listed)
     listed.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default 50)")
     tables.add(listed)
-    connection.add(listed)
-    listed.set_defaults(handler=lambda arguments: asyncio.run(_list(arguments)))
 
-    cleared = actions.add_parser("clear", help="forget cached results", description=(
-        "Forget cached results: the steps that made them run again. Artifacts of runs stay."))
+    cleared = connection.action(
+        actions, "clear", "forget cached results, so that the steps that made them run again", _clear)
     _chosen(cleared)
     cleared.add_argument("--all", action="store_true", help="all of the namespace")
-    connection.add(cleared)
-    cleared.set_defaults(handler=lambda arguments: asyncio.run(_clear(arguments)))
 
 
 def _chosen(parser: argparse.ArgumentParser) -> None:
@@ -59,10 +53,9 @@ def _filter(arguments: argparse.Namespace, now: datetime) -> Mapping[str, str]:
     return {"filter": json.dumps({"predicates": predicates})} if predicates else {}
 
 
-async def _list(arguments: argparse.Namespace) -> int:
+async def _list(platform: Platform, arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    async with connected(arguments) as platform:
-        found = await _entries(platform, arguments, now)
+    found = await _entries(platform, arguments, now)
     tables.write(arguments.output, found, [
         tables.Column("KEY", lambda entry: str(entry["key"])[:16] if arguments.output == "table" else entry["key"]),
         tables.Column("STEP", lambda entry: str(entry.get("task_name", ""))),
@@ -70,7 +63,7 @@ async def _list(arguments: argparse.Namespace) -> int:
         tables.Column("SIZE", lambda entry: size(int(entry.get("size_bytes") or 0))),
         tables.Column("RUN", lambda entry: str(entry.get("run_id", ""))),
         tables.Column("PARAMETERS", lambda entry: json.dumps(entry.get("parameters") or {}), wide=True),
-    ], nothing=f"nothing is cached in the namespace {arguments.namespace or 'default'}")
+    ], nothing=f"nothing is cached in the namespace {platform.namespace}")
     return exits.OK
 
 
@@ -87,13 +80,12 @@ async def _entries(platform: Platform, arguments: argparse.Namespace, now: datet
     return found[:arguments.limit]
 
 
-async def _clear(arguments: argparse.Namespace) -> int:
+async def _clear(platform: Platform, arguments: argparse.Namespace) -> int:
     chosen = _filter(arguments, datetime.now(UTC))
     if not chosen and not arguments.all:
         sys.stderr.write("error: say which: --step, --run, --older-than, or --all\n")
         return exits.WRONG_INPUT
-    async with connected(arguments) as platform:
-        done = await platform.send("DELETE", ENTRIES, None, {"namespace": platform.namespace, **chosen})
+    done = await platform.send("DELETE", ENTRIES, None, {"namespace": platform.namespace, **chosen})
     sys.stdout.write(f"forgot {done['deleted']} cached results\n")
     return exits.OK
 

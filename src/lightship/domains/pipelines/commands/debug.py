@@ -10,7 +10,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.cli import connection, exits
-from lightship.cli.connection import Platform, connected
+from lightship.cli.connection import Platform
 from lightship.client import terminals
 from lightship.client.client import Selection
 from lightship.domains.pipelines import names
@@ -48,24 +48,23 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     debug.add_argument("--run", dest="runs", action="store_true", help="run the step again, without a shell")
     debug.add_argument("--keep", action="store_true", help="leave the Pod there afterwards")
     connection.add(debug)
-    debug.set_defaults(handler=lambda arguments: asyncio.run(_debug(arguments)))
+    debug.set_defaults(handler=connection.handler(_debug))
 
 
-async def _debug(arguments: argparse.Namespace) -> int:
+async def _debug(platform: Platform, arguments: argparse.Namespace) -> int:
     hold = not arguments.runs and sys.stdin.isatty() and sys.stdout.isatty()
-    async with connected(arguments) as platform:
-        run_id = await finding.run_id(platform, arguments.run)
-        step = tree.step_of(tree.of_run(await platform.kfp(f"{RUNS}/{run_id}")), arguments.step)
-        pod = await platform.kfp(f"{RUNS}/{run_id}/tasks/{step.task_id}:debugPod", {"hold": str(hold).lower()})
-        made = await platform.kube.create(PODS, pod)
-        key = objects.key(made)
-        sys.stderr.write(f"{step.path} again, in the Pod {key.name}\n")
-        try:
-            await _started(platform, made)
-            return await _shell(platform, key) if hold else await _watched(platform, key)
-        finally:
-            if not arguments.keep:
-                await platform.kube.delete(PODS, key, grace_seconds=0)
+    run_id = await finding.run_id(platform, arguments.run)
+    step = tree.step_of(tree.of_run(await platform.kfp(f"{RUNS}/{run_id}")), arguments.step)
+    pod = await platform.kfp(f"{RUNS}/{run_id}/tasks/{step.task_id}:debugPod", {"hold": str(hold).lower()})
+    made = await platform.kube.create(PODS, pod)
+    key = objects.key(made)
+    sys.stderr.write(f"{step.path} again, in the Pod {key.name}\n")
+    try:
+        await _started(platform, made)
+        return await _shell(platform, key) if hold else await _watched(platform, key)
+    finally:
+        if not arguments.keep:
+            await platform.kube.delete(PODS, key, grace_seconds=0)
 
 
 async def _started(platform: Platform, pod: Object) -> None:

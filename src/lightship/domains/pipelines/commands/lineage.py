@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import re
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.cli import connection, exits
-from lightship.cli.connection import Platform, connected
+from lightship.cli.connection import Platform
 from lightship.domains.pipelines.commands import finding, tree
 from lightship.domains.pipelines.commands.follow import RUNS
 
@@ -40,14 +39,13 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                          help=f"at most so many steps away (default {LIMIT_LEVELS})")
     lineage.add_argument("-o", "--output", choices=("tree", "json", "dot"), default="tree", help="how to show it")
     connection.add(lineage)
-    lineage.set_defaults(handler=lambda arguments: asyncio.run(_lineage(arguments)))
+    lineage.set_defaults(handler=connection.handler(_lineage))
 
 
-async def _lineage(arguments: argparse.Namespace) -> int:
-    async with connected(arguments) as platform:
-        artifact_id = await _artifact(platform, arguments.artifact)
-        found = await platform.kfp(f"{PATH}/{artifact_id}", {"direction": arguments.direction,
-                                                            "levels": str(arguments.levels)})
+async def _lineage(platform: Platform, arguments: argparse.Namespace) -> int:
+    artifact_id = await _artifact(platform, arguments.artifact)
+    found = await platform.kfp(f"{PATH}/{artifact_id}", {"direction": arguments.direction,
+                                                        "levels": str(arguments.levels)})
     if arguments.output == "json":
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from lightship import errors
 from lightship.cli import connection, durations, exits, tables
-from lightship.cli.connection import Platform, connected
+from lightship.cli.connection import Platform
 from lightship.domains.pipelines.commands import finding, launching, view
 from lightship.domains.pipelines.commands.finding import RECURRING
 from lightship.kube.objects import Object
@@ -27,7 +25,6 @@ Run a pipeline by the clock. PIPELINE is what `lightship run` takes.
 
 Parameters may hold [[ScheduledTime]], [[CurrentTime]], [[RunUUID]] and [[Index]].
 """
-Act = Callable[[Platform, argparse.Namespace], Awaitable[int]]
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,17 +32,18 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                                  description="Create, list, enable, disable and delete recurring runs.")
     actions = recurring.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _register_create(actions)
-    listed = _action(actions, "list", "list recurring runs, the newest first", _list)
+    listed = connection.action(actions, "list", "list recurring runs, the newest first", _list)
     listed.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default 50)")
     tables.add(listed)
-    got = _action(actions, "get", "show a recurring run", _get)
+    got = connection.action(actions, "get", "show a recurring run", _get)
     got.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml", help="how to show it")
     got.add_argument("recurring", metavar="RECURRING", help=finding.HELP)
     for name, help, act in (
             ("enable", "enable recurring runs; the times that passed meanwhile are not made up for", _each("enable")),
             ("disable", "disable recurring runs; what runs goes on", _each("disable")),
             ("delete", "delete recurring runs; their runs stay", _each("delete"))):
-        _action(actions, name, help, act).add_argument("recurring", metavar="RECURRING", nargs="+", help=finding.HELP)
+        parser = connection.action(actions, name, help, act)
+        parser.add_argument("recurring", metavar="RECURRING", nargs="+", help=finding.HELP)
 
 
 def _register_create(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,20 +64,7 @@ def _register_create(actions: argparse._SubParsersAction[argparse.ArgumentParser
     create.add_argument("-o", "--output", choices=("text", "json", "name"), default="text",
                         help="text, the recurring run as JSON, or its id alone")
     connection.add(create)
-    create.set_defaults(handler=lambda arguments: asyncio.run(_with_platform(arguments, _create)))
-
-
-def _action(actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str,
-            act: Act) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-    connection.add(parser)
-    parser.set_defaults(handler=lambda arguments: asyncio.run(_with_platform(arguments, act)))
-    return parser
-
-
-async def _with_platform(arguments: argparse.Namespace, act: Act) -> int:
-    async with connected(arguments) as platform:
-        return await act(platform, arguments)
+    create.set_defaults(handler=connection.handler(_create))
 
 
 async def _create(platform: Platform, arguments: argparse.Namespace) -> int:
@@ -154,7 +139,7 @@ async def _get(platform: Platform, arguments: argparse.Namespace) -> int:
     return exits.OK
 
 
-def _each(action: str) -> Act:
+def _each(action: str) -> connection.Act:
     method, ending = ("DELETE", "") if action == "delete" else ("POST", f":{action}")
 
     async def act(platform: Platform, arguments: argparse.Namespace) -> int:

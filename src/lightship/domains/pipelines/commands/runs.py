@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from lightship import errors
 from lightship.cli import connection, exits, tables
-from lightship.cli.connection import Platform, connected
+from lightship.cli.connection import Platform
 from lightship.domains.pipelines.commands import finding, follow, logs, tree, view
 
 STATES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELING", "CANCELED", "SKIPPED", "PAUSED")
 LIMIT_PAGE = 200
-Act = Callable[[Platform, argparse.Namespace], Awaitable[int]]
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,46 +23,33 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                             description="List runs, look into one, stop it, or run again what failed of it.")
     actions = runs.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    listed = _action(actions, "list", "list runs, the newest first", _list)
+    listed = connection.action(actions, "list", "list runs, the newest first", _list)
     listed.add_argument("--state", choices=[state.lower() for state in STATES], help="only runs in this state")
     listed.add_argument("--experiment", default="", metavar="NAME", help="only runs of this experiment")
     listed.add_argument("--archived", action="store_true", help="the archived ones, too")
     listed.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default 20)")
     tables.add(listed)
 
-    got = _action(actions, "get", "show a run's steps", _get)
+    got = connection.action(actions, "get", "show a run's steps", _get)
     got.add_argument("-f", "--follow", action="store_true", help="go on showing until it ends")
     got.add_argument("-o", "--output", choices=("text", "json", "yaml"), default="text", help="how to show it")
     _names(got)
 
-    printed = _action(actions, "logs", "print the logs of a run's steps", _logs)
+    printed = connection.action(actions, "logs", "print the logs of a run's steps", _logs)
     printed.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
     printed.add_argument("--tail", type=int, default=-1, metavar="N", help="the last N lines of each step only")
     _names(printed)
     printed.add_argument("step", metavar="STEP", nargs="?", default="", help="a step's name or path (default: all)")
 
-    retried = _action(actions, "retry", "run again what failed of a run", _retry)
+    retried = connection.action(actions, "retry", "run again what failed of a run", _retry)
     retried.add_argument("-f", "--follow", action="store_true", help="show the run until it ends")
     _names(retried)
     for name, help, act in (("stop", "stop a run; its exit handlers run", _each(":terminate")),
                             ("archive", "archive a run", _each(":archive")),
                             ("unarchive", "take a run out of the archive", _each(":unarchive"))):
-        _names(_action(actions, name, help, act), several=True)
-    deleted = _action(actions, "delete", "delete a run and its records", _delete)
+        _names(connection.action(actions, name, help, act), several=True)
+    deleted = connection.action(actions, "delete", "delete a run and its records", _delete)
     _names(deleted, several=True)
-
-
-def _action(actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str,
-            act: Act) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-    connection.add(parser)
-    parser.set_defaults(handler=lambda arguments: asyncio.run(_with_platform(arguments, act)))
-    return parser
-
-
-async def _with_platform(arguments: argparse.Namespace, act: Act) -> int:
-    async with connected(arguments) as platform:
-        return await act(platform, arguments)
 
 
 def _names(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
@@ -148,7 +133,7 @@ async def _retry(platform: Platform, arguments: argparse.Namespace) -> int:
 _DID = {":terminate": "is being stopped", ":archive": "is archived", ":unarchive": "is out of the archive"}
 
 
-def _each(action: str) -> Act:
+def _each(action: str) -> connection.Act:
     async def act(platform: Platform, arguments: argparse.Namespace) -> int:
         return await _every(platform, arguments.run, "POST", action, _DID[action])
 
