@@ -15,17 +15,19 @@ from tests.acceptance.kfp_rest.place import Platform
 from tests.acceptance.kfp_rest.test_routes import BASE, SPEC, YAML, start, upload
 
 FIELDS = ("display_name", "name", "description", "namespace", "experiment_id", "pipeline_spec", "pipeline_id",
-          "pipeline_version_reference", "pipeline_version_id", "runtime_config", "parameters", "pipeline_root", "trigger",
-          "cron_schedule", "periodic_schedule", "cron", "interval_second", "start_time", "end_time", "max_concurrency",
-          "mode", "no_catchup", "service_account", "tags", "code_source_url", "package_url", "pipeline",
-          "pipeline_version", "predicates", "key", "operation", "stringValue", "string_values", "components", "root",
-          "deploymentSpec", "executors", "dag", "tasks", "inputs", "platform_spec", "schemaVersion", "pipelineInfo")
+          "pipeline_version_reference", "pipeline_version_id", "runtime_config", "parameters", "pipeline_root",
+          "trigger", "cron_schedule", "periodic_schedule", "cron", "interval_second", "start_time", "end_time",
+          "max_concurrency", "mode", "no_catchup", "service_account", "tags", "code_source_url", "package_url",
+          "pipeline", "pipeline_version", "predicates", "key", "operation", "stringValue", "string_values",
+          "components", "root", "deploymentSpec", "executors", "dag", "tasks", "inputs", "platform_spec",
+          "schemaVersion", "pipelineInfo")
 QUERIES = ("page_size", "page_token", "sort_by", "filter", "namespace", "experiment_id", "cascade", "name",
            "description", "pipelineid", "tags", "follow", "hold", "path", "verb", "resources", "levels", "direction",
            "artifact_ids", "task_ids", "run_ids", "parent_task_id", "component", "older_than_seconds")
-SCALARS = (None, True, False, 0, -1, 1, 2**31, 2**63, 2**70, 0.5, -1e308, "", " ", "a", "0", "é\u0000ß", "\ud7ff", "x" * 300,
-           "[[Index]]", "[[ScheduledTime.2006]]", "@every 1s", "0 0 0 * * *", "9999-12-31T23:59:59Z", "1e9", "{}", "[]",
-           "../../etc/passwd", "%00", "default", "created_at desc", "id", "nonsense asc", "-5", "1" * 40, "ENABLE")
+SCALARS = (None, True, False, 0, -1, 1, 2**31, 2**63, 2**70, 0.5, -1e308, "", " ", "a", "0", "é\u0000ß", "\ud7ff",
+           "x" * 300, "[[Index]]", "[[ScheduledTime.2006]]", "@every 1s", "0 0 0 * * *", "9999-12-31T23:59:59Z", "1e9",
+           "{}", "[]", "../../etc/passwd", "%00", "default", "created_at desc", "id", "nonsense asc", "-5", "1" * 40,
+           "ENABLE")
 ROUNDS = {0: 2}
 """Requests to each route by seed; of those that are slow a dozen."""
 
@@ -61,7 +63,8 @@ class Source:
         kind = self._random.random()
         if kind < 0.1:
             return self._random.choice((b"", b"{", b"[]", b"null", b"\xff", b'{"a":' * 2000, b"1" * 5000))
-        return json.dumps({self._random.choice(FIELDS): self.value() for _ in range(self._random.randrange(8))}).encode()
+        wanted = {self._random.choice(FIELDS): self.value() for _ in range(self._random.randrange(8))}
+        return json.dumps(wanted).encode()
 
     def query(self) -> dict[str, str]:
         wanted = {}
@@ -71,7 +74,8 @@ class Source:
         if self._random.random() < 0.4:
             wanted["filter"] = json.dumps({"predicates": [{
                 "key": self._random.choice(("id", "name", "state", "created_at", "nonsense", 5)),
-                "operation": self._random.choice((1, 2, 3, 5, 8, 9, 77, "EQUALS", "IN", "IS_SUBSTRING", None, True, 1.0)),
+                "operation": self._random.choice(
+                    (1, 2, 3, 5, 8, 9, 77, "EQUALS", "IN", "IS_SUBSTRING", None, True, 1.0)),
                 self._random.choice(("stringValue", "string_value", "int_value", "stringValues", "timestampValue")):
                     self.value(2)}]})
         return wanted
@@ -86,7 +90,8 @@ async def test_no_request_is_answered_by_a_500(pipelines: Platform, seed: int) -
         "pipeline_spec": SPEC, "runtime_config": {"parameters": {"b": "x"}},
         "trigger": {"periodic_schedule": {"interval_second": "60"}}})).json["recurring_run_id"]
     await pipelines.engine.idle()
-    ids = {"runs": run["run_id"], "pipelines": pipeline, "experiments": run["experiment_id"], "recurringruns": recurring}
+    ids = {"runs": run["run_id"], "pipelines": pipeline, "experiments": run["experiment_id"],
+           "recurringruns": recurring}
     for route in routes.routes(pipelines.deps):
         assert isinstance(route, Route)
         for method in sorted((route.methods or set()) - {"HEAD"}):

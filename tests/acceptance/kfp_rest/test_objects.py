@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -105,6 +106,32 @@ def test_a_version_that_cannot_run_is_refused(platform: Platform) -> None:
     broken["spec"]["pipelineSpec"] = SPEC | {"components": {}}
 
     assert code(lambda: platform.kube("POST", f"{KUBE}/pipelineversions", broken)) == 422
+
+
+def test_a_log_is_streamed_while_its_step_runs(platform: Platform) -> None:
+    """What it has written comes while it runs, and the answer ends when the step does."""
+    script = "echo first; sleep 1000"
+    spec = QUICK | {"deploymentSpec": {"executors": {"exec-a": {"container": {
+        "image": "busybox", "command": ["sh", "-c", script]}}}}}
+    run = platform.rest("POST", f"{BASE}/runs", {"display_name": "talks", "pipeline_spec": spec})["run_id"]
+
+    def pod() -> Any:
+        steps = platform.rest("GET", f"{BASE}/runs/{run}")["run_details"]["task_details"]
+        return next((step.get("pod_name") for step in steps if step["state"] == "RUNNING" and step.get("pod_name")), "")
+
+    name = eventually(pod)
+    path = f"/apis/v1alpha1/runs/{run}/nodes/{name}/log?follow=true"
+    headers = {"Authorization": f"Bearer {platform.token}"}
+
+    def opened() -> Any:
+        return urllib.request.urlopen(urllib.request.Request(platform.info["url"] + path, headers=headers), timeout=60)
+
+    with eventually(opened) as stream:
+        assert stream.readline() == b"first\n"
+        assert platform.rest("GET", f"{BASE}/runs/{run}")["state"] == "RUNNING"
+        platform.rest("POST", f"{BASE}/runs/{run}:terminate")
+        assert stream.read() == b""
+    eventually(lambda: platform.rest("GET", f"{BASE}/runs/{run}")["state"] == "CANCELED")
 
 
 @pytest.mark.slow

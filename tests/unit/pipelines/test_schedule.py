@@ -87,7 +87,8 @@ def fields(least: int, greatest: int) -> st.SearchStrategy[str]:
     pair = st.tuples(value, value).map(sorted)
     return st.one_of(
         st.just("*"), value.map(str), pair.map(lambda p: f"{p[0]}-{p[1]}"),
-        st.integers(1, greatest).map(lambda n: f"*/{n}"), st.tuples(value, st.integers(1, 20)).map("{0[0]}/{0[1]}".format),
+        st.integers(1, greatest).map(lambda n: f"*/{n}"),
+        st.tuples(value, st.integers(1, 20)).map("{0[0]}/{0[1]}".format),
         st.lists(value, min_size=1, max_size=4).map(lambda found: ",".join(map(str, found))))
 
 

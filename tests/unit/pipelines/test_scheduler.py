@@ -195,8 +195,9 @@ async def test_a_start_takes_up_all_and_later_only_what_is_due(place: Place) -> 
 
 def test_the_end_of_a_schedule_is_the_end() -> None:
     made = datetime(2026, 1, 1, tzinfo=UTC)
+    trigger = {"cron_schedule": {"cron": "@daily", "end_time": "2026-01-02T00:00:00Z"}}
     row = RecurringRun(id="r", namespace="n", experiment_id="e", display_name="d", counted_from=made, created_at=made,
-                       updated_at=made, trigger={"cron_schedule": {"cron": "@daily", "end_time": "2026-01-02T00:00:00Z"}})
+                       updated_at=made, trigger=trigger)
 
     assert decide.decide(row, made + timedelta(days=9), 0) == decide.Fire(scheduled=made + timedelta(days=1), index=1)
     after = dataclasses.replace(row, counted_from=made + timedelta(days=1))

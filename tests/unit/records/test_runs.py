@@ -219,10 +219,13 @@ async def test_rows_without_a_value_have_their_place_in_the_order(runs: Runs, db
     assert seen == ["run-1", "run-3", "run-2"]
 
 
-async def test_an_experiment_with_runs_stays(runs: Runs, db: Database) -> None:
-    with pytest.raises(errors.Conflict, match="still has runs"):
-        await db.run(lambda c: experiments.remove(c, "exp"))
+async def test_the_runs_of_an_experiment_outlive_it(runs: Runs, db: Database) -> None:
     with pytest.raises(errors.NotFound, match='no experiment "none"'):
         await db.run(lambda c: run_history.create(c, run_row(9, experiment_id="none")))
     seen = await db.read(lambda c: experiments.get(c, "exp"))
     assert seen.last_run_created_at == T0 + timedelta(seconds=1)
+    await db.run(lambda c: experiments.remove(c, "exp"))
+    with pytest.raises(errors.NotFound):
+        await db.read(lambda c: experiments.get(c, "exp"))
+    assert await db.read(lambda c: experiments.by_name(c, seen.namespace, seen.name)) is None
+    assert (await db.read(lambda c: run_history.get(c, "run-1"))).experiment_id == "exp"
