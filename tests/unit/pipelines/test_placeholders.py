@@ -120,6 +120,24 @@ def test_a_selector_takes_the_part_it_names(struct: dict[str, Any]) -> None:
     assert expressions.select(f'parseJson(string_value)["{key}"]', json.dumps(struct), "t") == struct[key]
 
 
+def test_an_expression_cannot_hold_the_server() -> None:
+    endless = "inputs.parameter_values['l']"
+    for name in "abcd":
+        endless = f"inputs.parameter_values['l'].all({name}, {endless if name != 'a' else 'a >= 0.0'})"
+    with pytest.raises(StepError, match="cost limit"):
+        expressions.condition(endless, {"l": list(range(1000))}, "root/t")
+
+
+def test_conditions_see_artifacts_and_numbers_are_doubles() -> None:
+    model = {"model": [{"uri": "minio://m", "metadata": {"accuracy": 0.95}}]}
+    assert expressions.condition("inputs.artifacts['model'].artifacts[0].metadata['accuracy'] * 100.0 > 90.0", {}, "t",
+                                 model)
+    assert expressions.condition("inputs.parameter_values['n'] / 2.0 == 1.5", {"n": 3}, "t")
+    assert expressions.select("struct_value.list[1]", {"list": [1, 2 ** 60 + 1]}, "t") == 2 ** 60 + 1
+    with pytest.raises(StepError, match="struct_value"):
+        expressions.select("struct_value", "text", "t")
+
+
 def test_expressions_that_fail_say_where() -> None:
     with pytest.raises(StepError, match="root/t"):
         expressions.condition("inputs.parameter_values['s'] > 1", {"s": "x"}, "root/t")

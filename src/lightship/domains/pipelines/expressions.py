@@ -16,8 +16,8 @@ from lightship.domains.pipelines.values import normal, text
 from lightship.kube import cel
 
 LIMIT_EXPRESSION_CHARACTERS = 20_000
-LIMIT_EVALUATION_STEPS = 10_000_000
-"""What one evaluation may cost, in the engine's steps: a second or so."""
+LIMIT_EVALUATION_STEPS = 300_000
+"""What one evaluation may cost: half a second of the server's time, or JSON text of 3 MB."""
 LIMIT_EXACT = 2 ** 53
 """Greater whole numbers stay integers, so that a selector gives them as they are."""
 _CACHED_PROGRAMS = 4096
