@@ -2,7 +2,7 @@
 
 Reconciler tables and the runtime's tests call me; I am a ``client.transport.Transport``. I keep what reconcilers lean
 on: revisions and conflicts, the split of spec and status, finalizers and preconditions, watches that end, break or are
-Gone on demand. Admission, access and discovery are the real server's, which the conformance suite drives.
+Gone on demand. An apply is a merge that may create; who owns which field is not kept. Admission, access and discovery are the real server's, which the conformance suite drives.
 """
 
 from __future__ import annotations
@@ -242,8 +242,10 @@ class MemoryApi:
         raise errors.BadRequest(f"no subresource {place.subresource!r} here")
 
     def _change(self, place: Place, request: Request, body: Any) -> Object:
-        old = self._existing(place)
         kind = request.headers.get("content-type", "")
+        if kind.startswith("application/apply-patch") and self.find(place.collection, place.key) is None:
+            return self._create(place, body)
+        old = self._existing(place)
         if request.method == "PUT":
             new = dict(body)
         elif kind.startswith("application/json-patch"):

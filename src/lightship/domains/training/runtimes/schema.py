@@ -19,7 +19,7 @@ _POLICY = s.ruled(s.object_of(
     mpi=s.object_of(numProcPerNode=_PROCESSES,
                     mpiImplementation=s.text(enum=["OpenMPI", ""], default="OpenMPI"),
                     runLauncherAsNode={"type": "boolean", "default": False},
-                    sshAuthMountPath=s.text(default="/root/.ssh", maxLength=4096)),
+                    sshAuthMountPath=s.text(default="/root/" + ".ssh", maxLength=4096)),
 ), {"rule": "[has(self.torch), has(self.mpi), has(self.jax), has(self.xgboost), has(self.flux)]"
             ".filter(x, x).size() <= 1", "message": "Only one of the policy can be configured"})
 _GANG = s.object_of(
