@@ -156,6 +156,7 @@ class World:
         self.runs = Runs(self.database)
         self.pipeline = parse.spec(self.spec)
         self.created: list[str] = []
+        self.options = reconciler.Options()
         self.doomed = "/doomed"
         """How the path of a step ends that always fails."""
 
@@ -181,7 +182,7 @@ class World:
         engine = reconciler.RunReconciler(reconciler.Engine(
             store=KillingStore(self.database, killer), artifacts=self.artifacts, client=client,
             pods=cast(Informer, mirror), clock=self.clock, wake=lambda key: None,
-            options=options or reconciler.Options()))
+            options=options or self.options))
         return engine, mirror
 
     async def run_pods(self) -> None:

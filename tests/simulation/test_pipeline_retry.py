@@ -7,6 +7,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from lightship.domains.pipelines import budget, reconciler
 from lightship.records import pipeline_rows as rows
 from lightship.records import run_history
 from tests.simulation.test_pipeline_engine import KEY, MAX_KILLS, Killer, World, live, outcome_of, prepare
@@ -76,3 +77,18 @@ async def test_a_retry_ends_the_same_wherever_the_engine_is_killed(tmp_path: Pat
         for after in (False, True):
             _, found, _ = await _story(tmp_path / f"kill-{number}-{after}", Killer(number, after=after))
             assert found == calm, f"killed {'after' if after else 'before'} write {number} of {writes}"
+
+
+async def test_a_step_that_waits_for_its_next_attempt_holds_up_no_other(tmp_path: Path) -> None:
+    await asyncio.to_thread(prepare, tmp_path / "world")
+    retried = {"retryPolicy": {"maxRetryCount": 2, "backoffDuration": "600s"}}
+    world = World(tmp_path / "world", spec=specs.pipeline(
+        {"flaky": {**specs.task("comp-step"), **retried}, "other": specs.task("comp-step")},
+        {"comp-step": specs.component("step", outputs=specs.STRING_OUT)}))
+    world.options = reconciler.Options(steps=budget.Limits(one_run_steps=1))
+    try:
+        await world.submit()
+        await live(world, [Killer()])
+        assert world.created == ["root/flaky#0", "root/other#0", "root/flaky#1"]
+    finally:
+        await world.database.close()

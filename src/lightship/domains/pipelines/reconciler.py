@@ -195,7 +195,7 @@ class RunReconciler:
             self._stop(work)
         for path, verdict in await self._verdicts(work):
             self._take(work, path, verdict, todo)
-        self._budget.keep(work.key, work.dag.begun)
+        self._budget.keep(work.key, work.holding(self._engine.clock.now()))
         todo.create += await self._begin_ready(work)
         if not await self._write(work, todo):
             return Result(requeue_after_seconds=0)
@@ -262,6 +262,8 @@ class RunReconciler:
                 work.again(path, counts=verdict.counts, at=verdict.at, why=verdict.why)
                 todo.look_again((verdict.at - clock.now()).total_seconds())
             case decide.Create():
+                # One that waited for its next attempt had let its share go: it does not queue a second time.
+                self._budget.hold(work.key, path, demands.of_step(work.step(path), work.job))
                 todo.create.append(path)
             case decide.Delete():
                 todo.delete.append(work.rows[path].pod)

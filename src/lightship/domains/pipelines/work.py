@@ -59,6 +59,10 @@ class Work:
         """Paths of the leaves that have an intent row and have not ended."""
         return [path for path in self.dag.begun if path not in self.queued]
 
+    def holding(self, now: datetime) -> list[str]:
+        """Those and the leaves that wait for a slot, but for what waits for its next attempt: that needs nothing."""
+        return [path for path in self.dag.begun if path in self.queued or not _is_later(self.rows[path].retry_at, now)]
+
     def step(self, path: str) -> execution.Execution:
         node = self.dag.nodes[path]
         return execution.of(self.run, self.dag.pipeline, node, self.rows[path])
@@ -265,3 +269,7 @@ def is_engines_own(work: Work, path: str) -> bool:
         return not importing.downloads(work.dag.pipeline, node)
     executor = work.dag.pipeline.executors[node.component.executor]
     return getattr(executor, "image", "").startswith("argostub/")
+
+
+def _is_later(moment: datetime | None, now: datetime) -> bool:
+    return moment is not None and moment > now
