@@ -44,6 +44,9 @@ def version(obj: Object, old: Object | None) -> Sequence[FieldError]:
     if not isinstance(spec.get("pipelineSpec"), Mapping):
         found.append(FieldError(path="spec.pipelineSpec", message="a compiled pipeline is required"))
         return found
+    if spec.get("platformSpec") is not None and not isinstance(spec["platformSpec"], Mapping):
+        found.append(FieldError(path="spec.platformSpec", message="must be an object"))
+        return found
     try:
         stored = translate.stored_spec(obj)
         document.check_size(stored)

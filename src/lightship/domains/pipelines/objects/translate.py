@@ -112,11 +112,20 @@ def _described(obj: Object, name: str) -> dict[str, Any]:
               "tags": spec.get("tags") or None}
     for field, annotation in CHANGED.items():
         if annotation in notes:
-            try:
-                values[field] = json.loads(notes[annotation])
-            except ValueError:
-                continue  # Somebody wrote it by hand: the spec's value holds.
+            values[field] = _noted(notes[annotation], field, values[field])
     return values
+
+
+def _noted(text: str, field: str, otherwise: Any) -> Any:
+    """The value in an annotation; ``otherwise`` where somebody wrote what is none, by hand."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return otherwise
+    if field != "tags":
+        return value if isinstance(value, str) else otherwise
+    fit = isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+    return value if value is None or fit else otherwise
 
 
 def _metadata(namespace: str, name: str, real: str) -> dict[str, Any]:
