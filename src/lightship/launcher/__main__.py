@@ -6,7 +6,6 @@ end well: how the step ended is the command's exit code to tell. What I am told 
 ``LIGHTSHIP_STAGING`` is the plan, ``LIGHTSHIP_ARTIFACTS`` says where artifacts lie (see ``places.open_store``).
 """
 
-import json
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 from . import own_pod
 from .files import StagingError, Volumes
 from .places import open_store
-from .staging import stage_in, stage_out
+from .staging import read_plan, stage_in, stage_out
 
 MINIMUM_PYTHON = (3, 8)
 DEFAULT_LOCATION = "/artifacts"
@@ -36,7 +35,7 @@ def main() -> int:
     # The first process of a container is not ended by a signal that it does not handle.
     signal.signal(signal.SIGTERM, _end)
     try:
-        plan = json.loads(os.environ["LIGHTSHIP_STAGING"])
+        plan = read_plan(os.environ["LIGHTSHIP_STAGING"])
         store = open_store(os.environ.get("LIGHTSHIP_ARTIFACTS") or DEFAULT_LOCATION, os.environ, log)
         volumes = Volumes(plan["mounts"], lambda mount: mount)
         if phase == "stage-in":

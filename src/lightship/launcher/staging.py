@@ -15,15 +15,20 @@ is ``{"version": 1, "parameterFiles": {name: text}, "parameterValues": {name: JS
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import uuid
+import zlib
 from typing import Any, Callable, Dict, List, NamedTuple
 
 from .files import StagingError, Volumes, digest_of, make_folders
 from .stores import MAX_RECORD_BYTES, Store
 
 VERSION = 1
+PACKED = "zlib:"
+"""Before a plan that is packed: base64 of zlib of the JSON."""
+MAX_PLAN_BYTES = 64 * 1024 * 1024
 MAX_PARAMETER_BYTES = 16 * 1024 * 1024
 MAX_OUTPUT_FILE_BYTES = 32 * 1024 * 1024
 
@@ -37,6 +42,20 @@ class _Move(NamedTuple):
     store: Store
     volumes: Volumes
     log: Log
+
+
+def read_plan(text: str) -> Dict[str, Any]:
+    """The plan from ``LIGHTSHIP_STAGING``. Raises ``StagingError`` for what is none."""
+    try:
+        if text.startswith(PACKED):
+            unpacking = zlib.decompressobj()
+            text = unpacking.decompress(base64.b64decode(text[len(PACKED):]), MAX_PLAN_BYTES).decode()
+        plan = json.loads(text)
+    except (ValueError, zlib.error) as cause:
+        raise StagingError("LIGHTSHIP_STAGING is not a plan: %s" % cause) from cause
+    if not isinstance(plan, dict):
+        raise StagingError("LIGHTSHIP_STAGING is not a plan: it is not a JSON object")
+    return plan
 
 
 def stage_in(plan: Dict[str, Any], store: Store, volumes: Volumes, log: Log) -> None:

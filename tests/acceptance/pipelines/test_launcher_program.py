@@ -72,9 +72,10 @@ def pipeline(second: str = "") -> dict[str, Any]:
     }
 
 
-def run(platform: Platform, spec: dict[str, Any]) -> dict[str, Any]:
+def run(platform: Platform, spec: dict[str, Any], root: str = "") -> dict[str, Any]:
     """The run, when it has ended."""
-    made = platform.rest("POST", "/apis/v2beta1/runs", {"display_name": "program", "pipeline_spec": spec})
+    made = platform.rest("POST", "/apis/v2beta1/runs", {
+        "display_name": "program", "pipeline_spec": spec, "runtime_config": {"pipeline_root": root}})
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         seen: dict[str, Any] = platform.rest("GET", f"/apis/v2beta1/runs/{made['run_id']}")
@@ -182,6 +183,17 @@ def test_a_step_that_fails_keeps_nothing_and_its_exit_code_tells(new_platform: N
     assert done["state"] == "FAILED"
     failed = next(task for task in done["run_details"]["task_details"] if task["display_name"] == "use")
     assert "exit code 7" in json.dumps(failed) and "the reason is here" in json.dumps(failed)
+
+
+def test_outputs_that_cannot_be_kept_fail_the_step_with_the_launchers_reason(
+        new_platform: New, endpoint: str) -> None:
+    platform = new_platform().start("--artifacts", endpoint, "--launcher-image", IMAGE)
+    make_secret(platform)
+
+    done = run(platform, pipeline(), root="minio://no-such-bucket/runs")
+
+    told = json.dumps(done["run_details"]["task_details"])
+    assert done["state"] == "FAILED" and "could not stage out" in told and "Make the bucket" in told
 
 
 def test_a_secret_that_is_missing_is_said_while_the_step_waits(new_platform: New, endpoint: str) -> None:

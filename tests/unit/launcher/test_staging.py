@@ -189,6 +189,12 @@ def test_a_store_that_cannot_be_reached_says_how(tmp_path: Path) -> None:
     assert places.open_store(f"file://{tmp_path}", {}, print).handles("s3://b/x")
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "zlib:", "zlib:!", "zlib:eJwDAAAAAAE=", "zlib:AAAA"])
+def test_a_plan_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(StagingError, match="is not a plan"):
+        staging.read_plan(text)
+
+
 def test_the_launcher_stands_alone_on_python_3_8() -> None:
     folder = Path(str(lightship.launcher.__file__)).parent
     for path in folder.glob("*.py"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightship.domains.pipelines import children, execution, stagers
+from lightship.launcher import staging
 from tests.unit.pipelines.test_step import step
 
 ENDPOINT = stagers.Launcher(image="team/lightship:1", is_program=True, location="https://minio:9000",
@@ -64,3 +65,12 @@ def test_stagers_are_the_user_that_the_step_is_told_to_be() -> None:
     for stager in made(ENDPOINT)[1]:
         assert stager["securityContext"] == {"allowPrivilegeEscalation": False,
                                              "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_a_plan_that_no_variable_could_hold_is_packed_and_read_back() -> None:
+    plan = {"inputs": [{"uri": f"minio://bucket/runs/{number}/model", "path": f"/minio/bucket/runs/{number}/model"}
+                       for number in range(2000)]}
+    made_env = {launcher: env(stagers.container("stage-in", plan, [], launcher))["LIGHTSHIP_STAGING"]
+                for launcher in (ENDPOINT, stagers.EMBEDDED)}
+    assert len(made_env[ENDPOINT]) < stagers.MAX_PLAIN_BYTES < len(made_env[stagers.EMBEDDED])
+    assert staging.read_plan(made_env[ENDPOINT]) == plan == staging.read_plan(made_env[stagers.EMBEDDED])

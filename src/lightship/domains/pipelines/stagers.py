@@ -7,15 +7,20 @@ the step's own namespace: what a namespace may reach is what its keys may.
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from lightship.domains.pipelines import names
 from lightship.kube.objects import Object
+from lightship.launcher import staging
 
 FOLDER = "/artifacts"
 """Where a claim that holds artifacts is mounted in stagers."""
+MAX_PLAIN_BYTES = 64 * 1024
+"""Linux takes 128 KiB in one variable."""
 _CLAIM_VOLUME = "lightship-artifacts"
 _PROGRAM = ["python3", "-m", "lightship.launcher"]
 _KEYS = (("AWS_ACCESS_KEY_ID", "accesskey"), ("AWS_SECRET_ACCESS_KEY", "secretkey"))
@@ -52,7 +57,7 @@ def container(phase: str, plan: dict[str, Any], mounts: list[Object], launcher: 
         "image": launcher.image,
         "args": [phase],
         "env": [
-            {"name": names.STAGING_ENV, "value": json.dumps(plan, separators=(",", ":"), ensure_ascii=False)},
+            {"name": names.STAGING_ENV, "value": _plan(plan, launcher)},
             field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
         ],
@@ -91,6 +96,14 @@ def volumes(launcher: Launcher) -> list[Object]:
 def field(name: str, path: str) -> Object:
     """A variable that says something of the Pod."""
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def _plan(plan: dict[str, Any], launcher: Launcher) -> str:
+    """The plan's JSON; packed where a program's environment could not hold it, such as for a thousand inputs."""
+    text = json.dumps(plan, separators=(",", ":"), ensure_ascii=False)
+    if not launcher.is_program or len(text.encode()) <= MAX_PLAIN_BYTES:
+        return text
+    return staging.PACKED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def _environment(launcher: Launcher) -> list[Object]:
