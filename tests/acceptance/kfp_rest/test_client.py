@@ -48,6 +48,18 @@ def test_the_sdk_runs_a_pipeline(platform: Platform, client: str, tmp_path: Path
     assert "state SUCCEEDED" in done.stdout
 
 
+def test_a_users_script_does_all_that_the_sdk_can(platform: Platform, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("sdk_platform_script.py")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("KF_")}
+
+    done = subprocess.run([sdk_python("kfp==2.17.0"), "-P", "-W", "ignore", str(script), str(tmp_path)],
+                          capture_output=True, text=True, timeout=400,
+                          env=environ | {"KUBECONFIG": str(platform.kubeconfig), "HOME": str(tmp_path)})
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip().endswith("all done")
+
+
 def test_a_service_is_behind_the_kubernetes_apis_own_token(platform: Platform) -> None:
     path = "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy/apis/v2beta1/healthz"
 
