@@ -65,9 +65,10 @@ class Place:
         return await self.database.read(lambda c: recurring.get(c, "r"))
 
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    database = Database(f"sqlite:///{tmp_path / 'records.db'}")
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    sqlite = request.param == "sqlite"
+    database = Database(f"sqlite:///{tmp_path / 'records.db'}" if sqlite else request.getfixturevalue("postgres_url"))
     await database.migrate()
     await database.run(lambda c: experiments.create(
         c, Experiment(id="e", namespace="default", name="e", created_at=EPOCH)))
