@@ -2,7 +2,8 @@
 
 Reconciler tables and the runtime's tests call me; I am a ``client.transport.Transport``. I keep what reconcilers lean
 on: revisions and conflicts, the split of spec and status, finalizers and preconditions, watches that end, break or are
-Gone on demand. An apply is a merge that may create; who owns which field is not kept. Admission, access and discovery are the real server's, which the conformance suite drives.
+Gone on demand. An apply is a merge that may create; who owns which field is not kept. Admission, access and discovery
+are the real server's, which the conformance suite drives.
 """
 
 from __future__ import annotations

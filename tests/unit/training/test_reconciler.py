@@ -108,7 +108,8 @@ async def test_resumed() -> None:
 async def test_the_job_sets_end_is_the_jobs(theirs: str, reason: str, ours: str) -> None:
     job = train_job({})
     job_set, snapshot = made_of(job)
-    outcome = await TABLE.run(RUN, job, cluster_runtime(), job_set_state(job_set, theirs, reason, succeeded=1), snapshot)
+    ended = job_set_state(job_set, theirs, reason, succeeded=1)
+    outcome = await TABLE.run(RUN, job, cluster_runtime(), ended, snapshot)
     assert outcome.words == ["patch trainjobs/status default/run"]
     assert conditions_of(outcome) == {ours: ("True", reason)}
     assert outcome.object(kinds.TRAIN_JOBS, "run")["status"]["jobsStatus"] == [
