@@ -74,7 +74,7 @@ def mirror(connection: Connection, pipeline: Pipeline) -> Pipeline:
     """
     known = connection.execute(select(_PIPELINES).where(_PIPELINES.c.id == pipeline.id)).mappings().one_or_none()
     if known is not None:
-        values = {name: getattr(pipeline, name) for name in _DESCRIBED}
+        values = _mirrored(pipeline)
         if any(known[name] != value for name, value in values.items()):
             connection.execute(update(_PIPELINES).where(_PIPELINES.c.id == pipeline.id).values(**values))
         return pipeline
@@ -89,9 +89,18 @@ def mirror_version(connection: Connection, version: PipelineVersion) -> None:
         forget_version_object(connection, version.namespace, version.object_name)
         create_version(connection, version)
         return
-    values = {name: getattr(version, name) for name in _DESCRIBED}
+    values = _mirrored(version)
     if any(known[name] != value for name, value in values.items()):
         connection.execute(update(_VERSIONS).where(_VERSIONS.c.id == version.id).values(**values))
+
+
+def _mirrored(row: Pipeline | PipelineVersion) -> dict[str, Any]:
+    """What a row takes over once it is there.
+
+    Objects know whole seconds; the time of the request that made one is finer, and tells the newer of two versions.
+    """
+    values = {name: getattr(row, name) for name in _DESCRIBED}
+    return values | ({"created_at": row.created_at} if row.created_at.microsecond else {})
 
 
 def forget_object(connection: Connection, namespace: str, object_name: str) -> None:

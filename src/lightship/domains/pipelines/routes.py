@@ -34,20 +34,19 @@ def routes(deps: Deps) -> list[BaseRoute]:
         *routes_pipelines.routes(deps), *routes_experiments.routes(deps), *routes_runs.routes(deps),
         *routes_artifacts.routes(deps), *routes_cache.routes(deps), *routes_debug.routes(deps),
         *routes_lineage.routes(deps), *routes_nodes.routes(deps),
-        *recurring.routes(deps), *_service(), *_done_without()]
+        *recurring.routes(deps), *_service(deps), *_done_without()]
 
 
-def _service() -> list[BaseRoute]:
+def _service(deps: Deps) -> list[BaseRoute]:
+    async def healthz(request: Request) -> Any:
+        access.everyone(request)
+        return {"multi_user": False, "pipeline_store": "database" if deps.objects is None else "kubernetes"}
+
     return [
-        route("/apis/v2beta1/healthz", _healthz),
-        route("/apis/v1beta1/healthz", _healthz),
+        route("/apis/v2beta1/healthz", healthz),
+        route("/apis/v1beta1/healthz", healthz),
         route("/apis/v2beta1/auth", _authorize),
     ]
-
-
-async def _healthz(request: Request) -> Any:
-    access.everyone(request)
-    return {"multi_user": False, "pipeline_store": "database"}
 
 
 async def _authorize(request: Request) -> Any:

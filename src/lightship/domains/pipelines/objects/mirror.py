@@ -6,6 +6,7 @@ looked leaves rows behind.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ from lightship.records.database import Database
 from lightship.records.rows import Pipeline
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Result
+
+
+_log = logging.getLogger(__name__)
 
 
 async def _live(client: Client, resource: Resource, key: Key) -> Object | None:
@@ -41,11 +45,18 @@ class PipelineMirror:
     database: Database
 
     async def reconcile(self, key: Key) -> Result:
-        await self.row(key)
+        try:
+            await self.row(key)
+        except errors.AlreadyExists as error:
+            # A Pipeline has no status to say so in; its versions say it in theirs.
+            _log.warning("a Pipeline is not in KFP's REST", extra={"pipeline": str(key), "error": error.message})
         return DONE
 
     async def row(self, key: Key) -> Pipeline | None:
-        """The pipeline's row, in step with its object; None where there is no object any more."""
+        """The pipeline's row, in step with its object; None where there is no object any more.
+
+        Raises ``errors.AlreadyExists`` where a pipeline without an object has the name.
+        """
         obj = await _live(self.client, PIPELINES, key)
         if obj is None:
             await self.database.run(lambda c: pipelines.forget_object(c, key.namespace, key.name))
@@ -68,7 +79,11 @@ class VersionMirror:
             await self.database.run(lambda c: pipelines.forget_version_object(c, key.namespace, key.name))
             return DONE
         name = str(objects.spec(obj).get("pipelineName", ""))
-        parent = await self.parents.row(Key(key.namespace, name))
+        try:
+            parent = await self.parents.row(Key(key.namespace, name))
+        except errors.AlreadyExists as error:
+            await self._tell(obj, "False", "NameTaken", error.message)
+            return DONE
         if parent is None:
             message = f'there is no Pipeline "{name}" in the namespace'
             await self._tell(obj, "False", "PipelineNotFound", message)
