@@ -79,6 +79,7 @@ def test_what_may_differ_unseen_has_no_key_unless_its_author_gives_one() -> None
     assert not key(step(task={"cachingOptions": {}}))
     assert not key(step(artifact=replace(ARTIFACT, uri="gs://b/1", digest="")))
     assert not key(step(config={"pvcMount": [{"constant": "c", "mountPath": "/data"}]}))
+    assert not key(step(parameters="/kfp-workspace/data"))
     own = {"cachingOptions": {"enableCache": True, "cacheKey": "mine"}}
     assert key(step(task=own)) == key(step(task=own, parameters="other", image="alpine"))
 
@@ -103,6 +104,12 @@ def test_the_pod_is_as_agreed_with_the_node() -> None:
     assert given["outputs"]["outputFile"].startswith(execution.local_path(found.root) + "/")
     plan = json.loads(spec["containers"][1]["env"][0]["value"])
     assert plan["commit"] == f"{found.root}/commit.json" and plan["artifacts"][0]["uri"] == f"{found.root}/data"
+
+
+def test_a_command_line_may_name_its_own_task() -> None:
+    found = step(args=["{{$.pipeline_task_name}}", "{{$.pipeline_task_uuid}}"])
+    main = children.make_pod(found, execution.job_of(found.run, found.pipeline))["spec"]["containers"][0]
+    assert main["args"] == ["step", found.row.task_id]
 
 
 def test_a_resource_that_is_no_quantity_is_the_steps_failure() -> None:

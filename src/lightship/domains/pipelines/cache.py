@@ -3,7 +3,8 @@
 ``reconciler`` looks keys up and keeps outputs under them. A key holds the namespace, the image and what it means where
 the step will run, the command line with every placeholder resolved, the declared environment, parameter values, and of
 each input artifact its content's digest, its type and its metadata, never its place; outputs count by their declared
-types. Where the content of an input is not known there is no key, and the step runs.
+types. Where the content of an input is not known there is no key, and the step runs; so it does where it has the run's
+workspace, since what it leaves there is no output that a key could bring back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from lightship.domains.pipelines import execution, ir, placeholders, values
+from lightship.domains.pipelines import execution, ir, placeholders, values, workspace
 from lightship.domains.pipelines.execution import Execution
 from lightship.domains.pipelines.nodes import IMPORTER
 from lightship.records.pipeline_rows import ArtifactRow
@@ -34,6 +35,8 @@ def key(step: Execution, job: placeholders.Job, images: Images = str) -> str:
     if task.cache_key:
         return _digest({"version": VERSION, "namespace": step.run.namespace, "component": step.node.component.name,
                         "key": task.cache_key})
+    if workspace.needed_by(step.node):
+        return ""
     platform = step.pipeline.kubernetes.get(step.node.component.executor, {})
     artifacts = [artifact for listed in step.node.artifacts.values() for artifact in listed]
     if platform.get("pvcMount") or platform.get("pvc_mount") or not all(_known(artifact) for artifact in artifacts):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -121,8 +122,9 @@ def parameter_file(name: str) -> str:
 
 def scope(execution: Execution, job: placeholders.Job,
           configured: Mapping[str, Any] | None = None) -> placeholders.Scope:
-    """What the placeholders of the step's command line may name."""
-    return placeholders.Scope(executor_input=executor_input(execution, configured), local_path=local_path, job=job)
+    """What the placeholders of the step's command line may name, its own task's name and id among them."""
+    of_task = dataclasses.replace(job, task_name=execution.node.name, task_uuid=execution.row.task_id)
+    return placeholders.Scope(executor_input=executor_input(execution, configured), local_path=local_path, job=of_task)
 
 
 def mounts(execution: Execution) -> list[str]:
