@@ -24,7 +24,6 @@ from lightship.records.rows import Pipeline
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Result
 
-
 _log = logging.getLogger(__name__)
 
 
