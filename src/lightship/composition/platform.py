@@ -103,6 +103,7 @@ class _Platform:
         entrypoints: dict[str, Entrypoint] = {
             pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
             serving.ENTRYPOINT_NAME: serving.storage_initializer(history.artifacts),
+            **training.entrypoints(history.artifacts),
         }
         async with asyncio.TaskGroup() as group:
             managing = group.create_task(self._manage(manager), name="manager")

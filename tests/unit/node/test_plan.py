@@ -25,12 +25,20 @@ RUN = ('program_path=$(mktemp -d)\n\nprintf "%s" "$0" > "$program_path/ephemeral
     ("python:alpine3.9", Image()), ("python", Image()),
     ("registry.access.redhat.com/ubi9/python-311:latest", Image(environment=Environment(python="3.11"))),
     ("lightship.dev/launcher:0.1", Image(entrypoint="launcher")),
+    ("pytorch/pytorch:2.13.0-cuda13.0-cudnn9-runtime", Image(environment=Environment(
+        installs=(Install(packages=("torch==2.13.0", "numpy")),)))),
+    ("docker.io/tensorflow/tensorflow:2.20.0", Image(environment=Environment(
+        installs=(Install(packages=("tensorflow-cpu==2.20.0", "numpy")),)))),
+    ("ghcr.io/kubeflow/trainer/xgboost-runtime", Image(environment=Environment(
+        installs=(Install(packages=("xgboost-cpu", "scikit-learn", "numpy")),)))),
+    ("ghcr.io/kubeflow/trainer/dataset-initializer:v2.3.0", Image(entrypoint="dataset-initializer")),
 ])
 def test_images_that_are_known(image: str, expected: Image) -> None:
     assert catalogue.resolve(image) == expected
 
 
-@pytest.mark.parametrize("image", ["nginx", "acme.io/python:3.11", "acme.io:5000/x", "my-alpine", ""])
+@pytest.mark.parametrize("image", [
+    "nginx", "pytorch/pytorch:latest", "acme.io/python:3.11", "acme.io:5000/x", "my-alpine", ""])
 def test_images_that_are_not(image: str) -> None:
     with pytest.raises(ImageError, match="image-catalogue"):
         catalogue.resolve(image)

@@ -41,6 +41,7 @@ _TRAINING = (
     (re.compile(r"nvcr\.io/nvidia/jax\Z"), None, ("jax", "numpy")),
 )
 """Images of training runtimes: the repository, where the tag holds the version, and what stands for the image here."""
+_INITIALIZER = re.compile(r"ghcr\.io/kubeflow/trainer/((?:dataset|model)-initializer)\Z")
 _MODEL_SERVER = re.compile(r"(kserve/sklearnserver|lightship\.dev/modelserver(-sklearn)?)\Z")
 
 
@@ -102,6 +103,8 @@ def resolve(image: str, catalogue: Mapping[str, Any] | None = None, *, engine: b
         return Image(environment=Environment(python=f"{ubi[1]}.{ubi[2]}"))
     if _PLAIN.match(repository):
         return Image()
+    if initializer := _INITIALIZER.match(repository):
+        return Image(entrypoint=initializer[1])
     if (training := _training(repository, tag)) is not None:
         return Image(environment=Environment(installs=(Install(packages=training),)))
     if engine:

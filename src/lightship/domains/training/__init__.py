@@ -1,6 +1,6 @@
 """Training: TrainJob, TrainingRuntime and ClusterTrainingRuntime.
 
-``composition`` composes ``TRAINING`` and calls ``bootstrap`` once the API answers.
+``composition`` composes ``TRAINING``, calls ``bootstrap`` once the API answers, and gives ``entrypoints`` to the node.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from lightship.domains.furniture import Domain, Kind
 from lightship.domains.training import kinds
 from lightship.domains.training.bootstrap import bootstrap
 from lightship.domains.training.deps import TrainingDeps
+from lightship.domains.training.initializers import entrypoints
 from lightship.domains.training.runtimes import admission as runtime_admission
 from lightship.domains.training.runtimes import schema as runtime_schema
 from lightship.domains.training.train_job import admission, reconciler, schema
@@ -25,4 +26,4 @@ TRAINING = Domain(
     controllers=lambda deps: (reconciler.controller(deps),),
 )
 
-__all__ = ["TRAINING", "TrainingDeps", "bootstrap"]
+__all__ = ["TRAINING", "TrainingDeps", "bootstrap", "entrypoints"]
