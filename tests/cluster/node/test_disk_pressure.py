@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightship.cluster.node import disk_watch
+from lightship.cluster.node import pressure
 from lightship.cluster.node.disk_watch import Disk, DiskWatch
 from lightship.kube import conditions, objects
 from lightship.kube.resources import NODES, PODS
@@ -42,7 +42,7 @@ async def test_the_pressure_ends_when_there_has_been_room_for_a_while(tmp_path: 
     await watch.pass_once()
     watch.look = lambda directory: ROOM
     await watch.pass_once()
-    await clock.advance(disk_watch.HOLD_SECONDS - 1)
+    await clock.advance(pressure.HOLD_SECONDS - 1)
     await watch.pass_once()
     assert told == ["True"]
     await clock.advance(1)

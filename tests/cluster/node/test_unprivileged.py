@@ -45,7 +45,8 @@ def interpreter(uid: int) -> str:
 
 @pytest.mark.timeout(180)
 def test_isolation_holds_for_a_normal_user(user: tuple[int, Path]) -> None:
-    run_as(user, "test_isolation.py", "test_security.py", "test_hostile.py", "test_sharing.py")
+    run_as(user, "test_isolation.py", "test_security.py", "test_hostile.py", "test_sharing.py",
+           "test_memory_pressure.py")
 
 
 @pytest.mark.slow

@@ -37,11 +37,11 @@ async def test_a_cordoned_node_is_tainted_and_a_person_s_taint_stays() -> None:
 
 async def test_pressure_and_unreadiness_are_taints() -> None:
     node = build.node(ready=False)
-    node["status"]["conditions"].append({"type": "DiskPressure", "status": "True"})
+    node["status"]["conditions"] += [{"type": kind, "status": "True"} for kind in ("DiskPressure", "MemoryPressure")]
     outcome = await TABLE.run(LAPTOP, node)
     assert keys(outcome.object(NODES, "laptop")) == [
         (names.TAINT_NOT_READY, "NoSchedule"), (names.TAINT_NOT_READY, "NoExecute"),
-        ("node.kubernetes.io/disk-pressure", "NoSchedule")]
+        ("node.kubernetes.io/memory-pressure", "NoSchedule"), ("node.kubernetes.io/disk-pressure", "NoSchedule")]
 
 
 @pytest.mark.parametrize(("tolerations", "left"), [

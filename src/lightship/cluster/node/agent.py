@@ -27,11 +27,13 @@ from lightship.cluster.node import (
     isolation,
     layout,
     logs,
+    memory_pressure,
     memory_watch,
     metrics,
     node_object,
     plan,
     pod_status,
+    pressure,
     strays,
     streams,
     variables,
@@ -53,7 +55,7 @@ from lightship.cluster.node.status_writer import StatusWriter
 from lightship.cluster.node.supervisor import Services, Supervisor, confirm_deletion
 from lightship.cluster.node.tokens import ServiceAccountTokens
 from lightship.cluster.node.trash import Trash
-from lightship.kube import objects
+from lightship.kube import objects, quantities
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import CONFIGMAPS, LEASES, NAMESPACES, NODES, PODS
 from lightship.lib import tasks
@@ -111,6 +113,8 @@ class Node:
         """What Pods and the machine use, for the API server."""
         self.disk = disk_watch.DiskWatch(options.directory, self._supervisors.values, self._tell_of_change, clock)
         """Whether there is room for Pods' files."""
+        self.memory = memory_pressure.MemoryPressure(self._roots, self._supervisors.values, self._tell_of_change, clock)
+        """Whether there is memory for them."""
         self._groups: cgroups.Groups | None = None
         self._engine = Engine(options.containers, options.directory, clock, self._told_of_engine) \
             if options.containers else None
@@ -152,6 +156,7 @@ class Node:
         else:
             self._tasks.spawn(engine.sweep_former(directory, self._clock), name="containers of a former life")
         self.disk.observe()
+        self.memory.observe()
         await self._register(found, resources)
         await self._catalogue.start()
         await self._pods.start()
@@ -164,7 +169,7 @@ class Node:
         self._tasks.spawn(self._environments.collect(), name="environments")
         self._tasks.spawn(self._trash.run(), name="trash")
         self._tasks.spawn(self._services.announcer.run(), name="events")
-        self._tasks.spawn(self.disk.run(), name="disk")
+        self._tasks.spawn(pressure.run([self.disk, self.memory], self._clock), name="pressure")
         if "memory" not in self._groups.controllers:
             self._tasks.spawn(self._memory_watch.run(), name="memory")
 
@@ -270,15 +275,16 @@ class Node:
     def _make_services(self, survey: layout.Survey, groups: cgroups.Groups, cpus: int,
                        resources: dict[str, str]) -> Services:
         directory = self._options.directory
+        memory = quantities.whole(resources["memory"])
         machinery = Machinery(
             clock=self._clock, zygotes=self._zygotes, environments=self._environments, isolation=self.isolation,
             survey=survey, groups=groups, entrypoints=self._entrypoints, pods_directory=directory / "pods",
-            root_mountpoint=directory / "root", trash=self._trash, engine=self._engine,
+            root_mountpoint=directory / "root", trash=self._trash, memory_bytes=memory, engine=self._engine,
             starts=asyncio.Semaphore(STARTS_PER_CPU * cpus))
         tokens = ServiceAccountTokens(self._client, self._clock)
         source = volumes.VolumeSource(
             client=self._client, pods_directory=directory / "pods", claims_directory=directory / "volumes",
-            token=tokens.get)
+            token=tokens.get, memory_bytes=memory)
         recorder = Recorder(self._client, "lightship-node", self._clock)
         return Services(
             client=self._client, machinery=machinery, volume_source=source, network=self.network,
@@ -304,7 +310,7 @@ class Node:
             node = await self._client.get(NODES, self.name)
         status = node_object.status(found, resources, self.isolation, self._groups.controllers, self._clock.now())
         stamp = {name: status["conditions"][0][name] for name in ("lastHeartbeatTime", "lastTransitionTime")}
-        more = [self.disk.condition(), *self.network.conditions(),
+        more = [self.memory.condition(), self.disk.condition(), *self.network.conditions(),
                 *([self._engine.condition()] if self._engine is not None else [])]
         status["conditions"] += [entry | stamp for entry in more]
         status["conditions"] = node_object.since_when(status["conditions"], node)

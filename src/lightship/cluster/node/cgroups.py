@@ -18,6 +18,8 @@ CPU_PERIOD_MICROSECONDS = 100_000
 _CONTROLLERS = ("memory", "pids", "cpu")
 _LEAST_QUOTA_MICROSECONDS = 1000
 _PREFIX = "lightship-"
+_NO_LIMIT_BYTES = 1 << 62
+"""Version 1 says so much and more where there is no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +179,28 @@ class Groups:
         except OSError:
             return None  # somebody else's group: limits are not to be had
         return groups
+
+
+def memory_around(mount: Path, own: Path) -> list[tuple[int, int]]:
+    """The memory limits of the groups that this process is in, from the innermost outwards, and what is used of each:
+    without files that were read and lie idle, which are given up at once. A group without a limit is left out."""
+    places = _places(own)
+    second = (mount / "cgroup.controllers").exists()
+    root = mount if second else mount / "memory"
+    names = ("memory.max", "memory.current", "inactive_file") if second else (
+        "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    inner = root / places.get("" if second else "memory", "/").lstrip("/")
+    found = []
+    for directory in (inner, *inner.parents):
+        if not directory.is_relative_to(root):
+            break
+        with contextlib.suppress(OSError, ValueError):  # the root has none of these, and "max" is no number
+            limit = int((directory / names[0]).read_text())
+            if limit < _NO_LIMIT_BYTES:
+                idle = [int(line.split()[1]) for line in (directory / "memory.stat").read_text().splitlines()
+                        if line.startswith(names[2] + " ")]
+                found.append((limit, max(0, int((directory / names[1]).read_text()) - sum(idle))))
+    return found
 
 
 def _first_files(limits: Limits) -> dict[str, dict[str, str]]:

@@ -20,7 +20,7 @@ from lightship.cluster.node.descriptors import close_all
 from lightship.cluster.node.errors import StartError, ZygoteError
 from lightship.cluster.node.network.channel import receive
 from lightship.cluster.node.processes import Zygote
-from lightship.kube import objects, quantities
+from lightship.kube import objects
 from lightship.kube.objects import Object
 
 MAKE_SECONDS = 30.0
@@ -34,11 +34,18 @@ class Commons:
     shared."""
 
     descriptors: tuple[int, ...] = ()
+    memory: tuple[int, ...] = ()
+    """Descriptors of what is mounted there, which only measure it; no container gets them."""
     shared_memory: str = ""
     """The directory that is each container's /dev/shm; empty where each has its own."""
 
+    def used_bytes(self) -> int:
+        """The memory that the Pod's files in memory take."""
+        found = [os.fstatvfs(descriptor) for descriptor in self.memory]
+        return sum((one.f_blocks - one.f_bfree) * one.f_frsize for one in found)
+
     def close(self) -> None:
-        close_all(*self.descriptors)
+        close_all(*self.descriptors, *self.memory)
 
 
 def memory_volumes(pod: Object) -> list[Mapping[str, Any]]:
@@ -52,31 +59,22 @@ def wanted(pod: Object, surroundings: plan.Surroundings) -> bool:
     return bool(memory_volumes(pod)) or plan.programs(pod, surroundings) > 1
 
 
-def memory_limit_bytes(pod: Object, volume: Mapping[str, Any]) -> int:
-    """How large a memory volume may grow: the least of its own limit and what its Pod may use; 0 for neither."""
-    asked = volume["emptyDir"].get("sizeLimit")
-    limits = [((container.get("resources") or {}).get("limits") or {}).get("memory")
-              for container in plan.containers(pod)]
-    bounds = [int(quantities.whole(asked))] if asked else []
-    if limits and None not in limits:
-        bounds.append(sum(quantities.whole(limit) for limit in limits if limit is not None))
-    return min((bound for bound in bounds if bound > 0), default=0)
-
-
-def mounts(pod: Object, directory: Path) -> list[dict[str, str]]:
-    """Every tmpfs that the Pod's containers share, by its place below the Pod's ``directory``."""
+def mounts(pod: Object, directory: Path, memory_bytes: int) -> list[dict[str, str]]:
+    """Every tmpfs that the Pod's containers share, by its place below the Pod's ``directory``. ``memory_bytes`` is what
+    the node has."""
     found = [{"target": str(directory / "shm"), "options": f"mode=1777,size={SHARED_MEMORY_BYTES}"}]
     group = volumes.fs_group(pod)
     mode = "mode=0777" if group is None else f"mode=2777,gid={group}"
     for volume in memory_volumes(pod):
-        limit = memory_limit_bytes(pod, volume)
+        limit = volumes.memory_limit_bytes(pod, volume, memory_bytes)
         found.append({"target": str(directory / "volumes" / volume["name"]),
                       "options": mode + (f",size={limit}" if limit else "")})
     return found
 
 
-async def make(zygote: Zygote, pod: Object, directory: Path, *, user_namespace: bool) -> Commons:
-    """Makes what the Pod shares; its volumes' directories are there. Raises ``StartError``."""
+async def make(zygote: Zygote, pod: Object, directory: Path, *, user_namespace: bool, memory_bytes: int) -> Commons:
+    """Makes what the Pod shares; its volumes' directories are there. ``memory_bytes`` is what the node has. Raises
+    ``StartError``."""
     shared = directory / "shm"
     shared.mkdir(parents=True, exist_ok=True)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -86,7 +84,7 @@ async def make(zygote: Zygote, pod: Object, directory: Path, *, user_namespace: 
     loop = asyncio.get_running_loop()
     loop.add_reader(ours.fileno(), answered.set)
     try:
-        os.write(body, json.dumps(mounts(pod, directory)).encode())
+        os.write(body, json.dumps(mounts(pod, directory, memory_bytes)).encode())
         zygote.tell({"commons": user_namespace}, (body, theirs.fileno()))
         theirs.close()
         async with asyncio.timeout(MAKE_SECONDS):
@@ -102,7 +100,9 @@ async def make(zygote: Zygote, pod: Object, directory: Path, *, user_namespace: 
     problem = json.loads(data)["problem"] if data else "the process that tried it ended"
     if problem:
         raise _failed(problem)
-    return Commons(descriptors=tuple(descriptors), shared_memory=str(shared))
+    namespaces = 3 if user_namespace else 2
+    return Commons(descriptors=tuple(descriptors[:namespaces]), memory=tuple(descriptors[namespaces:]),
+                   shared_memory=str(shared))
 
 
 def _failed(cause: str) -> StartError:

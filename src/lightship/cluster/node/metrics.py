@@ -172,9 +172,14 @@ def _busy(stat: str, ticks: int) -> float:
     return (user + nice + system + irq + softirq + steal) / ticks
 
 
-def _used_memory(meminfo: str) -> int:
-    amounts = {line.split(":")[0]: int(line.split()[1]) for line in meminfo.splitlines() if line.strip()}
-    return (amounts["MemTotal"] - amounts.get("MemAvailable", amounts.get("MemFree", 0))) * 1024
+def meminfo(text: str) -> dict[str, int]:
+    """The machine's memory as ``/proc/meminfo`` tells it, in bytes."""
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text.splitlines() if line.strip()}
+
+
+def _used_memory(text: str) -> int:
+    amounts = meminfo(text)
+    return amounts["MemTotal"] - amounts.get("MemAvailable", amounts.get("MemFree", 0))
 
 
 def _since(pid: int, now: Sample, before: Sample | None) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightship import __version__
+from lightship.cluster.node import memory_pressure
 from lightship.cluster.node.isolation import Isolation
 from lightship.kube import conditions, times
 from lightship.kube.objects import Object
@@ -43,9 +44,12 @@ def machine(directory: Path) -> Machine:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:
         cpus = os.cpu_count() or 1
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limited = memory_pressure.look_at()
+    if limited is not None:  # a control group may leave us less than the machine has
+        memory = min(memory, limited.size_bytes)
     disk = os.statvfs(directory)
-    return Machine(cpus=cpus, memory_kib=memory, release=platform.release(), os_name=platform.platform(),
+    return Machine(cpus=cpus, memory_kib=memory // 1024, release=platform.release(), os_name=platform.platform(),
                    disk_kib=disk.f_blocks * disk.f_frsize // 1024, gpus=count_gpus(Path("/dev")),
                    machine_id=_word(Path("/etc/machine-id")), boot_id=_word(Path("/proc/sys/kernel/random/boot_id")))
 
@@ -82,7 +86,6 @@ def status(found: Machine, resources: Mapping[str, str], isolation: Isolation, c
            now: datetime) -> dict[str, Any]:
     told = [
         conditions.make("Ready", True, "NodeReady", "the node agent runs Pods"),
-        conditions.make("MemoryPressure", False, "NodeHasSufficientMemory"),
         conditions.make("PIDPressure", False, "NodeHasSufficientPID"),
         conditions.make("IsolationAvailable", isolation.available,
                         "Namespaces" if isolation.available else "NoNamespaces", isolation.reason),

@@ -69,6 +69,8 @@ class Machinery:
     pods_directory: Path
     root_mountpoint: Path
     trash: Trash
+    memory_bytes: int
+    """The node's, beyond which no volume that is memory may grow."""
     engine: Engine | None
     """podman or docker, where the settings name one."""
     starts: asyncio.Semaphore
@@ -188,7 +190,8 @@ class Runner:
         """Makes what the Pod's containers share, once its volumes' directories are there. Raises ``StartError``."""
         key = replace(bare_key(self._machinery.environments.host), joined=self._joins(attachment))
         return await commons.make(await self._zygote(key), pod, self._machinery.pods_directory / objects.uid(pod),
-                                  user_namespace=self._machinery.isolation.user_namespace)
+                                  user_namespace=self._machinery.isolation.user_namespace,
+                                  memory_bytes=self._machinery.memory_bytes)
 
     def _joins(self, attachment: Attachment) -> bool:
         return attachment.descriptor >= 0 and bool(self._machinery.zygotes.namespaces)

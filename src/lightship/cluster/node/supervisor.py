@@ -100,6 +100,10 @@ class Supervisor:
     def evicted(self) -> bool:
         return self._evicted.is_set()
 
+    def memory_files_bytes(self) -> int:
+        """The memory that the Pod's files take in what its containers share."""
+        return self._commons.used_bytes()
+
     def evict(self, message: str) -> None:
         """Ends the Pod as failed, for what it has taken."""
         if not self._stop.is_set() and not self._evicted.is_set():

@@ -16,7 +16,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.cluster.node import reclaim, variables, volume_files
+from lightship.cluster.node import plan, reclaim, variables, volume_files
 from lightship.cluster.node.errors import ConfigError, StartError
 from lightship.cluster.node.volume_files import Files
 from lightship.kube import objects, quantities
@@ -50,6 +50,8 @@ class VolumeSource:
     pods_directory: Path
     claims_directory: Path
     token: Callable[[Object, str, int], Awaitable[str]]
+    memory_bytes: int = 0
+    """The node's own, beyond which no volume that is memory may grow; 0 where it is not known."""
     own_memory: bool = False
     """Whether memory can only be had for a container alone, as an engine gives it; else ``commons`` lays it over the
     volume's directory."""
@@ -126,8 +128,22 @@ def _empty(pod: Object, volume: Mapping[str, Any], source: VolumeSource) -> Volu
         directory.chmod(0o2777)
     if spec.get("medium") == "Memory" and source.own_memory and len(objects.spec(pod)["containers"]) == 1 \
             and not objects.spec(pod).get("initContainers"):
-        return Volume(path="", size_bytes=limit)
+        return Volume(path="", size_bytes=memory_limit_bytes(pod, volume, source.memory_bytes))
     return Volume(path=str(directory), size_bytes=limit)
+
+
+def memory_limit_bytes(pod: Object, volume: Mapping[str, Any], node_bytes: int) -> int:
+    """How large a memory volume may grow: the least of its own limit, what its Pod may use and what the node has.
+
+    Without a size a tmpfs may take half of the machine, and two such volumes all of it. 0 where nothing bounds it.
+    """
+    asked = volume["emptyDir"].get("sizeLimit")
+    limits = [((container.get("resources") or {}).get("limits") or {}).get("memory")
+              for container in plan.containers(pod)]
+    bounds = [node_bytes, quantities.whole(asked) if asked else 0]
+    if limits and None not in limits:
+        bounds.append(sum(quantities.whole(limit) for limit in limits if limit is not None))
+    return min((bound for bound in bounds if bound > 0), default=0)
 
 
 async def _claim(pod: Object, reference: Mapping[str, Any], source: VolumeSource) -> Volume:

@@ -1,9 +1,9 @@
 """What the containers of one Pod share: an IPC namespace, and a mount namespace that holds their common memory. Linux.
 
 ``forkserver`` calls ``serve`` in a child in new namespaces, which mounts what is to be shared, sends the namespaces'
-descriptors to the node and ends: a namespace lives as long as somebody holds it. For each container it then calls
-``fork``, whose child begins as a copy of that mount namespace. The mounts lie on the Pod's own directories, where only
-who is in those namespaces sees them: to ``sandbox`` they are binds like any others.
+descriptors and the mounts' to the node and ends: a namespace lives as long as somebody holds it. For each container it
+then calls ``fork``, whose child begins as a copy of that mount namespace. The mounts lie on the Pod's own directories,
+where only who is in those namespaces sees them: to ``sandbox`` they are binds like any others.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ CLONE_PARENT = 0x00008000
 _MS_SLAVE = 1 << 19
 _KINDS = ("mnt", "ipc", "user")
 _WORDS_LIMIT_BYTES = 4096
+_LIMIT_MEASURED = 32
+"""A Pod with more volumes of memory has the further ones, and the node cannot tell what they hold."""
 
 
 def serve(mounts: Sequence[dict[str, Any]], outer_ids: Sequence[int] | None, answer: socket.socket) -> None:
-    """Makes what is shared and sends ``{"problem"}`` with descriptors of mnt, ipc and, in a user namespace, user; never
-    returns."""
+    """Makes what is shared and sends ``{"problem"}`` with descriptors of mnt, ipc and, in a user namespace, user, and
+    then of the mounts themselves; never returns."""
     descriptors: list[int] = []
     problem = ""
     try:
@@ -37,6 +39,8 @@ def serve(mounts: Sequence[dict[str, Any]], outer_ids: Sequence[int] | None, ans
             linux.mount("tmpfs", entry["target"], "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, entry["options"])
         kinds = _KINDS if outer_ids is not None else _KINDS[:2]
         descriptors = [os.open("/proc/self/ns/" + kind, os.O_RDONLY | os.O_CLOEXEC) for kind in kinds]
+        descriptors += [os.open(entry["target"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                        for entry in mounts[:_LIMIT_MEASURED]]
     except OSError as error:
         problem, descriptors = str(error), []
     try:
