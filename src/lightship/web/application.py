@@ -66,7 +66,7 @@ def build(routes: Sequence[BaseRoute], options: Options) -> Starlette:
 
 def refusal(scope: Scope, error: errors.LightshipError) -> Response:
     """``error`` as an answer; a person's browser that has no session gets the login page instead of JSON."""
-    code = statuses.status(error)
+    code = statuses.status(error, scope["path"])
     headers = dict(Request(scope).headers)
     if code == 401 and "text/html" in headers.get("accept", "") and scope["method"] == "GET":
         return login.page(status=401)

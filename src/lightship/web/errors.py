@@ -30,9 +30,13 @@ KFP_PREFIX = "/apis/"
 REGISTRY_PREFIX = "/api/model_registry/"
 
 
-def status(error: errors.LightshipError) -> int:
-    """The HTTP status of ``error``."""
-    return _codes(error)[0]
+_FAILED_PRECONDITION = 9
+
+
+def status(error: errors.LightshipError, path: str = "") -> int:
+    """The HTTP status of ``error`` on ``path``; KFP's gateway says 400 where a precondition fails."""
+    http, grpc = _codes(error)
+    return 400 if grpc == _FAILED_PRECONDITION and path.startswith(KFP_PREFIX) else http
 
 
 def body(error: errors.LightshipError, path: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ try:
     client.terminate_run(result.run_id)
     raise AssertionError("an ended run was terminated")
 except Exception as error:
-    assert getattr(error, "status", None) == 409, error
+    assert getattr(error, "status", None) == 400, error
 nightly = client.create_recurring_run(
     experiment.experiment_id, "nightly", cron_expression="0 0 3 * * *", pipeline_package_path=package,
     params={"a": 2.0}, max_concurrency=2, no_catchup=True, description="d")

@@ -89,8 +89,8 @@ async def test_an_archived_experiment_has_no_schedules_that_run(pipelines: Platf
     await pipelines.site.post(f"{BASE}/experiments/{experiment}:archive")
 
     assert (await pipelines.site.get(base)).json["status"] == "DISABLED"
-    assert (await pipelines.site.post(f"{base}:enable")).status == 409
-    assert (await create(pipelines, experiment_id=experiment)).status == 409
+    assert (await pipelines.site.post(f"{base}:enable")).status == 400
+    assert (await create(pipelines, experiment_id=experiment)).status == 400
     assert (await create(pipelines, experiment_id=experiment, mode="DISABLE")).status == 200
 
 

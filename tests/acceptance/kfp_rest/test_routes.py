@@ -132,7 +132,7 @@ async def test_versions_are_added_renamed_and_removed(pipelines: Platform) -> No
     newest = await pipelines.site.get(f"{base}/versions?sort_by=created_at%20desc&page_size=1")
     assert newest.json["pipeline_versions"][0]["pipeline_version_id"] == version
     conflict = await pipelines.site.delete(base)
-    assert conflict.status == 409
+    assert conflict.status == 400
     assert "cascade" in conflict.json["message"]
     assert (await pipelines.site.delete(f"{base}/versions/{version}")).json == {}
     assert (await pipelines.site.get(f"{base}/versions/{version}")).status == 404
@@ -263,7 +263,7 @@ async def test_runs_are_archived_terminated_retried_and_deleted(pipelines: Platf
     assert (await site.get(run)).json["storage_state"] == "ARCHIVED"
     await site.post(f"{run}:unarchive")
     assert (await site.get(run)).json["storage_state"] == "AVAILABLE"
-    assert (await site.post(f"{run}:retry")).status == 409
+    assert (await site.post(f"{run}:retry")).status == 400
     await site.post(f"{run}:terminate")
     assert (await site.get(run)).json["state"] == "CANCELING"
     assert (await site.delete(run)).json == {}
@@ -286,7 +286,7 @@ async def test_experiments(pipelines: Platform) -> None:
     await site.post(f"{base}:archive")
     assert (await site.get(base)).json["storage_state"] == "ARCHIVED"
     assert (await site.get(f"{BASE}/runs/{run['run_id']}")).json["storage_state"] == "ARCHIVED"
-    assert (await site.post(f"{BASE}/runs/{run['run_id']}:unarchive")).status == 409
+    assert (await site.post(f"{BASE}/runs/{run['run_id']}:unarchive")).status == 400
     await site.post(f"{base}:unarchive")
     assert (await site.get(f"{BASE}/runs/{run['run_id']}")).json["storage_state"] == "ARCHIVED"  # as upstream
     assert (await site.post(f"{BASE}/runs/{run['run_id']}:unarchive")).status == 200
