@@ -82,6 +82,8 @@ def test_what_may_differ_unseen_has_no_key_unless_its_author_gives_one() -> None
     assert not key(step(parameters="/kfp-workspace/data"))
     own = {"cachingOptions": {"enableCache": True, "cacheKey": "mine"}}
     assert key(step(task=own)) == key(step(task=own, parameters="other", image="alpine"))
+    found = step(task=own)
+    assert key(found) != key(replace(found, pipeline=replace(found.pipeline, name="another")))
 
 
 def test_the_pod_is_as_agreed_with_the_node() -> None:

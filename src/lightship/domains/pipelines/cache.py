@@ -5,6 +5,9 @@ the step will run, the command line with every placeholder resolved, the declare
 each input artifact its content's digest, its type and its metadata, never its place; outputs count by their declared
 types. Where the content of an input is not known there is no key, and the step runs; so it does where it has the run's
 workspace, since what it leaves there is no output that a key could bring back.
+
+A key that the pipeline's author gives says all that, and nothing of the content: it holds for the same component of
+pipelines of the same name, as upstream's does, as long as it has the same outputs.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ def key(step: Execution, job: placeholders.Job, images: Images = str) -> str:
     if not task.cache or step.node.type == IMPORTER:
         return ""
     if task.cache_key:
-        return _digest({"version": VERSION, "namespace": step.run.namespace, "component": step.node.component.name,
+        return _digest({"version": VERSION, "namespace": step.run.namespace, "pipeline": step.pipeline.name,
+                        "component": step.node.component.name, "outputs": _interface(step.node.component.outputs),
                         "key": task.cache_key})
     if workspace.needed_by(step.node):
         return ""
