@@ -35,6 +35,8 @@ class WidgetKind:
 
     resource: Resource = WIDGETS
     schema: Mapping[str, Any] | None = None
+    related: None = None
+    validate_with: None = None
 
     @property
     def default(self) -> Callable[[Object], Object]:
