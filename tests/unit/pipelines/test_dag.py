@@ -208,6 +208,25 @@ def test_optional_inputs_without_a_value_are_left_out_and_defaults_fill_in() -> 
     assert unfolded.nodes["root/s"].parameters == {"b": 2}
 
 
+@pytest.mark.parametrize("optional", [True, False])
+def test_a_condition_hands_an_optional_input_down_which_only_steps_may_need(optional: bool) -> None:
+    """The compiler does not mark what it hands down as optional."""
+    handed = specs.parameters(**{"pipelinechannel--a": "STRING"})
+    step = specs.component("step", inputs=specs.parameters(x={"parameterType": "STRING", "isOptional": optional}))
+    inner = specs.sub_dag({"s": specs.task("comp-step", inputs={"x": specs.input_of_parent("pipelinechannel--a")})},
+                          inputs=handed)
+    condition = "inputs.parameter_values['pipelinechannel--a'] != 'x'"
+    spec = specs.pipeline(
+        {"condition-1": specs.task("comp-condition-1", inputs={"pipelinechannel--a": specs.input_of_parent("a")},
+                                   **specs.when(condition))},
+        {"comp-step": step, "comp-condition-1": inner},
+        inputs=specs.parameters(a={"parameterType": "STRING", "isOptional": True}))
+    unfolded = begun(spec)
+    found = unfolded.nodes["root/condition-1/s"]
+    assert found.parameters == {}
+    assert optional or 'the input "x" of "root/condition-1/s" has no value' in found.error
+
+
 @pytest.mark.parametrize(("parameters", "words"), [
     ({}, "has no value"), ({"x": 1, "y": 2}, 'no parameter "y"'), ({"x": [1]}, "NUMBER_INTEGER")])
 def test_wrong_parameters_fail_the_run_with_a_reason(parameters: dict[str, Any], words: str) -> None:

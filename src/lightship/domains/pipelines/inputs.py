@@ -15,7 +15,10 @@ from lightship.domains.pipelines.nodes import Node
 from lightship.records import pipeline_rows as rows
 from lightship.records.pipeline_rows import ArtifactRow
 
-_NOTHING: Any = object()
+_HANDED_DOWN = "pipelinechannel--"
+"""How the compiler begins the names of what it hands down into conditions, loops and exit handlers. It does not say of
+them that they are optional, where the pipeline's own inputs are: whether one is needed, the step within says.
+"""
 
 _FINAL_STATES = {rows.SUCCEEDED: "COMPLETE", rows.CACHED: "COMPLETE", rows.FAILED: "FAILED", rows.SKIPPED: "SKIPPED",
                  rows.CANCELED: "CANCELLED"}
@@ -106,7 +109,8 @@ class _Resolver:
         item = self._task.iterator.item_input if self._task.iterator else ""
         for name, spec in declared.items():
             absent = resolved.get(name) is None
-            if absent and not spec.optional and spec.type != ir.TASK_CONFIG and name != item:
+            needed = not spec.optional and spec.type != ir.TASK_CONFIG and name != item
+            if absent and needed and not self._handed_down(name, self._task.parameters.get(name)):
                 raise self._missing(name)
         return {name: value for name, value in resolved.items() if value is not None}
 
@@ -121,9 +125,16 @@ class _Resolver:
                 resolved[name] = found
         item = self._task.iterator.item_input if self._task.iterator else ""
         for name, spec in self._component.inputs.artifacts.items():
-            if name not in resolved and not spec.optional and name != item:
+            needed = name not in resolved and not spec.optional and name != item
+            if needed and not self._handed_down(name, self._task.artifacts.get(name)):
                 raise self._missing(name)
         return resolved
+
+    def _handed_down(self, name: str, given: ir.ParameterInput | ir.ArtifactSource | None) -> bool:
+        """Whether the compiler made the input, to hand one of the parent's on to steps within."""
+        source = given.source if isinstance(given, ir.ParameterInput) else given
+        return (self._component.dag is not None and name.startswith(_HANDED_DOWN)
+                and isinstance(source, ir.ComponentInput))
 
     def _parameter(self, name: str) -> Any:
         """The value, or None where there is none."""
