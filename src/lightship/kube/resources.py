@@ -77,7 +77,8 @@ def _segment(name: str) -> str:
     return name if _PLAIN.issuperset(name) else quote(name, safe="")
 
 
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:@{}")
+"""Braces among them: templates of paths, as OpenAPI has them, are made of names such as ``{namespace}``."""
 _STATUS = frozenset({"status"})
 _AGE = Column(name="Age", path=".metadata.creationTimestamp", type="date")
 

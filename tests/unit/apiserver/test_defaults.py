@@ -123,3 +123,9 @@ async def test_a_status_that_nobody_wrote_yet_reads_as_upstreams(
         caller: Caller, url: str, spec: dict[str, Any], status: dict[str, Any]) -> None:
     said = await made(caller, url, {"metadata": {"name": "first"}, "spec": spec, "status": {"replicas": 9}})
     assert said["status"] == status
+
+
+async def test_a_limit_of_no_type_is_named(caller: Caller) -> None:
+    code, said = await caller.json("POST", "/api/v1/namespaces/default/limitranges",
+                                   {"metadata": {"name": "l"}, "spec": {"limits": [{"max": {"cpu": "1"}}]}})
+    assert (code, said["details"]["causes"][0]["field"]) == (422, "spec.limits[0].type")

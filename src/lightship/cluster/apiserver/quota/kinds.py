@@ -138,6 +138,9 @@ def _validate_limits(obj: Object, old: Object | None) -> Sequence[FieldFault]:
     seen: set[str] = set()
     for number, item in enumerate(objects.spec(obj).get("limits") or ()):
         place = f"spec.limits[{number}]"
+        if not item.get("type"):
+            faults.append(FieldFault(f"{place}.type", "Required value"))
+            continue
         if item["type"] in seen:
             faults.append(FieldFault(f"{place}.type", f'Duplicate value: "{item["type"]}"'))
         seen.add(item["type"])
