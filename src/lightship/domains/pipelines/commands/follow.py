@@ -51,7 +51,8 @@ async def explain(platform: Platform, run: dict[str, Any], stream: TextIO) -> in
         stream.write(f"{step.path} failed: {why or 'it did not say why'}\n")
         if tail:
             stream.write("".join(f"    {line}\n" for line in tail))
-        stream.write(f"  rerun just this step:  lightship debug {run_id} {step.path}\n")
+        if step.pod:
+            stream.write(f"  rerun just this step:  lightship debug {run_id} {step.path}\n")
     if len(failed) > LIMIT_FAILURES_SHOWN:
         stream.write(f"... and {len(failed) - LIMIT_FAILURES_SHOWN} more: lightship runs get {run_id}\n")
     if not failed and root.message:
