@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 
@@ -79,7 +81,7 @@ async def checked(spec: Object) -> Pipeline:
     return await asyncio.to_thread(parse.spec, spec)
 
 
-def listed(name: str, shapes: list[Object], page: listing.Page, asked: paging.Asked) -> Object:
+def listed(name: str, shapes: Sequence[Any], page: listing.Page, asked: paging.Asked) -> Object:
     """One page as upstream answers: no field for no rows, no token on the last page."""
     answer: Object = {"total_size": page.total}
     if shapes:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from lightship import errors
-from lightship.domains.pipelines import rest, shapes
+from lightship.domains.pipelines import rest, shapes, task_shapes
 from lightship.domains.pipelines.rest import Deps
 from lightship.records import artifacts, lineage, listing, schema, task_history
 from lightship.records.artifacts import Ends, Link
@@ -90,14 +90,14 @@ class LineageRoutes:
         found, page = await self._deps.database.read(lambda c: task_history.page(c, run_id, parent, query))
         parents = await self._deps.database.read(lambda c: task_history.ids_of_paths(
             c, run_id, sorted({task.parent_path for task in found if task.parent_path})))
-        return rest.listed("tasks", [shapes.task(task, parents) for task in found], page, asked)
+        return rest.listed("tasks", [task_shapes.task(task, parents) for task in found], page, asked)
 
     async def task(self, request: Request) -> Any:
         run_id, task_id = request.path_params["id"], request.path_params["task_id"]
         await self._allow_run(request, run_id)
         row = await self._deps.database.read(lambda c: task_history.get(c, run_id, task_id))
         parents = await self._deps.database.read(lambda c: task_history.ids_of_paths(c, run_id, [row.parent_path]))
-        return shapes.task(row, parents)
+        return task_shapes.task(row, parents)
 
     async def _allow_run(self, request: Request, run_id: str) -> None:
         namespace = await self._deps.database.read(lambda c: task_history.namespace_of(c, run_id))

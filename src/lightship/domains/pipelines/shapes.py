@@ -11,18 +11,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from lightship.records import pipeline_rows as states
-from lightship.records.artifacts import StoredArtifact
-from lightship.records.pipeline_rows import ArtifactRow, TaskIO, TaskRow
-from lightship.records.rows import Experiment, Pipeline, PipelineVersion, RecurringRun, Run
+import msgspec
 
-_UNKNOWN = 2
-"""gRPC's code for an error of somebody else: a step's own failure."""
-_ARTIFACT_TYPES = {
-    "system.Model": "Model", "system.Dataset": "Dataset", "system.HTML": "HTML", "system.Markdown": "Markdown",
-    "system.Metrics": "Metric", "system.ClassificationMetrics": "ClassificationMetric",
-    "system.SlicedClassificationMetrics": "SlicedClassificationMetric"}
-"""Upstream's names for what KFP's schemas call artifacts; any other is an Artifact."""
+from lightship.domains.pipelines import task_shapes
+from lightship.records.artifacts import StoredArtifact
+from lightship.records.pipeline_rows import TaskRow
+from lightship.records.rows import Experiment, Pipeline, PipelineVersion, RecurringRun, Run
 
 
 def experiment(row: Experiment) -> dict[str, Any]:
@@ -65,8 +59,9 @@ def run(row: Run, tasks: Sequence[TaskRow] | None = None) -> dict[str, Any]:
         children: dict[str, list[TaskRow]] = {}
         for one in tasks:
             children.setdefault(one.parent_path, []).append(one)
-        shape["run_details"] = {"task_details": [_detail(one, children.get(one.path, ()), ids) for one in tasks]}
-        shape["tasks"] = [task(one, ids) for one in tasks]
+        shape["run_details"] = {
+            "task_details": [task_shapes.detail(one, children.get(one.path, ()), ids) for one in tasks]}
+        shape["tasks"] = [task_shapes.task(one, ids) for one in tasks]
     return _present(shape)
 
 
@@ -86,64 +81,11 @@ def recurring_run(row: RecurringRun) -> dict[str, Any]:
         "next_run_at": row.next_at, "runs_made": row.last_index})
 
 
-def artifact(row: ArtifactRow, namespace: str = "") -> dict[str, Any]:
-    """An artifact of upstream's next model, with its schema, digest and size besides."""
-    return _present({
-        "artifact_id": row.artifact_id, "name": row.name, "type": _ARTIFACT_TYPES.get(row.type_title, "Artifact"),
-        "schema_title": row.type_title, "uri": row.uri, "namespace": namespace, "metadata": dict(row.metadata),
-        "digest": row.digest, "size_bytes": row.size_bytes})
-
-
 def stored_artifact(found: StoredArtifact) -> dict[str, Any]:
     """An artifact as its own routes show it."""
-    return artifact(found.row, found.namespace) | {"created_at": found.created_at}
-
-
-def _detail(task: TaskRow, children: Sequence[TaskRow], ids: Mapping[str, str]) -> dict[str, Any]:
-    # Today's states have no CACHED: for its clients the step has succeeded.
-    state = states.SUCCEEDED if task.state == states.CACHED else task.state
-    return _present({
-        "run_id": task.run_id, "task_id": task.task_id, "display_name": _name(task),
-        "create_time": task.created_at, "start_time": task.started_at,
-        "end_time": task.finished_at, "state": state, "error": _error(task.error),
-        "executor_detail": {"main_job": task.pod} if task.pod else None,
-        "inputs": _artifact_ids(task.inputs), "outputs": _artifact_ids(task.outputs),
-        "parent_task_id": ids.get(task.parent_path), "pod_name": task.pod,
-        "state_history": [{"update_time": _moved_at(task), "state": state}],
-        "child_tasks": [_present({"task_id": child.task_id, "pod_name": child.pod})
-                        for child in children]})
-
-
-def task(row: TaskRow, ids: Mapping[str, str]) -> dict[str, Any]:
-    """A task of upstream's next model; ``ids`` are those of its run's tasks by path, its parent's at least."""
-    return _present({
-        "task_id": row.task_id, "run_id": row.run_id, "name": row.name, "display_name": _name(row),
-        "parent_task_id": ids.get(row.parent_path), "scope_path": row.path, "type": row.type,
-        "type_attributes": {"iteration_index": row.index} if row.index is not None else None,
-        "state": row.state, "status_metadata": {"message": row.error} if row.error else None,
-        "error": _error(row.error), "create_time": row.created_at, "start_time": row.started_at,
-        "end_time": row.finished_at, "pods": [{"name": row.pod}] if row.pod else None,
-        "cache_fingerprint": row.cache_key, "cached_from": row.cached_from,
-        "attempt": row.attempt, "inputs": _io(row.inputs), "outputs": _io(row.outputs)})
-
-
-def _io(io: TaskIO) -> dict[str, Any]:
-    return {
-        "parameters": [{"parameter_key": key, "value": value} for key, value in io.parameters.items()],
-        "artifacts": [{"artifact_key": key, "artifacts": [artifact(row) for row in rows]}
-                      for key, rows in io.artifacts.items()]}
-
-
-def _artifact_ids(io: TaskIO) -> dict[str, Any] | None:
-    return {key: {"artifact_ids": [row.artifact_id for row in rows]} for key, rows in io.artifacts.items()} or None
-
-
-def _name(task: TaskRow) -> str:
-    return task.display_name or task.name
-
-
-def _moved_at(task: TaskRow) -> datetime:
-    return task.finished_at or task.started_at or task.created_at
+    shape: dict[str, Any] = msgspec.to_builtins(
+        task_shapes.artifact(found.row, found.namespace, found.created_at), builtin_types=(datetime,))
+    return shape
 
 
 def _spec(stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -154,7 +96,7 @@ def _spec(stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _error(message: str) -> dict[str, Any] | None:
-    return {"code": _UNKNOWN, "message": message} if message else None
+    return {"code": task_shapes.UNKNOWN, "message": message} if message else None
 
 
 def _present(shape: Mapping[str, Any]) -> dict[str, Any]:
