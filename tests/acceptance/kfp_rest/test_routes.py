@@ -90,6 +90,7 @@ def link(name: str, kind: bytes) -> tuple[tarfile.TarInfo, bytes]:
     (json.dumps(SPEC | {"components": {}}).encode(), 400, r"components?.*comp-add"),
     (zipped(a__yaml=YAML, b__yaml=YAML), 400, "holds 2 pipeline files"),
     (zipped(readme__txt=b"x"), 400, "holds 0 pipeline files"),
+    (zipped(), 400, "holds 0 pipeline files"),
     (YAML.replace(b"comp-add", b"comp-gone", 1), 400, "comp-"),
     (b"PK\x03\x04 broken", 400, "zip archive cannot be read"),
     (b"\x1f\x8b broken", 400, "tar.gz archive cannot be read"),

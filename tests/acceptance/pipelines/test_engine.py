@@ -54,6 +54,16 @@ async def test_outputs_of_a_container_component_are_kept_typed_and_digested(shar
     assert await shared_platform.artifacts.read(thing.uri, 100) == b"made\n"
 
 
+async def test_what_lies_on_no_machine_that_steps_see_is_not_imported(shared_platform: Platform) -> None:
+    importer = {"importer": {"artifactUri": {"constant": "file:///srv/data"}, "typeSchema": {
+        "schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}}}
+    done = await shared_platform.run(specs.pipeline(
+        {"take": specs.task("comp-take")}, {"comp-take": specs.component("take", outputs={"artifacts": {
+            "artifact": OUT["artifacts"]["thing"]}})}, exec_take=importer))
+    assert done.run.state == rows.FAILED
+    assert "file:///srv/data" in done.task("take").error and "minio://" in done.task("take").error
+
+
 async def test_a_steps_time_covers_what_its_command_took(shared_platform: Platform) -> None:
     done = await shared_platform.run(one_step("sleep 0.3"))
     step = done.task("step")

@@ -33,7 +33,12 @@ def uri_of(step: Execution, job: placeholders.Job) -> str:
     if not isinstance(uri, str) or not uri:
         raise StepError(f'"{step.node.path}" imports from {values.shown(uri)}, which is not a URI',
                         remedy="Give the importer the URI of a file or folder")
-    return placeholders.replaced(uri, scope)
+    uri = placeholders.replaced(uri, scope)
+    if uri.startswith("file:"):
+        # Steps would find an artifact without files: what lies there is on no machine that a step could name.
+        raise StepError(f'"{step.node.path}" imports "{uri}", and steps see no files of this machine',
+                        remedy="Put the files into the artifact store and import minio://BUCKET/KEY, or mount a volume")
+    return uri
 
 
 def metadata_of(step: Execution, job: placeholders.Job) -> dict[str, Any]:

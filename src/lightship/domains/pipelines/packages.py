@@ -21,7 +21,7 @@ _ENDINGS = (".yaml", ".yml", ".json")
 
 def pipeline_file(data: bytes) -> bytes:
     """The pipeline file in ``data``. Raises ``InvalidPipeline`` or ``errors.TooLarge``."""
-    if data[:4] == b"PK\x03\x04":
+    if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):  # the latter begins an archive of nothing
         return _from_zip(data)
     if data[:2] == b"\x1f\x8b":
         return _from_tar(_inflated(data))
