@@ -39,6 +39,15 @@ async def test_the_servers_environment_and_memory_are_out_of_reach(node: NodeUnd
         del os.environ["LIGHTSHIP_TEST_SECRET"]
 
 
+async def test_the_kernel_would_end_a_pod_before_the_server(node: NodeUnderTest) -> None:
+    asking = shell("cat /proc/self/oom_score_adj") | {"resources": {"limits": {"cpu": "1", "memory": "64Mi"}}}
+    await node.finish(pod("modest", shell("cat /proc/self/oom_score_adj; echo 5 >/proc/self/oom_score_adj || echo no")))
+    await node.finish(pod("asking", asking))
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert (await node.log("modest")).split()[0] == "1000"
+    assert int(await node.log("asking")) >= own
+
+
 async def test_a_neighbour_cannot_be_traced(node: NodeUnderTest) -> None:
     await node.create(pod("victim", shell("exec sleep 1100")))
     await node.wait("victim", running)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from lightship.cluster.node import commons, components, entrypoints, execution, layout, plan, processes, variables
+from lightship.cluster.node import commons, components, entrypoints, execution, layout, oom, plan, processes, variables
 from lightship.cluster.node import volumes as pod_volumes
 from lightship.cluster.node.cgroups import Group, Groups
 from lightship.cluster.node.commons import Commons
@@ -328,7 +328,8 @@ class Runner:
                 "capabilities": list(security.with_network() if own_network else security.capabilities),
                 "processes": made.limits.processes if counted else 0,
                 "cpus": [] if "cpu" in controllers else affinity(made.limits.cpu_millis, objects.uid(occasion.pod)),
-                "no_new_privileges": security.no_new_privileges}
+                "no_new_privileges": security.no_new_privileges,
+                "oom_score": oom.score(objects.spec(occasion.pod), occasion.container, self._machinery.memory_bytes)}
 
     def _sandbox(self, made: ContainerPlan, occasion: Occasion, built: Built,
                  directory: Path) -> Mapping[str, Any] | None:

@@ -78,6 +78,11 @@ def _limit(security: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, most))
     if security.get("cpus"):
         os.sched_setaffinity(0, security["cpus"])
+    with open("/proc/self/oom_score_adj", "r+") as adjustment:
+        wanted = int(security.get("oom_score", 0))
+        if wanted > int(adjustment.read()):  # to raise it is allowed to everybody, to lower it to few
+            adjustment.seek(0)
+            adjustment.write(str(wanted))
     if security.get("processes"):  # counted in the container's own user namespace
         count = int(security["processes"])
         resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
