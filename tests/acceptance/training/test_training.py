@@ -19,6 +19,7 @@ from tests.sdks import sdk_python
 SCRIPT = Path(__file__).with_name("sdk_script.py")
 JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/default/trainjobs"
 WAIT_SECONDS = 540
+"""An environment with torch in it is several hundred megabytes to build."""
 GLOO = """
 import torch
 import torch.distributed as dist
@@ -26,6 +27,10 @@ dist.init_process_group(backend="gloo")
 value = torch.tensor([dist.get_rank() + 1.0])
 dist.all_reduce(value)
 print("sum", value.item(), "rank", dist.get_rank(), "of", dist.get_world_size(), flush=True)
+dist.barrier()
+dist.destroy_process_group()
+"""
+"""A rank that leaves its group open may abort at its end, when the other is gone first: gloo's threads are still there.
 """
 
 
@@ -85,6 +90,7 @@ def test_suspended_resumed_and_deleted_with_all_that_was_made(platform: Platform
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(WAIT_SECONDS)
 def test_torch_ranks_meet_and_two_jobs_at_once_do_not_clash(new_platform: Callable[[], Platform]) -> None:
     """Both listen on 29500, as upstream says."""
     _require_torch()
