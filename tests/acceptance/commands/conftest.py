@@ -1,16 +1,21 @@
-"""Pipelines for the commands to run, compiled by the SDK's own Python."""
+"""The command as a user types it, and pipelines for it to run, compiled by the SDK's own Python."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.conftest import Platform
 from tests.sdks import sdk_python
 
 FILE = Path(__file__).with_name("pipelines_to_run.py")
 LIMIT_SECONDS = 120
+Lightship = Callable[..., str]
+"""Runs one command, which must end with the exit code ``expect``; what it printed, with its errors where it fails."""
 
 
 @pytest.fixture(scope="module")
@@ -25,3 +30,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                        check=True, capture_output=True, timeout=LIMIT_SECONDS)
         found[name] = target
     return found
+
+
+@pytest.fixture
+def lightship(platform: Platform) -> Lightship:
+    def run(*words: str, expect: int = 0) -> str:
+        done = subprocess.run([sys.executable, "-m", "lightship", *words, "--data-dir", str(platform.data_dir)],
+                              capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout + (done.stderr if expect else "")
+
+    return run

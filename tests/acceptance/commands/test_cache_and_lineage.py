@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.commands.conftest import FILE, LIMIT_SECONDS
-from tests.acceptance.conftest import Platform
+from tests.acceptance.commands.conftest import FILE, Lightship
 from tests.sdks import sdk_python
 
-Lightship = Callable[..., str]
 pytestmark = pytest.mark.sdk
-
-
-@pytest.fixture
-def lightship(platform: Platform) -> Lightship:
-    def run(*words: str, expect: int = 0) -> str:
-        done = subprocess.run([sys.executable, "-m", "lightship", *words, "--data-dir", str(platform.data_dir)],
-                              capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done.stdout + (done.stderr if expect else "")
-
-    return run
 
 
 def _states(lightship: Lightship, file: Path | str, *words: str) -> dict[str, str]:

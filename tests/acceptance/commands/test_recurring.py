@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.commands.conftest import LIMIT_SECONDS
-from tests.acceptance.conftest import Platform
+from tests.acceptance.commands.conftest import LIMIT_SECONDS, Lightship
 
-Lightship = Callable[..., str]
 pytestmark = pytest.mark.sdk
-
-
-@pytest.fixture
-def lightship(platform: Platform) -> Lightship:
-    def run(*words: str, expect: int = 0) -> str:
-        done = subprocess.run([sys.executable, "-m", "lightship", *words, "--data-dir", str(platform.data_dir)],
-                              capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done.stdout + (done.stderr if expect else "")
-
-    return run
 
 
 def test_a_pipeline_runs_by_the_clock_until_it_is_disabled(lightship: Lightship, compiled: dict[str, Path]) -> None:
