@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lightship import errors
+from lightship.artifacts import fetching
 from lightship.artifacts.store import Entry, ObjectStore, Stores
 from lightship.domains.serving import names, storage
 from lightship.domains.serving.errors import NothingStored, StorageRefused
@@ -97,16 +98,8 @@ async def _fetch(store: ObjectStore, uri: storage.StorageUri, directory: Path, o
     entries = await _list(store, location, uri.scheme)
     if not entries:
         raise NothingStored(f"nothing lies at {uri.text}", remedy="Check the bucket and the path")
-    size = sum(entry.size_bytes for entry in entries)
-    if len(entries) > LIMIT_MODEL_FILES or size > options.model_bytes:
-        raise errors.TooLarge(f"{uri.text} holds {len(entries)} files of {size} bytes; at most {LIMIT_MODEL_FILES} "
-                              f"files of {options.model_bytes} bytes are fetched")
-    for entry in entries:
-        target = directory / _relative(entry.uri, location)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # a container that is started again fetches again
-        await store.get(entry.uri, target)
-    return len(entries)
+    fetching.check(uri.text, entries, limit_files=LIMIT_MODEL_FILES, limit_bytes=options.model_bytes)
+    return await fetching.fetch(store, location, entries, directory)
 
 
 async def _list(store: ObjectStore, location: str, scheme: str) -> Sequence[Entry]:
@@ -115,11 +108,6 @@ async def _list(store: ObjectStore, location: str, scheme: str) -> Sequence[Entr
     except errors.Unsupported as problem:
         raise StorageRefused(f"{location}: no store for {scheme}:// is set up here",
                              remedy="Put the model into the artifact store and use its minio:// URI") from problem
-
-
-def _relative(found: str, location: str) -> str:
-    """Where a stored file goes under the model's directory: a single file keeps its name."""
-    return found.rpartition("/")[2] if found == location else found.removeprefix(location).lstrip("/")
 
 
 def _copy(uri: storage.StorageUri, directory: Path, options: StorageOptions) -> int:

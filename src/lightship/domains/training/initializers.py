@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from lightship import errors
-from lightship.artifacts.store import Entry, ObjectStore, Stores
+from lightship.artifacts import fetching
+from lightship.artifacts.store import ObjectStore, Stores
 from lightship.domains.training import names
 
 LIMIT_FILES = 10_000
@@ -74,19 +75,6 @@ async def _fetch(store: ObjectStore, location: str, directory: Path, ignored: Se
     entries = await store.list(location, limit=LIMIT_FILES + 1)
     if not entries:
         raise errors.NotFound(f"nothing lies at {location}", remedy="Check the bucket and the path")
-    size = sum(entry.size_bytes for entry in entries)
-    if len(entries) > LIMIT_FILES or size > LIMIT_BYTES:
-        raise errors.TooLarge(f"{location} holds {len(entries)} files of {size} bytes; at most {LIMIT_FILES} files of "
-                              f"{LIMIT_BYTES} bytes are fetched")
-    wanted = [entry for entry in entries if not any(fnmatch.fnmatch(_name(entry), one) for one in ignored)]
-    for entry in wanted:
-        below = entry.uri.removeprefix(location).lstrip("/") or _name(entry)
-        target = directory / below
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # a container that is started again fetches again
-        await store.get(entry.uri, target)
-    return len(wanted)
-
-
-def _name(entry: Entry) -> str:
-    return entry.uri.rpartition("/")[2]
+    fetching.check(location, entries, limit_files=LIMIT_FILES, limit_bytes=LIMIT_BYTES)
+    wanted = [entry for entry in entries if not any(fnmatch.fnmatch(fetching.name(entry), one) for one in ignored)]
+    return await fetching.fetch(store, location, wanted, directory)
