@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from lightship import errors
 from lightship.client.client import Selection
 from lightship.domains.pipelines import logs, reconciler
+from lightship.kube import objects
 from lightship.kube.objects import Key
 from lightship.kube.resources import PODS
 from lightship.records import run_history
@@ -40,10 +42,18 @@ async def text(place: Platform, done: Finished, step: str) -> str:
 
 
 async def gone(place: Platform, pod: str) -> None:
-    await place.client("tests").delete(PODS, Key("default", pod), grace_seconds=0)
-    with pytest.raises(errors.NotFound):
-        while True:
-            await place.client("tests").get(PODS, pod, "default")
+    """Delete a Pod and wait for its end: a run's last Pods are let go of only after its last record."""
+    client = place.client("tests")
+    await client.delete(PODS, Key("default", pod), grace_seconds=0)
+    try:
+        left = await client.get(PODS, pod, "default")
+    except errors.NotFound:
+        return
+    only = Selection(namespace="default", fields=f"metadata.name={pod}")
+    async with aclosing(client.watch(PODS, only, resource_version=objects.meta(left)["resourceVersion"])) as events:
+        async for event in events:
+            if event.type == "DELETED":
+                return
 
 
 async def test_a_log_outlives_its_pod(shared_platform: Platform) -> None:
