@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.domains.pipelines import logs, names, observe, together, workspace
+from lightship.domains.pipelines import last_words, logs, names, observe, together, workspace
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import PERSISTENT_VOLUME_CLAIMS, PODS
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 TERMINATE_GRACE_SECONDS = 5
 LAST_LINES = 20
-MAX_LAST_BYTES = 8 * 1024
+LIMIT_LAST_CHARACTERS = 8 * 1024
 
 
 class Pods:
@@ -106,12 +106,12 @@ class Pods:
             return ""
         tail = b""
         try:
-            query = {"container": container, "tailLines": str(LAST_LINES)}
+            query = {"container": container, "tailLines": str(last_words.LIMIT_SOUGHT_LINES)}
             async with aclosing(self._client.log(objects.key(pod), query)) as chunks:
                 async for chunk in chunks:
-                    tail = (tail + chunk)[-MAX_LAST_BYTES:]
+                    tail = (tail + chunk)[-last_words.LIMIT_SOUGHT_BYTES:]
         except errors.LightshipError as cause:
             # The step failed, and says so without its last words: the message is poorer, the outcome the same.
             _log.info("the log of a failed step cannot be read", extra={"pod": objects.name(pod), "error": str(cause)})
             return ""
-        return tail.decode(errors="replace").strip()
+        return "\n".join(last_words.own(tail.decode(errors="replace"), LAST_LINES))[-LIMIT_LAST_CHARACTERS:]

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from lightship import errors
 from lightship.cli import exits
 from lightship.cli.connection import Platform
-from lightship.domains.pipelines import names
+from lightship.domains.pipelines import last_words, names
 from lightship.domains.pipelines.commands import tree, view
 from lightship.domains.pipelines.commands.tree import Node
 from lightship.kube.objects import Key
@@ -23,7 +23,6 @@ POLL_SHARE = 4.0
 """Times as long as an answer took are waited for the next, so that a run of thousands of steps is not asked all day."""
 LOG_TAIL_LINES = 15
 LIMIT_FAILURES_SHOWN = 5
-LIMIT_LOG_BYTES = 256 * 1024
 
 
 async def follow(platform: Platform, run_id: str, stream: TextIO) -> dict[str, Any]:
@@ -67,13 +66,13 @@ async def last_lines(platform: Platform, step: Node) -> list[str]:
         return []
     found = b""
     try:
-        query = {"container": names.MAIN, "tailLines": str(LOG_TAIL_LINES)}
+        query = {"container": names.MAIN, "tailLines": str(last_words.LIMIT_SOUGHT_LINES)}
         async with aclosing(platform.kube.log(Key(platform.namespace, step.pod), query)) as chunks:
             async for chunk in chunks:
-                found = (found + chunk)[-LIMIT_LOG_BYTES:]
+                found = (found + chunk)[-last_words.LIMIT_SOUGHT_BYTES:]
     except (errors.NotFound, errors.BadRequest):
         return []
-    return found.decode(errors="replace").rstrip("\n").split("\n")[-LOG_TAIL_LINES:] if found else []
+    return last_words.own(found.decode(errors="replace"), LOG_TAIL_LINES)
 
 
 def progress_stream(output: str) -> TextIO:
