@@ -298,6 +298,41 @@ async def test_experiments(pipelines: Platform) -> None:
     assert (await site.get(f"{BASE}/experiments")).json["total_size"] == 1
 
 
+async def test_an_archived_experiment_takes_runs_and_an_archived_run_a_retry_as_upstream(pipelines: Platform) -> None:
+    site = pipelines.site
+    made = (await site.post(f"{BASE}/experiments", {"display_name": "e"})).json["experiment_id"]
+    await site.post(f"{BASE}/experiments/{made}:archive")
+
+    run = (await start(pipelines, experiment_id=made)).json
+    assert run["storage_state"] == "AVAILABLE"
+    await pipelines.engine.idle()
+    pipelines.engine.ends_runs = False
+    await pipelines.deps.database.run(lambda c: c.exec_driver_sql("UPDATE runs SET state = 'FAILED'"))
+    base = f"{BASE}/runs/{run['run_id']}"
+    await site.post(f"{base}:archive")
+    assert (await site.post(f"{base}:retry")).json == {}
+    retried = (await site.get(base)).json
+    assert (retried["state"], retried["storage_state"]) == ("PENDING", "ARCHIVED")
+
+
+async def test_the_default_experiment_stays(pipelines: Platform) -> None:
+    run = (await start(pipelines)).json
+    answer = await pipelines.site.delete(f"{BASE}/experiments/{run['experiment_id']}")
+
+    assert (answer.status, answer.json["code"]) == (400, 3)
+    assert "The default experiment cannot be deleted" in answer.json["error"]
+
+
+@pytest.mark.parametrize("kind", ["runs", "recurringruns"])
+async def test_an_experiment_of_another_namespace_than_the_one_said_is_refused(pipelines: Platform, kind: str) -> None:
+    made = (await pipelines.site.post(f"{BASE}/experiments", {"display_name": "e"})).json["experiment_id"]
+    answer = await pipelines.site.post(f"{BASE}/{kind}", {
+        "experiment_id": made, "namespace": "elsewhere", "trigger": {"periodic_schedule": {"interval_second": "60"}}})
+
+    assert (answer.status, answer.json["code"]) == (400, 3)
+    assert 'belongs to the namespace "default"' in answer.json["error"]
+
+
 async def test_what_is_done_without_says_why(pipelines: Platform) -> None:
     answer = await pipelines.site.post(f"{BASE}/workflows", {})
 

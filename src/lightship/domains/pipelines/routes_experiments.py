@@ -69,6 +69,9 @@ class Experiments:
 
     async def delete(self, request: Request) -> Any:
         row = await self._allowed(request, "delete")
+        if row.name == DEFAULT_NAME:
+            raise errors.BadRequest(f'could not delete experiment "{row.id}". The default experiment cannot be deleted',
+                                    remedy="Archive it, or delete its runs")
         await self._deps.database.run(lambda c: experiments.remove(c, row.id))
         return {}
 

@@ -56,6 +56,11 @@ async def experiment(deps: Deps, request: Request, body: Object, resource: str) 
         return await default(deps, namespace)
     found = await deps.database.read(lambda c: experiments.get(c, given))
     await rest.allow(request, "create", resource, found.namespace)
+    said = request.query_params.get("namespace") or rest.text(body, "namespace")
+    if said and said != found.namespace:
+        raise errors.BadRequest(
+            f'experiment "{given}" belongs to the namespace "{found.namespace}", and not to "{said}"',
+            remedy="Leave the namespace out, or name an experiment of that namespace")
     return found
 
 
