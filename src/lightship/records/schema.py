@@ -223,6 +223,18 @@ cache_entries = Table(
     Column("created_at", Instant, nullable=False),
 )
 
+observation_logs = Table(
+    "observation_logs", metadata,
+    # What trials measured, in their own words; ``time`` is year 1 where a reading came without one.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _namespace(),
+    Column("trial", String(253), nullable=False),
+    Column("metric", String(255), nullable=False),
+    Column("time", Instant, nullable=False),
+    Column("value", Text, nullable=False),
+    Index(None, "namespace", "trial", "time"),
+)
+
 leftovers = Table(
     "leftovers", metadata,
     # Runs that were deleted, and the folder that holds what they left besides artifacts: commit records and logs.

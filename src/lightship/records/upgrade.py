@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from lightship import errors
 from lightship.records import schema
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every migration in ``migrations/versions``, oldest first."""
 
 _POSTGRES_LOCK = 0x6C6967687473
