@@ -129,6 +129,14 @@ CRON_JOBS = Resource(group="batch", version="v1", kind="CronJob", plural="cronjo
                      categories=("all",), subresources=_STATUS)
 JOB_SETS = Resource(group="jobset.x-k8s.io", version="v1alpha2", kind="JobSet", plural="jobsets",
                     subresources=_STATUS)
+POD_GROUPS = Resource(group="scheduling.x-k8s.io", version="v1alpha1", kind="PodGroup", plural="podgroups",
+                      short_names=("pg", "pgs"), subresources=_STATUS,
+                      columns=(Column(name="Phase", path=".status.phase"),
+                               Column(name="MinMember", path=".spec.minMember", type="integer"),
+                               Column(name="Running", path=".status.running", type="integer"),
+                               Column(name="Succeeded", path=".status.succeeded", type="integer"),
+                               Column(name="Failed", path=".status.failed", type="integer"),
+                               Column(name="Age", path=".metadata.creationTimestamp", type="date")))
 ENDPOINT_SLICES = Resource(group="discovery.k8s.io", version="v1", kind="EndpointSlice", plural="endpointslices")
 LEASES = Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases")
 CUSTOM_RESOURCE_DEFINITIONS = Resource(group="apiextensions.k8s.io", version="v1", kind="CustomResourceDefinition",

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from lightship.cluster.builtin import names
-from lightship.kube import conditions, objects, quantities, times
-
-Resources = dict[str, Decimal]
-"""Amounts by resource name: cores, bytes, pieces."""
+from lightship.kube import conditions, objects, pod_requests, times
+from lightship.kube.pod_requests import Resources
 
 
 def phase(pod: Mapping[str, Any]) -> str:
@@ -120,46 +117,9 @@ def created(obj: Mapping[str, Any]) -> str:
 
 
 def requests(pod: Mapping[str, Any]) -> Resources:
-    """What the scheduler reserves: all containers and sidecars together, or the largest init step if that is more."""
-    spec = objects.spec(pod)
-    total: Resources = {}
-    for container in spec.get("containers") or ():
-        _add(total, _container(container))
-    sidecars: Resources = {}
-    peak: Resources = {}
-    for container in spec.get("initContainers") or ():
-        amounts = _container(container)
-        if container.get("restartPolicy") == "Always":
-            _add(sidecars, amounts)
-            _raise(peak, sidecars)
-        else:
-            step = dict(sidecars)
-            _add(step, amounts)
-            _raise(peak, step)
-    _add(total, sidecars)
-    _raise(total, peak)
-    _add(total, _amounts(spec.get("overhead")))
-    return total
-
-
-def _container(container: Mapping[str, Any]) -> Resources:
-    resources = container.get("resources") or {}
-    return _amounts(resources.get("limits")) | _amounts(resources.get("requests"))
-
-
-def _amounts(values: Mapping[str, Any] | None) -> Resources:
-    return {name: quantities.parse(value) for name, value in (values or {}).items()}
-
-
-def _add(total: Resources, amounts: Resources) -> None:
-    for name, amount in amounts.items():
-        total[name] = total.get(name, Decimal(0)) + amount
-
-
-def _raise(total: Resources, amounts: Resources) -> None:
-    for name, amount in amounts.items():
-        total[name] = max(total.get(name, Decimal(0)), amount)
+    """What the scheduler reserves for it."""
+    return pod_requests.requests(objects.spec(pod))
 
 
 def allocatable(node: Mapping[str, Any]) -> Resources:
-    return _amounts(objects.status(node).get("allocatable"))
+    return pod_requests.amounts(objects.status(node).get("allocatable"))

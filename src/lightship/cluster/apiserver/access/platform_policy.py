@@ -60,7 +60,9 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
     # What Kubernetes' own controller manager and scheduler would do.
     "scheduler": (*_EVENTS, rule(("create",), "", "pods/binding"), rule(("patch", "update"), "", "pods/status"),
                   rule(("delete", "get", "patch"), "", "pods"), rule(("create",), "", "pods/eviction"),
-                  rule(_CHANGE, "", "persistentvolumeclaims", "persistentvolumes")),
+                  rule(_CHANGE, "", "persistentvolumeclaims", "persistentvolumes"),
+                  _status("scheduling.x-k8s.io", "podgroups")),
+    "podgroup-controller": (_status("scheduling.x-k8s.io", "podgroups"),),
     "deployment-controller": (*_EVENTS, _status("apps", "deployments"), rule((*READ, *WRITE), "apps", "replicasets"),
                               rule(("get", "list", "patch", "update"), "", "pods")),
     "replicaset-controller": (*_POD_OWNER, _status("apps", "replicasets"), _status("", "replicationcontrollers")),
@@ -119,11 +121,13 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
     "training": (*_EVENTS, _status("trainer.kubeflow.org", "trainjobs"),
                  rule(("create",), "trainer.kubeflow.org", "clustertrainingruntimes"),
                  rule(("create",), "", "namespaces"), rule(("create", "get", "patch"), "", "configmaps"),
-                 rule((*READ, *WRITE), "jobset.x-k8s.io", "jobsets")),
+                 rule(("create", "get"), "", "secrets"),
+                 rule((*READ, *WRITE), "jobset.x-k8s.io", "jobsets"),
+                 rule((*READ, *WRITE), "scheduling.x-k8s.io", "podgroups")),
 }
 
 _GROUPS = ("kubeflow.org", "pipelines.kubeflow.org", "modelregistry.kubeflow.org", "serving.kserve.io",
-           "trainer.kubeflow.org", "jobset.x-k8s.io")
+           "trainer.kubeflow.org", "jobset.x-k8s.io", "scheduling.x-k8s.io")
 """The groups that people use by the ``kubeflow-`` roles: those of the domains, whose kinds are objects or records."""
 
 

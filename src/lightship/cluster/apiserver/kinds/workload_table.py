@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightship.cluster.apiserver.kinds import batch, scaling, sets
+from lightship.cluster.apiserver.kinds import batch, groups, scaling, sets
 from lightship.cluster.apiserver.kinds import workload_columns as c
 from lightship.cluster.apiserver.registry import Served
 from lightship.kube import resources as r
@@ -31,6 +31,7 @@ def served() -> tuple[Served, ...]:
                validate=batch.validate_cron_job),
         Served(resource=r.JOB_SETS, custom=True, printing=c.JOB_SETS, default=batch.default_job_set,
                validate=batch.validate_job_set),
+        Served(resource=r.POD_GROUPS, custom=True, validate=groups.validate_pod_group),
         Served(resource=r.HORIZONTAL_POD_AUTOSCALERS, printing=c.AUTOSCALERS, default=scaling.default_autoscaler,
                validate=scaling.validate_autoscaler),
         Served(resource=AUTOSCALERS_V1, printing=c.AUTOSCALERS, default=scaling.default_autoscaler,
