@@ -64,6 +64,7 @@ WRONG_JOBS = [
     (job({"numProcPerNode": 0}), "greater than or equal to 1"),
     (job({"env": [{"name": "PET_NNODES", "value": "1"}]}), "must not have reserved envs"),
     (job({"env": [{"name": "DMLC_TASK_ID", "value": "1"}]}, runtime="xgboost-distributed"), "reserved envs"),
+    (job({"env": [{"name": "OMPI_MCA_plm_rsh_args", "value": "-x"}]}, runtime="deepspeed-distributed"), "reserved envs"),
     (job({"command": ["tune", "run"]}), "not served by this version"),
     (job(activeDeadlineSeconds=0), "activeDeadlineSeconds"),
     (job(managedBy="me"), "ManagedBy must be"),
@@ -81,6 +82,15 @@ async def test_what_is_wrong_is_refused_by_name(client: Client) -> None:
     for wrong, words in WRONG_JOBS:
         with pytest.raises(errors.InvalidInput, match=words):
             await client.create(kinds.TRAIN_JOBS, wrong)
+
+
+async def test_nodes_of_mpi_want_a_launcher_beside_them(client: Client) -> None:
+    alone = runtime(step("node", "trainer"), policy={"mpi": {"runLauncherAsNode": True}})
+    await client.create(kinds.TRAINING_RUNTIMES, alone | {"metadata": {"name": "alone", "namespace": "default"}})
+    reference = {"name": "alone", "kind": "TrainingRuntime"}
+    with pytest.raises(errors.InvalidInput, match="does not have either launcher and node"):
+        await client.create(kinds.TRAIN_JOBS, job({"numNodes": 2}, runtimeRef=reference))
+    await client.create(kinds.TRAIN_JOBS, job({"numNodes": 1}, runtimeRef=reference))
 
 
 async def test_what_may_not_change(client: Client) -> None:
@@ -110,7 +120,7 @@ WRONG_RUNTIMES = [
     (runtime(step("node", "trainer", replicas=2)), "always must be 1"),
     (runtime(step("node", "trainer", container="main")), "must contain the required container"),
     (runtime(step("node", "trainer"), policy={"torch": {}, "jax": {}}), "Only one of the policy"),
-    (runtime(step("node", "trainer"), policy={"mpi": {}}), "MPI is not served by this version"),
+    (runtime(step("node", "trainer"), policy={"flux": {}}), "Flux is not served by this version"),
     (runtime(step("node", "trainer", dependsOn=[{"name": "x", "status": "Ready"}]),
              startupPolicy={"startupPolicyOrder": "InOrder"}), "mutually exclusive"),
     (runtime(step("node", "trainer"), volumeClaimPolicies=[{"templates": []}]), "PersistentVolumeClaims yet"),

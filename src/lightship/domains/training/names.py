@@ -45,6 +45,16 @@ def snapshot(train_job: str) -> str:
     return f"{train_job}-runtime-snapshot"
 
 
+def mpi_hosts(train_job: str) -> str:
+    """The ConfigMap with the hosts of an MPI training."""
+    return f"{train_job}-mpi-hostfile"
+
+
+def mpi_keys(train_job: str) -> str:
+    """The Secret with the keys of an MPI training."""
+    return f"{train_job}-mpi-ssh-auth"
+
+
 def first_node(train_job: str) -> str:
     """The host name of the first training node."""
     return f"{train_job}-{NODE}-0-0.{train_job}"

@@ -17,7 +17,7 @@ _JOBS = "spec.template.spec.replicatedJobs"
 _LATER = {
     "volumeClaimPolicies": "JobSets do not make PersistentVolumeClaims yet; name a claim of your own in volumes",
 }
-_LATER_POLICIES = {"mpi": "MPI", "flux": "Flux"}
+_LATER_POLICIES = {"flux": "Flux"}
 
 
 def validate(obj: Object, old: Object | None) -> Sequence[FieldError]:

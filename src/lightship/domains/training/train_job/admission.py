@@ -11,7 +11,7 @@ from typing import Any
 
 from lightship.domains.furniture import FieldError
 from lightship.domains.training import kinds, names
-from lightship.domains.training.train_job import lower, policies
+from lightship.domains.training.train_job import lower, mpi, policies
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import Resource
@@ -50,7 +50,8 @@ def validate_with(obj: Object, old: Object | None, runtime: Object | None) -> Se
                            "the specified runtime must be created before the TrainJob is created"),)
     template = objects.spec(objects.spec(runtime).get("template") or {})
     jobs = {str(job["name"]): job for job in template.get("replicatedJobs") or ()}
-    return [*_reserved(obj, runtime), *_initializers(obj, jobs), *_patched_names(obj, jobs)]
+    return [*_launcher(obj, runtime, jobs), *_reserved(obj, runtime), *_initializers(obj, jobs),
+            *_patched_names(obj, jobs)]
 
 
 def _metadata(obj: Object) -> Iterator[FieldError]:
@@ -94,6 +95,15 @@ def _patches(obj: Object, old: Object | None) -> Iterator[FieldError]:
     for name in active:
         yield FieldError(path=_PATCHES, message="RuntimePatches cannot be modified when the JobSet's ReplicatedJob "
                                                 f"{name} is still active")
+
+
+def _launcher(obj: Object, runtime: Object, jobs: Mapping[str, Any]) -> Iterator[FieldError]:
+    nodes = (objects.spec(obj).get("trainer") or {}).get("numNodes") or 1
+    whole = names.LAUNCHER in jobs and names.NODE in jobs
+    if nodes >= 2 and mpi.launcher_is_node(objects.spec(runtime).get("mlPolicy")) and not whole:
+        yield FieldError(path="spec.trainer.numNodes", message="must have 1 when MPI trainingRuntime with enabled "
+                                                               "runLauncherAsNode does not have either launcher and "
+                                                               "node")
 
 
 def _reserved(obj: Object, runtime: Object) -> Iterator[FieldError]:

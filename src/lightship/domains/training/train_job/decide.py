@@ -30,6 +30,8 @@ class Plan:
     """What to write, in this order. ``trouble`` is why nothing could be made, for the user to read as an event."""
 
     snapshot: Object | None = None
+    hosts: Object | None = None
+    """The ConfigMap with an MPI training's hosts. With it goes the Secret with its keys, where that is not there."""
     job_set: Object | None = None
     delete: Object | None = None
     status: dict[str, Any]
@@ -62,7 +64,9 @@ def decide(observed: Observed, now: datetime) -> Plan:
         snapshot = lower.make_snapshot(job, runtime)
     else:
         return Plan(status=after, trouble=missing(job), requeue_after_seconds=wake)
-    return Plan(snapshot=snapshot, job_set=_changed(job, mine, runtime), status=after, requeue_after_seconds=wake)
+    job_set = _changed(job, mine, runtime)
+    hosts = lower.make_hosts(job, runtime) if job_set is not None else None
+    return Plan(snapshot=snapshot, hosts=hosts, job_set=job_set, status=after, requeue_after_seconds=wake)
 
 
 def missing(job: Object) -> str:

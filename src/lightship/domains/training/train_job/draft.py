@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 from lightship.domains.training import names
-from lightship.kube import objects
+from lightship.kube import objects, quantities
 
 JobSetSpec = dict[str, Any]
 
@@ -90,6 +90,10 @@ class Draft:
         found = next((one for one in self.steps if one.name == step), None)
         return found.container(name) if found is not None else None
 
+    @property
+    def network(self) -> Mapping[str, Any]:
+        return self._spec.get("network") or {}
+
     def spec(self) -> JobSetSpec:
         """The specification with each step's Pods counted."""
         for step in self.steps:
@@ -97,9 +101,19 @@ class Draft:
         return self._spec
 
 
-def upsert(variables: Iterable[Mapping[str, Any]], wanted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """``variables`` with ``wanted`` in place of those of their names, and the others after them."""
-    result = {str(variable["name"]): dict(variable) for variable in variables}
-    for variable in wanted:
-        result[str(variable["name"])] = dict(variable)
+def upsert(items: Iterable[Mapping[str, Any]], wanted: Iterable[Mapping[str, Any]], *,
+           key: str = "name") -> list[dict[str, Any]]:
+    """``items`` with ``wanted`` in place of those of the same ``key``, and the others after them."""
+    result = {str(item[key]): dict(item) for item in items}
+    for item in wanted:
+        result[str(item[key])] = dict(item)
     return list(result.values())
+
+
+def gpus(resources: Mapping[str, Any]) -> int:
+    """The GPUs of a node: requests before limits."""
+    for kind in ("requests", "limits"):
+        for name, amount in (resources.get(kind) or {}).items():
+            if "gpu" in name.lower() and (count := quantities.whole(amount)):
+                return count
+    return 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from lightship.domains.training import names
 from lightship.domains.training.errors import BadSnapshot
-from lightship.domains.training.train_job import patching, policies
+from lightship.domains.training.train_job import mpi, patching, policies
 from lightship.domains.training.train_job.draft import Draft, Step, upsert
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -24,15 +24,7 @@ SNAPSHOT_KEY = "runtime"
 def make_job_set(job: Object, runtime: Object) -> Object:
     """The JobSet, marked with the digest of all that it says."""
     template = objects.spec(runtime).get("template") or {}
-    policy = objects.spec(runtime).get("mlPolicy")
-    draft = Draft(patching.patched(dict(objects.spec(template)), job), policy)
-    for step in draft.steps:
-        _size(step, job, policy)
-    policies.enforce(draft, job, policy or {})
-    for step in draft.steps:
-        _trainer(step, job)
-        _initializer(step, job)
-    spec = draft.spec() | {"suspend": suspended(job)}
+    spec = _draft(job, runtime).spec() | {"suspend": suspended(job)}
     over = [template, *patching.templates(job)]
     labels, annotations = _merged(over, "labels"), _merged(over, "annotations")
     digest = apply.digest([spec, labels, annotations])
@@ -43,6 +35,15 @@ def make_job_set(job: Object, runtime: Object) -> Object:
                      "ownerReferences": [objects.owner_reference(job)]},
         "spec": spec,
     }
+
+
+def make_hosts(job: Object, runtime: Object) -> Object | None:
+    """The ConfigMap with the hosts of an MPI training; none for any other."""
+    policy = mpi.of(objects.spec(runtime).get("mlPolicy"))
+    if policy is None:
+        return None
+    draft = _draft(job, runtime)
+    return mpi.make_hosts(draft, job, policy, policies.resources_of_node(draft, job))
 
 
 def make_snapshot(job: Object, runtime: Object) -> Object:
@@ -82,6 +83,20 @@ def suspended(job: Object) -> bool:
     return bool(objects.spec(job).get("suspend"))
 
 
+def _draft(job: Object, runtime: Object) -> Draft:
+    """The runtime's template with everything that the TrainJob says of it."""
+    policy = objects.spec(runtime).get("mlPolicy")
+    template = objects.spec(runtime).get("template") or {}
+    draft = Draft(patching.patched(dict(objects.spec(template)), job), policy)
+    for step in draft.steps:
+        _size(step, job, policy)
+    policies.enforce(draft, job, policy or {})
+    for step in draft.steps:
+        _trainer(step, job)
+        _initializer(step, job)
+    return draft
+
+
 def _merged(templates: list[dict[str, Any]], field: str) -> dict[str, str]:
     result: dict[str, str] = {}
     for template in templates:
@@ -93,7 +108,8 @@ def _size(step: Step, job: Object, policy: Mapping[str, Any] | None) -> None:
     """The TrainJob's resources for the container of a training node."""
     wanted = (objects.spec(job).get("trainer") or {}).get("resourcesPerNode")
     node = step.container(names.NODE)
-    if wanted is not None and node is not None and policy is not None and step.kind == names.TRAINER:
+    meant = step.kind == names.TRAINER or mpi.sized(step, policy)
+    if wanted is not None and node is not None and policy is not None and meant:
         node.body["resources"] = patching.merged_resources(node.body.get("resources"), wanted)
 
 

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightship.domains.training import names
-from lightship.domains.training.train_job.draft import Draft, upsert
+from lightship.domains.training.train_job import mpi
+from lightship.domains.training.train_job.draft import Draft, gpus, upsert
 from lightship.kube import objects, quantities
 from lightship.kube.objects import Object
 
 RESERVED: Mapping[str, frozenset[str]] = {
     "torch": frozenset({"PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT"}),
     "xgboost": frozenset({"DMLC_TRACKER_URI", "DMLC_TRACKER_PORT", "DMLC_TASK_ID", "DMLC_NUM_WORKER"}),
+    "mpi": mpi.RESERVED,
 }
 """Variables that a user may not set, by policy."""
 
@@ -27,28 +29,31 @@ def enforce(draft: Draft, job: Object, policy: Mapping[str, Any]) -> None:
     """Set the number of nodes, then the policy's variables."""
     trainer = objects.spec(job).get("trainer")
     steps = draft.with_step(names.TRAINER)
-    if trainer is not None and trainer.get("numNodes") is not None:
+    mpi_policy = mpi.of(policy)
+    if trainer is not None and trainer.get("numNodes") is not None and mpi_policy is None:
         for step in steps[:1]:
             step.count = int(trainer["numNodes"])
     nodes = steps[0].count if steps else 1
     node = steps[0].container(names.NODE) if steps else None
     if trainer is not None and node is not None:
         node.env = upsert(node.env, trainer.get("env") or ())
-    if policy.get("torch") is not None:
+    if mpi_policy is not None:
+        mpi.enforce(draft, job, mpi_policy, resources_of_node(draft, job))
+    elif policy.get("torch") is not None:
         _torch(draft, job, policy["torch"], nodes)
     elif node is None or trainer is None:
         return
     elif policy.get("jax") is not None:
         node.add(_jax(job, nodes))
     elif policy.get("xgboost") is not None:
-        node.add(_xgboost(job, nodes * (gpus(_resources(draft, trainer)) or 1)))
+        node.add(_xgboost(job, nodes * (gpus(resources_of_node(draft, job)) or 1)))
 
 
 def _torch(draft: Draft, job: Object, torch: Mapping[str, Any], nodes: int) -> None:
     trainer = objects.spec(job).get("trainer")
     variables = [
         _plain("PET_NNODES", nodes),
-        _plain("PET_NPROC_PER_NODE", processes(trainer or {}, _resources(draft, trainer or {}))),
+        _plain("PET_NPROC_PER_NODE", processes(trainer or {}, resources_of_node(draft, job))),
         _from_index("PET_NODE_RANK"),
         _plain("PET_MASTER_ADDR", names.first_node(objects.name(job))),
         _plain("PET_MASTER_PORT", names.PORT),
@@ -75,17 +80,9 @@ def processes(trainer: Mapping[str, Any], resources: Mapping[str, Any]) -> str:
     return str(max(1, cpu))
 
 
-def gpus(resources: Mapping[str, Any]) -> int:
-    """The GPUs of a node: requests before limits."""
-    for kind in ("requests", "limits"):
-        for name, amount in (resources.get(kind) or {}).items():
-            if "gpu" in name.lower() and (count := quantities.whole(amount)):
-                return count
-    return 0
-
-
-def _resources(draft: Draft, trainer: Mapping[str, Any]) -> Mapping[str, Any]:
+def resources_of_node(draft: Draft, job: Object) -> Mapping[str, Any]:
     """The TrainJob's resources a node where it has any, else the runtime's."""
+    trainer = objects.spec(job).get("trainer") or {}
     if trainer.get("resourcesPerNode") is not None:
         return dict(trainer["resourcesPerNode"])
     steps = draft.with_step(names.TRAINER)

@@ -13,10 +13,11 @@ from lightship.client.client import EVERYTHING
 from lightship.domains.training import kinds, names
 from lightship.domains.training.deps import TrainingDeps
 from lightship.domains.training.errors import BadSnapshot
+from lightship.domains.training.train_job import mpi
 from lightship.domains.training.train_job.decide import Observed, Plan, decide
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import CONFIGMAPS, JOB_SETS
+from lightship.kube.resources import CONFIGMAPS, JOB_SETS, SECRETS
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
 
@@ -85,9 +86,26 @@ class TrainJobReconciler:
             await apply.delete_if_there(client, JOB_SETS, plan.delete)
         if plan.snapshot is not None and plan.job_set is not None:
             await client.patch(CONFIGMAPS, objects.key(plan.snapshot), plan.snapshot, type="apply")
+        if plan.hosts is not None:
+            await self._give_keys(job)
+            await client.patch(CONFIGMAPS, objects.key(plan.hosts), plan.hosts, type="apply")
         if plan.job_set is not None:
             self._job_sets.observe(
                 await client.patch(JOB_SETS, objects.key(plan.job_set), plan.job_set, type="apply"))
+
+    async def _give_keys(self, job: Object) -> None:
+        """An MPI training's keys, made once. Raises ``AlreadyExists`` where the Secret is another's."""
+        key = Key(objects.namespace(job), names.mpi_keys(objects.name(job)))
+        try:
+            there = await self._deps.client.get(SECRETS, key.name, key.namespace)
+        except errors.NotFound:
+            private, public = self._deps.key_pair()
+            await self._deps.client.create(SECRETS, mpi.make_keys(job, private, public))
+            return
+        owner = objects.controller_of(there)
+        if owner is None or owner.get("uid") != objects.uid(job):
+            raise errors.AlreadyExists(f'Secret "{key}" is not this TrainJob\'s',
+                                       remedy="Delete or rename it; the TrainJob keeps its ssh keys under that name")
 
     async def _write_status(self, job: Object, plan: Plan) -> None:
         self._jobs.observe(await apply.patch_status(self._deps.client, kinds.TRAIN_JOBS, job, plan.status))
