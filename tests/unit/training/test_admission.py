@@ -64,7 +64,7 @@ WRONG_JOBS = [
     (job({"numProcPerNode": 0}), "greater than or equal to 1"),
     (job({"env": [{"name": "PET_NNODES", "value": "1"}]}), "must not have reserved envs"),
     (job({"env": [{"name": "DMLC_TASK_ID", "value": "1"}]}, runtime="xgboost-distributed"), "reserved envs"),
-    (job({"env": [{"name": "OMPI_MCA_plm_rsh_args", "value": "-x"}]}, runtime="deepspeed-distributed"), "reserved envs"),
+    (job({"env": [{"name": "OMPI_MCA_plm_rsh_args", "value": "x"}]}, runtime="mlx-distributed"), "reserved envs"),
     (job({"command": ["tune", "run"]}), "not served by this version"),
     (job(activeDeadlineSeconds=0), "activeDeadlineSeconds"),
     (job(managedBy="me"), "ManagedBy must be"),
