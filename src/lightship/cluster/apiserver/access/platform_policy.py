@@ -122,6 +122,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                  rule(("create",), "trainer.kubeflow.org", "clustertrainingruntimes"),
                  rule(("create",), "", "namespaces"), rule(("create", "get", "patch"), "", "configmaps"),
                  rule(("create", "get"), "", "secrets"),
+                 rule(("create", "get"), "", "secrets"),
                  rule((*READ, *WRITE), "jobset.x-k8s.io", "jobsets"),
                  rule((*READ, *WRITE), "scheduling.x-k8s.io", "podgroups")),
 }
