@@ -21,7 +21,7 @@ LIMIT_KNOWN_STATES = 2_000
 _POSIX = {"alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\\x00-\\x7f", "blank": "\\t ", "cntrl": "\\x00-\\x1f\\x7f",
           "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~", "punct": "!-/:-@\\[-`{-~",
           "space": "\\t\\n\\v\\f\\r ", "upper": "A-Z", "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f"}
-_WORD = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
+WORD = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
 _TOKEN = re.compile(r"\\Q(?P<quoted>.*?)(?:\\E|\Z)|\\(?P<escaped>.)|(?P<posix>\[:\^?[a-z]+:\])"
                     r"|(?P<flags>\(\?[a-zA-Z]+\))|(?P<name>\(\?<(?![=!]))|(?P<end>\$)|(?P<open>\[\^?\]?)"
                     r"|(?P<close>\])", re.DOTALL)
@@ -49,6 +49,10 @@ class Regex:
     def python(self) -> re.Pattern[str]:
         return self._python
 
+    def tree(self) -> Any:
+        """The pattern as Python's parser reads it: for ``captures``."""
+        return _parsed(self._python.pattern)
+
 
 @lru_cache(maxsize=1024)
 def compile(pattern: str) -> Regex:
@@ -58,12 +62,16 @@ def compile(pattern: str) -> Regex:
     text = _translated(pattern)
     try:
         python = re.compile(text, re.ASCII)
-        tree = re._parser.parse(text, re.ASCII)  # type: ignore[attr-defined]
+        tree = _parsed(text)
     except (re.error, RecursionError, OverflowError) as e:
         raise Refused(f"error parsing regexp: {e}") from e
     program = _Program()
     program.ends(program.sequence(tree, tree.state.flags))
     return Regex(pattern, python, _Automaton(program))
+
+
+def _parsed(text: str) -> Any:
+    return re._parser.parse(text, re.ASCII)  # type: ignore[attr-defined]
 
 
 def _translated(pattern: str) -> str:
@@ -134,8 +142,8 @@ class _Program:
 
     def _item(self, code: str, argument: Any, flags: int) -> Callable[[int], int]:
         if code in ("literal", "not_literal", "any", "in"):
-            accepts = _accepts(code, argument, flags)
-            return lambda then: self._add("take", accepts, then)
+            takes = accepts(code, argument, flags)
+            return lambda then: self._add("take", takes, then)
         if code == "at":
             kind = str(argument).lower()
             if kind == "at_beginning" and flags & re.MULTILINE:
@@ -175,7 +183,8 @@ class _Program:
         return make
 
 
-def _accepts(code: str, argument: Any, flags: int) -> Accepts:
+def accepts(code: str, argument: Any, flags: int) -> Accepts:
+    """Which characters one item of a parsed pattern takes."""
     fold = bool(flags & re.IGNORECASE)
     if code == "any":
         return (lambda letter: True) if flags & re.DOTALL else (lambda letter: letter != "\n")
@@ -206,7 +215,7 @@ def _accepts(code: str, argument: Any, flags: int) -> Accepts:
 _CATEGORIES: dict[str, Accepts] = {
     "category_digit": lambda letter: letter in "0123456789", "category_not_digit": lambda c: c not in "0123456789",
     "category_space": lambda letter: letter in "\t\n\f\r ", "category_not_space": lambda c: c not in "\t\n\f\r ",
-    "category_word": lambda letter: letter in _WORD, "category_not_word": lambda letter: letter not in _WORD,
+    "category_word": lambda letter: letter in WORD, "category_not_word": lambda letter: letter not in WORD,
 }
 
 
@@ -254,14 +263,15 @@ class _Automaton:
                     seen.update(fresh)
                     open_nodes.extend(fresh)
                 case _:
-                    if _holds(node[1], before, letter) and node[2] not in seen:
+                    if holds(node[1], before, letter) and node[2] not in seen:
                         seen.add(node[2])
                         open_nodes.append(node[2])
-        kind = "word" if letter in _WORD else "line" if letter == "\n" else "other"
+        kind = "word" if letter in WORD else "line" if letter == "\n" else "other"
         return frozenset(taken), kind
 
 
-def _holds(kind: str, before: str, letter: str) -> bool:
+def holds(kind: str, before: str, letter: str) -> bool:
+    """Whether an assertion holds after a character of the kind ``before``, and before ``letter`` (empty: the end)."""
     match kind:
         case "at_beginning" | "at_beginning_string":
             return before == "start"
@@ -272,6 +282,6 @@ def _holds(kind: str, before: str, letter: str) -> bool:
         case "at_line_end":
             return not letter or letter == "\n"
         case "at_boundary":
-            return (before == "word") != (letter in _WORD)
+            return (before == "word") != (letter in WORD)
         case _:
-            return (before == "word") == (letter in _WORD)
+            return (before == "word") == (letter in WORD)
