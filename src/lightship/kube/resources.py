@@ -24,6 +24,15 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScalePaths:
+    """Where a custom kind keeps what ``scale`` shows, as paths such as ``.spec.replicas``."""
+
+    spec_replicas: str
+    status_replicas: str
+    selector: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resource:
     """One served version of one kind. ``group`` is empty for the core group; ``version`` is the served version."""
 
@@ -38,6 +47,8 @@ class Resource:
     subresources: frozenset[str] = field(default_factory=frozenset)
     """Of ``status``, ``scale``, ``log``, ``exec``, ``token`` and the like; ``status`` also separates status writes."""
     columns: tuple[Column, ...] = ()
+    scale: ScalePaths | None = None
+    """Of a custom kind with a scale subresource: where its numbers are."""
     lists_as: str = ""
     """The kind of its lists, where that is not the kind and ``List``."""
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from lightship.kube import versions
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import Column, Resource
+from lightship.kube.resources import Column, Resource, ScalePaths
 
 
 class Fault(Protocol):
@@ -80,15 +80,6 @@ class Printing:
 
     columns: tuple[Column, ...]
     cells: Cells
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScalePaths:
-    """Where a custom kind keeps what ``scale`` shows, as paths such as ``.spec.replicas``."""
-
-    spec_replicas: str
-    status_replicas: str
-    selector: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,13 +59,20 @@ def _version(served: Served, *, storage: bool) -> Object:
     version: Object = {"name": resource.version, "served": True, "storage": storage,
                        "schema": {"openAPIV3Schema": served.openapi or OPEN}}
     if "status" in resource.subresources:
-        version["subresources"] = {"status": {}}
+        version["subresources"] = {"status": {}} | _scale(served)
     if resource.columns:
         version["additionalPrinterColumns"] = [
             {"name": column.name, "type": column.type, "jsonPath": column.path}
             | ({"priority": column.priority} if column.priority else {})
             | ({"description": column.description} if column.description else {}) for column in resource.columns]
     return version
+
+
+def _scale(served: Served) -> Object:
+    if served.scale is None:
+        return {}
+    paths: Object = {"specReplicasPath": served.scale.spec_replicas, "statusReplicasPath": served.scale.status_replicas}
+    return {"scale": paths | ({"labelSelectorPath": served.scale.selector} if served.scale.selector else {})}
 
 
 def kept(obj: Object, fixed: Object) -> Object:

@@ -14,10 +14,10 @@ from typing import Any
 from lightship.cluster.apiserver.crds import places, rules, walker
 from lightship.cluster.apiserver.crds.places import SchemaFault
 from lightship.cluster.apiserver.errors import MethodNotAllowed
-from lightship.cluster.apiserver.registry import AdmittedKind, Default, Fault, ScalePaths, Served, Settled, Validate
+from lightship.cluster.apiserver.registry import AdmittedKind, Default, Fault, Served, Settled, Validate
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import Column, Resource
+from lightship.kube.resources import Column, Resource, ScalePaths
 
 RULES_SKIPPED = ("Invalid value: null: some validation rules were not checked because the object was invalid; correct "
                  "the existing errors to complete validation")
@@ -46,7 +46,8 @@ def builtin(kind: AdmittedKind, find: Find) -> Served:
     """A domain's kind as a served one: its schema, where it has one, and then its own functions."""
     validate = _with_related(kind, find)
     if kind.schema is None:
-        return Served(resource=kind.resource, default=kind.default, validate=validate, custom=True)
+        return Served(resource=kind.resource, default=kind.default, validate=validate, custom=True,
+                      scale=kind.resource.scale)
     version = Version(kind.schema)
 
     def admit(new: Object, old: Object | None) -> tuple[Object, Iterable[Fault]]:
@@ -57,7 +58,8 @@ def builtin(kind: AdmittedKind, find: Find) -> Served:
         full = kind.default(pruned)
         return full, validate(full, old)
 
-    return Served(resource=kind.resource, custom=True, openapi=kind.schema, admit=admit, unknown=version.unknown)
+    return Served(resource=kind.resource, custom=True, openapi=kind.schema, admit=admit, unknown=version.unknown,
+                  scale=kind.resource.scale)
 
 
 def _with_related(kind: AdmittedKind, find: Find) -> Validate:
