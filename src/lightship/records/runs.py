@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import select, update
 from sqlalchemy.engine import Connection, RowMapping
 
@@ -34,7 +34,7 @@ from lightship.records.pipeline_rows import (
 _RUNS = schema.runs
 _TASKS = schema.tasks
 HISTORY_LIMIT_STATES = 100
-_TASK_FIELDS = tuple(field.name for field in dataclasses.fields(TaskRow))
+_TASK_FIELDS = tuple(field.name for field in msgspec.structs.fields(TaskRow))
 TASK_COLUMNS = tuple(_TASKS.c[{"task_id": "id", "index": "iteration"}.get(name, name)] for name in _TASK_FIELDS)
 
 
@@ -174,9 +174,10 @@ def _task_values(task: TaskRow) -> dict[str, Any]:
 def task_row(row: Sequence[Any]) -> TaskRow:
     """A task from the columns of ``TASK_COLUMNS``, in their order."""
     values = dict(zip(_TASK_FIELDS, row, strict=True))
-    for name in ("inputs", "outputs"):
-        if values[name] is None:
-            values[name] = NO_IO
+    if values["inputs"] is None:
+        values["inputs"] = NO_IO
+    if values["outputs"] is None:
+        values["outputs"] = NO_IO
     return TaskRow(**values)
 
 

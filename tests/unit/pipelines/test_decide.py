@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lightship.domains.pipelines import decide, ir, names, observe
 from lightship.domains.pipelines.decide import Again, Create, Delete, PodView, Running, Seen, Settle, Verdict, Wait

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from lightship.domains.pipelines import cache, children, dag, execution, names, outcome, parse, projection
 from lightship.domains.pipelines.errors import StepError
@@ -48,7 +49,7 @@ def step(*, parameters: Any = "hello", artifact: ArtifactRow = ARTIFACT, task: s
     record = RunRow(namespace="default", run_id=run, name="r", state="RUNNING", spec=stored, created_at=EPOCH,
                     scheduled_at=EPOCH)
     row = projection.row(node, None, run_id=run, namespace="default", now=EPOCH)
-    return execution.of(record, pipeline, node, replace(row, pod="step-1"))
+    return execution.of(record, pipeline, node, structs.replace(row, pod="step-1"))
 
 
 def key(found: Execution) -> str:
@@ -58,10 +59,10 @@ def key(found: Execution) -> str:
 def test_the_key_is_the_contents_and_not_the_place() -> None:
     base = key(step())
     assert base and base == key(step(run="run-2"))
-    assert base == key(step(artifact=replace(ARTIFACT, uri="minio://elsewhere/2", artifact_id="b")))
+    assert base == key(step(artifact=structs.replace(ARTIFACT, uri="minio://elsewhere/2", artifact_id="b")))
     different = [
-        step(parameters="other"), step(artifact=replace(ARTIFACT, digest="sha256:2")),
-        step(artifact=replace(ARTIFACT, metadata={"rows": 4})), step(image="alpine"), step(command=["walk"]),
+        step(parameters="other"), step(artifact=structs.replace(ARTIFACT, digest="sha256:2")),
+        step(artifact=structs.replace(ARTIFACT, metadata={"rows": 4})), step(image="alpine"), step(command=["walk"]),
         step(env=[{"name": "A", "value": "1"}]), step(config={"nodeSelector": {"labels": {"a": "b"}}})]
     keys = {key(found) for found in different}
     assert len(keys) == len(different) and base not in keys
@@ -77,7 +78,7 @@ def test_an_image_counts_by_what_it_means_where_steps_run() -> None:
 
 def test_what_may_differ_unseen_has_no_key_unless_its_author_gives_one() -> None:
     assert not key(step(task={"cachingOptions": {}}))
-    assert not key(step(artifact=replace(ARTIFACT, uri="gs://b/1", digest="")))
+    assert not key(step(artifact=structs.replace(ARTIFACT, uri="gs://b/1", digest="")))
     assert not key(step(config={"pvcMount": [{"constant": "c", "mountPath": "/data"}]}))
     assert not key(step(parameters="/kfp-workspace/data"))
     own = {"cachingOptions": {"enableCache": True, "cacheKey": "mine"}}

@@ -6,6 +6,7 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 
 from lightship import errors
 from lightship.kube.objects import Key
@@ -43,7 +44,7 @@ def task(name: str, state: str = "RUNNING", **changes: object) -> TaskRow:
     row = TaskRow(task_id=f"t-{name}", run_id="run-1", namespace="default", path=f"root/{name}", parent_path="root",
                   name=name, display_name=name, type="RUNTIME", state=state, created_at=T0,
                   inputs=TaskIO(parameters={"lr": 0.1, "names": ["a"], "none": None}))
-    return dataclasses.replace(row, **changes)  # type: ignore[arg-type]
+    return structs.replace(row, **changes)
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@ rows of DAGs and loops are projections, written for readers.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
+
+from msgspec import structs
 
 from lightship.domains.pipelines import dag, names, nodes
 from lightship.domains.pipelines.nodes import Node, Outcome
@@ -31,11 +33,11 @@ def row(node: Node, known: TaskRow | None, *, run_id: str, namespace: str, now: 
             parent_path=node.parent.path if node.parent else "", name=node.name, display_name=node.display_name,
             type=node.type, state=state, index=node.index, created_at=now,
         )
-    return dataclasses.replace(
+    return structs.replace(
         known,
         type=node.type,
         state=state,
-        inputs=TaskIO(parameters=node.parameters, artifacts=node.artifacts),
+        inputs=_inputs(node),
         outputs=TaskIO(parameters=node.out_parameters, artifacts=node.out_artifacts),
         error=node.error or ("" if node.ended else known.error),
         started_at=known.started_at or (now if begun else None),
@@ -43,9 +45,26 @@ def row(node: Node, known: TaskRow | None, *, run_id: str, namespace: str, now: 
     )
 
 
+def _inputs(node: Node) -> TaskIO:
+    """What went into the node; of an iteration only what is its own.
+
+    A thousand iterations over a list would keep that list a thousand times: what the loop hands down is in its own row.
+    """
+    parameters, artifacts = node.parameters, node.artifacts
+    if node.type == nodes.ITERATION and node.parent is not None:
+        loop = node.parent
+        parameters = {key: value for key, value in parameters.items() if not _handed_down(key, value, loop.parameters)}
+        artifacts = {key: value for key, value in artifacts.items() if not _handed_down(key, value, loop.artifacts)}
+    return TaskIO(parameters=parameters, artifacts=artifacts)
+
+
+def _handed_down(key: str, value: Any, theirs: Mapping[str, Any]) -> bool:
+    return key in theirs and theirs[key] is value
+
+
 def reset(known: TaskRow) -> TaskRow:
     """The row of a task that is to be done anew."""
-    return dataclasses.replace(
+    return structs.replace(
         known, state=rows.PENDING, inputs=rows.NO_IO, outputs=rows.NO_IO, attempt=0, retries=0, retry_at=None, pod="",
         error="", cache_key="", cached_from="", started_at=None, finished_at=None)
 

@@ -23,7 +23,7 @@ _ARTIFACT_TYPES = {
 """Upstream's names for what KFP's schemas call artifacts; any other is an Artifact."""
 
 
-class Artifact(msgspec.Struct, omit_defaults=True):
+class Artifact(msgspec.Struct, omit_defaults=True, gc=False):
     """An artifact of upstream's next model, with its schema, digest and size besides."""
 
     artifact_id: str
@@ -38,41 +38,41 @@ class Artifact(msgspec.Struct, omit_defaults=True):
     created_at: datetime | None = None
 
 
-class _Parameter(msgspec.Struct):
+class _Parameter(msgspec.Struct, gc=False):
     parameter_key: str
     value: Any
 
 
-class _Artifacts(msgspec.Struct):
+class _Artifacts(msgspec.Struct, gc=False):
     artifact_key: str
     artifacts: list[Artifact]
 
 
-class _Io(msgspec.Struct):
+class _Io(msgspec.Struct, gc=False):
     parameters: list[_Parameter]
     artifacts: list[_Artifacts]
 
 
-class _Ids(msgspec.Struct):
+class _Ids(msgspec.Struct, gc=False):
     artifact_ids: list[str]
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, gc=False):
     code: int
     message: str
 
 
-class _Moved(msgspec.Struct):
+class _Moved(msgspec.Struct, gc=False):
     update_time: datetime
     state: str
 
 
-class _Child(msgspec.Struct, omit_defaults=True):
+class _Child(msgspec.Struct, omit_defaults=True, gc=False):
     task_id: str
     pod_name: str = ""
 
 
-class Detail(msgspec.Struct, omit_defaults=True):
+class Detail(msgspec.Struct, omit_defaults=True, gc=False):
     """A task as today's clients read it: an entry of ``run_details.task_details``."""
 
     run_id: str
@@ -92,7 +92,7 @@ class Detail(msgspec.Struct, omit_defaults=True):
     pod_name: str = ""
 
 
-class Task(msgspec.Struct, omit_defaults=True):
+class Task(msgspec.Struct, omit_defaults=True, gc=False):
     """A task of upstream's next model."""
 
     task_id: str

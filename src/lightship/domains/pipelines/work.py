@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Iterable
 from datetime import datetime
 
+from msgspec import structs
+
 from lightship.domains.pipelines import dag, execution, importing, names, nodes, projection
 from lightship.domains.pipelines.nodes import Node, Outcome
 from lightship.kube.objects import Key
@@ -126,16 +128,16 @@ class Work:
 
     def intend(self, path: str, cache_key: str, now: datetime) -> None:
         """An intent: the row of a first attempt, with its Pod's name. From now on the step's time runs."""
-        row = dataclasses.replace(self._row(self.dag.nodes[path], now), cache_key=cache_key, started_at=now)
-        self._put(dataclasses.replace(row, pod=self._pod_name(row)))
+        row = structs.replace(self._row(self.dag.nodes[path], now), cache_key=cache_key, started_at=now)
+        self._put(structs.replace(row, pod=self._pod_name(row)))
 
     def again(self, path: str, *, counts: bool, at: datetime, why: str) -> None:
         """An intent: the next attempt."""
         row = self.rows[path]
         self.ended_pods[row.pod] = None
-        row = dataclasses.replace(row, attempt=row.attempt + 1, retries=row.retries + counts, state=rows.PENDING,
+        row = structs.replace(row, attempt=row.attempt + 1, retries=row.retries + counts, state=rows.PENDING,
                                   retry_at=at, error=f"attempt {row.attempt + 1}: {why}")
-        self._put(dataclasses.replace(row, pod=self._pod_name(row)))
+        self._put(structs.replace(row, pod=self._pod_name(row)))
 
     def settle(self, path: str, outcome: Outcome, now: datetime, *, cached_from: str = "",
                cache_key: str = "") -> None:
@@ -147,7 +149,7 @@ class Work:
         self.soft.pop(path, None)
         self.dag.settle(path, outcome)
         row = self._row(self.dag.nodes[path], now)
-        row = dataclasses.replace(row, error=outcome.error, cached_from=cached_from or row.cached_from,
+        row = structs.replace(row, error=outcome.error, cached_from=cached_from or row.cached_from,
                                   cache_key=cache_key or row.cache_key)
         self._put(row)
         self._done.append(row)
@@ -156,7 +158,7 @@ class Work:
     def soften(self, path: str, now: float, *, state: str | None = None, note: str | None = None) -> None:
         """A change of a row that nobody waits for."""
         row = self.soft.get(path) or self.rows[path]
-        changed = dataclasses.replace(row, state=state or row.state, error=row.error if note is None else note)
+        changed = structs.replace(row, state=state or row.state, error=row.error if note is None else note)
         if changed != row:
             self.soft[path] = changed
             if self.soft_since is None:
@@ -166,7 +168,7 @@ class Work:
         """Everything that has changed since the last one. Rows are taken as written; on failure drop me."""
         for row in self.soft.values():
             started = row.started_at or (now if row.state == rows.RUNNING else None)
-            self._put(dataclasses.replace(row, started_at=started))
+            self._put(structs.replace(row, started_at=started))
         self.soft.clear()
         self.soft_since = None
         for path, node in self._to_write():
