@@ -1,0 +1,1 @@
+"""How trials' metrics come in: read off what they print, write or serve, or reported by themselves. See ``gather``."""
