@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from lightship.cluster.builtin import names, scheduler
-from lightship.cluster.builtin.scheduling.decide import Plan, decide
+from lightship.cluster.builtin.scheduling.decide import decide
 from lightship.cluster.builtin.scheduling.facts import Landscape, NodeFacts, PodFacts
+from lightship.cluster.builtin.scheduling.plan import Plan
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PODS
@@ -21,6 +23,7 @@ from tests.unit.builtin import build
 
 TABLE = build.table(scheduler.controller)
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NO_VICTIMS = "No preemption victims found for incoming pod"
 
 
@@ -28,7 +31,7 @@ def plan(waiting: Iterable[Object], nodes: Iterable[Object], placed: Iterable[Ob
     facts = {objects.name(node): NodeFacts(node=node) for node in nodes}
     for pod in placed:
         facts[pod["spec"]["nodeName"]].take(PodFacts(pod))
-    return decide([PodFacts(pod) for pod in waiting], Landscape(nodes=facts, **more))
+    return decide([PodFacts(pod) for pod in waiting], Landscape(nodes=facts, **more), NOW)
 
 
 def refusal(made: Plan) -> str:

@@ -26,6 +26,7 @@ from lightship.cluster.builtin import (
     namespaces,
     nodes,
     pod_collection,
+    podgroups,
     quotas,
     replicasets,
     role_aggregation,
@@ -42,6 +43,7 @@ from lightship.kube.resources import (
     JOB_SETS,
     PERSISTENT_VOLUMES,
     POD_DISRUPTION_BUDGETS,
+    POD_GROUPS,
     REPLICATION_CONTROLLERS,
     STATEFUL_SETS,
     Resource,
@@ -53,7 +55,7 @@ __all__ = ["controllers", "Deps"]
 
 _WHERE_SERVED: tuple[tuple[Resource, Callable[[Deps], Controller]], ...] = (
     (STATEFUL_SETS, statefulsets.controller), (DAEMON_SETS, daemonsets.controller), (CRON_JOBS, cronjobs.controller),
-    (JOB_SETS, jobsets.controller), (POD_DISRUPTION_BUDGETS, disruption.controller),
+    (JOB_SETS, jobsets.controller), (POD_GROUPS, podgroups.controller), (POD_DISRUPTION_BUDGETS, disruption.controller),
     (HORIZONTAL_POD_AUTOSCALERS, hpa.controller), (REPLICATION_CONTROLLERS, replicasets.old_kind),
 )
 

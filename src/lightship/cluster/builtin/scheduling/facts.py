@@ -21,6 +21,8 @@ DEFAULT_POD_LIMIT = 110
 DEFAULT_SCHEDULER = "default-scheduler"
 POD_SLOTS = "pods"
 NEVER = "Never"
+GROUP_LABEL = "scheduling.x-k8s.io/pod-group"
+DEFAULT_GROUP_TIMEOUT_SECONDS = 60
 
 Amounts = dict[str, int]
 """Thousandths by resource name."""
@@ -85,6 +87,12 @@ class PodFacts:
                     found.append(HostPort(str(port.get("protocol") or "TCP"), int(port["hostPort"]),
                                           str(port.get("hostIP") or "0.0.0.0")))
         return frozenset(found)
+
+    @cached_property
+    def group(self) -> Key | None:
+        """The PodGroup that it is a member of."""
+        name = self.labels.get(GROUP_LABEL)
+        return Key(self.key.namespace, name) if name else None
 
     @cached_property
     def anti_terms(self) -> list[dict[str, Any]]:
@@ -181,10 +189,28 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Group:
+    """A PodGroup: so many of its Pods are placed at once, or none of them."""
+
+    min_member: int
+    done: int = 0
+    """Members that have succeeded: they count, and want no room."""
+    timeout_seconds: float = DEFAULT_GROUP_TIMEOUT_SECONDS
+
+    @classmethod
+    def of(cls, group: Object, done: int) -> Group:
+        spec = objects.spec(group)
+        return cls(min_member=int(spec.get("minMember") or 1), done=done,
+                   timeout_seconds=float(spec.get("scheduleTimeoutSeconds") or DEFAULT_GROUP_TIMEOUT_SECONDS))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Landscape:
     """All that one decision looks at."""
 
     nodes: Mapping[str, NodeFacts]
+    groups: Mapping[Key, Group] = field(default_factory=dict)
+    """Those that members of are waiting."""
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     claims: Mapping[Key, Object] = field(default_factory=dict)
     volumes: Mapping[str, Object] = field(default_factory=dict)
@@ -196,8 +222,13 @@ class Landscape:
         return self.over({name: node.copy() for name, node in self.nodes.items()})
 
     def over(self, nodes: Mapping[str, NodeFacts]) -> Landscape:
-        return Landscape(nodes=nodes, namespace_labels=self.namespace_labels, claims=self.claims,
+        return Landscape(nodes=nodes, groups=self.groups, namespace_labels=self.namespace_labels, claims=self.claims,
                          volumes=self.volumes, waiting_classes=self.waiting_classes, budgets=self.budgets)
+
+    def release(self, pod: PodFacts) -> None:
+        """It leaves, wherever it is."""
+        for node in self.nodes.values():
+            node.release(pod)
 
     def placed(self) -> Iterable[tuple[NodeFacts, PodFacts]]:
         for node in self.nodes.values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from lightship.cluster.builtin import names, pods
 from lightship.cluster.builtin.scheduling.facts import NodeFacts, PodFacts
 from lightship.kube import objects
-from lightship.kube.objects import Object
+from lightship.kube.objects import Key, Object
 
 
 class Model:
@@ -21,6 +21,8 @@ class Model:
         self.waiting: dict[str, PodFacts] = {}
         """Those that are ours to place, by uid, less those that were placed just now."""
         self.gated: dict[str, PodFacts] = {}
+        self._done: dict[Key, set[str]] = {}
+        """Members of PodGroups that have succeeded, by uid."""
         self._homeless: dict[str, dict[str, PodFacts]] = {}
         """Pods on nodes that I have not heard of (yet), by the node's name."""
         self._assumed: dict[str, str] = {}
@@ -70,6 +72,16 @@ class Model:
         self.nodes[name] = fresh
         self.stirred = True
 
+    def group_changed(self, old: Object | None, new: Object | None) -> None:
+        """A PodGroup came, went, or wants something else; its status is the scheduler's own."""
+        changed = old is None or new is None or objects.spec(old) != objects.spec(new)
+        if changed and any(pod.group is not None for pod in self.waiting.values()):
+            self.stirred = True
+
+    def done(self, group: Key) -> int:
+        """How many members of the group have succeeded and are still there."""
+        return len(self._done.get(group, ()))
+
     def surroundings_changed(self, old: Object | None, new: Object | None) -> None:
         """Of a claim, a volume, a class or a namespace: who waits may be waiting for that."""
         if self.waiting:
@@ -90,6 +102,8 @@ class Model:
         node = self.nodes.get(facts.node)
         inhabitants = node.pods if node is not None else self._homeless.setdefault(facts.node, {})
         known = inhabitants.get(facts.uid)
+        if facts.group is not None and pods.phase(facts.pod) == "Succeeded":
+            self._done.setdefault(facts.group, set()).add(facts.uid)
         if pods.finished(facts.pod):
             if known is not None:
                 self._leave(known, facts.node)
@@ -109,6 +123,10 @@ class Model:
     def _gone(self, facts: PodFacts) -> None:
         self.waiting.pop(facts.uid, None)
         self.gated.pop(facts.uid, None)
+        if facts.group in self._done:
+            self._done[facts.group].discard(facts.uid)
+            if not self._done[facts.group]:
+                del self._done[facts.group]
         assumed = self._assumed.pop(facts.uid, "")
         for place in {facts.node, assumed} - {""}:
             self._leave(facts, place)

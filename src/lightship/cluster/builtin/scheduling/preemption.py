@@ -1,19 +1,21 @@
 """Who has to make room for a Pod that matters more: on which node, and the fewest of the least. Pure.
 
 ``decide`` calls me for a Pod that found no node. Budgets (PodDisruptionBudget) are respected where there is a choice,
-as upstream does: nobody is spared for ever by one.
+as upstream does: nobody is spared for ever by one. A gang leaves whole or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 
 from lightship import errors
 from lightship.cluster.builtin import pods
 from lightship.cluster.builtin.scheduling.facts import NEVER, Landscape, NodeFacts, PodFacts
 from lightship.cluster.builtin.scheduling.filters import Obstacle, Question
 from lightship.kube import objects, selectors
+from lightship.kube.objects import Key
 
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
@@ -43,7 +45,7 @@ def find(pod: PodFacts, land: Landscape, obstacles: Mapping[str, Obstacle]) -> A
     """What could be done for ``pod``, which none of the nodes takes, each for its obstacle."""
     if pod.spec.get("preemptionPolicy") == NEVER:
         return Answer(message="not eligible due to preemptionPolicy=Never.")
-    if _is_leaving(pod, land.nodes.get(pod.nominated)):
+    if is_leaving(pod, land.nodes.get(pod.nominated)):
         return Answer(message="not eligible due to a terminating pod on the nominated node.", leaving=True)
     reasons: list[str] = []
     candidates: list[_Candidate] = []
@@ -70,7 +72,7 @@ def available(nodes: int, reasons: Iterable[str]) -> str:
     return f"0/{nodes} nodes are available: {', '.join(sorted(f'{n} {reason}' for reason, n in counts.items()))}."
 
 
-def _is_leaving(pod: PodFacts, node: NodeFacts | None) -> bool:
+def is_leaving(pod: PodFacts, node: NodeFacts | None) -> bool:
     """Whether somebody is already on his way out of the node that was promised to the Pod."""
     return node is not None and any(
         objects.deleting(other.pod) and other.priority < pod.priority for other in node.pods.values())
@@ -91,27 +93,68 @@ def _cost(candidate: _Candidate) -> tuple[int, int, int, int, str]:
 
 def _victims(pod: PodFacts, node: NodeFacts, land: Landscape) -> _Candidate | None:
     """The fewest of lower priority whose leaving makes the node fit: all of them, less whoever may stay."""
-    lower = [other for other in node.pods.values() if other.priority < pod.priority]
+    lower = [unit for unit in units(land, node.pods.values()) if rank(unit) < pod.priority]
     if not lower:
         return None
     trial = node.copy()
     stage = land.over({**land.nodes, node.name: trial})
-    for other in lower:
+    for other in chain.from_iterable(lower):
         trial.release(other)
     if Question(pod, stage).obstacle(trial) is not None:
         return None
-    lower.sort(key=lambda other: (-other.priority, pods.created(other.pod), other.key))  # the first may stay first
-    protected = _protected(lower, land.budgets)
-    victims, violations = [], 0
-    for other in sorted(lower, key=lambda other: other.uid not in protected):
-        trial.take(other)
+    protected = protected_of(lower, land.budgets)
+    victims: list[PodFacts] = []
+    violations = 0
+    for unit in spared_first(lower, protected):
+        here = [other for other in unit if other.uid in node.pods]
+        for other in here:
+            trial.take(other)
         if Question(pod, stage).obstacle(trial) is not None:
-            trial.release(other)
-            victims.append(other)
-            violations += other.uid in protected
+            for other in here:
+                trial.release(other)
+            victims += unit
+            violations += sum(other.uid in protected for other in unit)
     if not victims:
         return None
     return _Candidate(node=node.name, victims=tuple(victims), violations=violations)
+
+
+Unit = Sequence[PodFacts]
+"""Pods that leave together: one, or all of a gang that have a node."""
+
+
+def units(land: Landscape, among: Iterable[PodFacts]) -> list[Unit]:
+    """The units that ``among`` belong to: a gang with its members everywhere."""
+    single: list[Unit] = []
+    gangs: dict[Key, list[PodFacts]] = {}
+    for pod in among:
+        if pod.group is None:
+            single.append((pod,))
+        else:
+            gangs[pod.group] = []
+    if gangs:
+        for _, pod in land.placed():
+            if pod.group in gangs:
+                gangs[pod.group].append(pod)
+    return [*single, *gangs.values()]
+
+
+def rank(unit: Unit) -> int:
+    """The priority of the one that matters most."""
+    return max(pod.priority for pod in unit)
+
+
+def protected_of(lower: Iterable[Unit], budgets: Iterable[objects.Object]) -> set[str]:
+    """The uids of Pods whose leaving would break a budget."""
+    everyone = sorted(chain.from_iterable(lower), key=lambda one: (-one.priority, pods.created(one.pod), one.key))
+    return _protected(everyone, budgets)
+
+
+def spared_first(lower: Iterable[Unit], protected: Set[str]) -> list[Unit]:
+    """Those first whom it is best to leave where they are: under a budget, of higher priority, older."""
+    return sorted(lower, key=lambda unit: (
+        not any(other.uid in protected for other in unit), -rank(unit), min(pods.created(one.pod) for one in unit),
+        min(one.key for one in unit)))
 
 
 def _protected(lower: Sequence[PodFacts], budgets: Iterable[objects.Object]) -> set[str]:
