@@ -1,0 +1,128 @@
+"""CMA-ES: a normal distribution that moves and bends towards where the good Trials lie (Hansen, 2016).
+
+Runs in the worker (it imports the package cmaes); ``engines`` makes me. Trials carry the number of the generation that
+they were drawn from: a generation moves the distribution once as many of its Trials as it has places have ended with
+a value, in whatever order; who comes later, or fails, is passed over, and another is drawn in its place. So the whole
+state is found again from the Trials. Choices without an order are drawn by chance, as with Katib.
+
+``restart_strategy`` begins anew where a search has settled: ``ipop`` each time with twice the population, ``bipop`` in
+turn so and with small ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from cmaes import CMA
+
+from lightship.domains.tuning.algorithms import telling
+from lightship.domains.tuning.algorithms.search import Proposal, Reply, Search, Told
+from lightship.domains.tuning.algorithms.space import Axis, axes, drawn, seed_of
+
+GENERATION = "cmaes.suggestion.katib.kubeflow.org/generation"
+
+_DEFAULT_SIGMA = 1 / 6  # of the range
+_GROWTH = 2  # of the population at a restart
+LIMIT_POPULATION = 1024
+
+
+@dataclass(kw_only=True)
+class _Restarts:
+    """What BIPOP counts: evaluations that large and small populations have had."""
+
+    large: int = 0
+    spent_large: int = 0
+    spent_small: int = 0
+    small: bool = False
+    spent: int = 0
+
+
+class Evolution:
+    """One search: where its distribution stands, and which generation that is."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        space = axes(search.parameters)
+        self._numbers = tuple(axis for axis in space if axis.ordered)
+        self._choices = tuple(axis for axis in space if not axis.ordered)
+        self._seed = telling.seed(search)
+        self._strategy = search.settings.get("restart_strategy", "none").lower()
+        self._sigma = float(search.settings.get("sigma", 0)) or _DEFAULT_SIGMA
+        self._restarts = _Restarts()
+        self._generation = 0
+        self._optimizer = self._begin(np.full(len(self._numbers), 0.5), None)
+        self._smallest = self._optimizer.population_size
+
+    def propose(self, told: Sequence[Told], count: int) -> Reply:
+        by_generation: dict[str, list[Told]] = defaultdict(list)
+        for one in telling.ended(told):
+            by_generation[one.labels.get(GENERATION, "")].append(one)
+        while (solutions := self._solutions(by_generation[str(self._generation)])) is not None:
+            self._optimizer.tell(solutions)
+            self._generation += 1
+            self._restart_if_settled(len(solutions))
+        begin = len(told)
+        return Reply(proposals=tuple(self._one(number) for number in range(begin, begin + count)),
+                     settings={"generation": str(self._generation)})
+
+    def _one(self, number: int) -> Proposal:
+        self._optimizer.reseed_rng(seed_of(self._seed, "cmaes", self._generation, number))
+        position = self._optimizer.ask()
+        assignments = {axis.name: axis.text(float(unit)) for axis, unit in zip(self._numbers, position, strict=True)}
+        assignments |= drawn(self._choices, seed_of(self._seed, "cmaes-choices", number))
+        return Proposal(assignments={parameter.name: assignments[parameter.name]
+                                     for parameter in self._search.parameters},
+                        labels={GENERATION: str(self._generation)})
+
+    def _solutions(self, ended: Sequence[Told]) -> list[tuple[np.ndarray, float]] | None:
+        """What moves the distribution, or None while too few have ended. Who has diverged is as bad as the worst."""
+        found: list[tuple[np.ndarray, float]] = []
+        for one in ended:
+            loss = telling.loss(self._search.objectives[0], one)
+            position = _position(self._numbers, one)
+            if loss is not None and position is not None:
+                found.append((position, loss))
+        if len(found) < self._optimizer.population_size:
+            return None
+        found = found[:self._optimizer.population_size]
+        worst = max((loss for _, loss in found if math.isfinite(loss)), default=0.0)
+        return [(position, min(loss, worst)) for position, loss in found]
+
+    def _begin(self, mean: np.ndarray, population: int | None, sigma: float | None = None) -> CMA:
+        bounds = np.array([[0.0, 1.0]] * len(self._numbers))
+        return CMA(mean=mean, sigma=sigma or self._sigma, bounds=bounds, population_size=population,
+                   seed=seed_of(self._seed, "cmaes", self._generation))
+
+    def _restart_if_settled(self, spent: int) -> None:
+        restarts = self._restarts
+        restarts.spent += spent
+        if self._strategy not in ("ipop", "bipop") or not self._optimizer.should_stop():
+            return
+        chance = np.random.default_rng(seed_of(self._seed, "cmaes-restart", self._generation))
+        mean = chance.uniform(size=len(self._numbers))
+        if restarts.small:
+            restarts.spent_small += restarts.spent
+        else:
+            restarts.spent_large += restarts.spent
+        restarts.spent = 0
+        restarts.small = (self._strategy == "bipop" and restarts.large > 0
+                          and restarts.spent_small < restarts.spent_large)
+        if restarts.small:
+            larger = self._smallest * _GROWTH ** restarts.large
+            population = math.floor(self._smallest * (0.5 * larger / self._smallest) ** (chance.uniform() ** 2))
+            self._optimizer = self._begin(mean, max(population, self._smallest),
+                                          self._sigma * 10 ** (-2 * chance.uniform()))
+            return
+        restarts.large += 1
+        self._optimizer = self._begin(mean, min(self._smallest * _GROWTH ** restarts.large, LIMIT_POPULATION))
+
+
+def _position(space: Sequence[Axis], told: Told) -> np.ndarray | None:
+    try:
+        return np.array([axis.unit(told.assignments[axis.name]) for axis in space])
+    except (KeyError, ValueError):
+        return None
