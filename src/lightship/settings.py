@@ -47,6 +47,8 @@ class Settings:
                                      "accesskey and secretkey, for the launcher's image")
     artifacts_claim: str = _setting("none", "volume claim in each namespace that holds the artifacts' folder, for the "
                                     "launcher's image")
+    cloud_namespaces: str = _setting("default", "namespaces, with commas between, whose runs act with this server's "
+                                     "own identity at s3:// and gs://; * for all")
     containers: str = _setting("none", "what runs images that the catalogue does not map: podman, docker or none")
     stop_timeout_seconds: int = _setting(20, "how long a stop waits for Pods and requests to end")
 
@@ -65,6 +67,11 @@ class Settings:
         """The folder that holds artifacts, where no endpoint does."""
         own = self.artifacts == "file"
         return self.data_dir / "artifacts" if own else Path(self.artifacts).expanduser().absolute()
+
+    @property
+    def trusted_namespaces(self) -> tuple[str, ...]:
+        """``cloud_namespaces`` one by one."""
+        return tuple(name.strip() for name in self.cloud_namespaces.split(",") if name.strip())
 
     @property
     def records_url(self) -> str:

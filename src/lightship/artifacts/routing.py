@@ -1,15 +1,17 @@
 """The platform's artifacts wherever they lie: its own files for ``minio://``, S3 for ``s3://``, GCS for ``gs://``.
 
 ``composition`` makes me from the environment, in which the usual variables of either cloud name endpoint and identity.
-They are the platform's, so only the home namespace acts with them: another namespace's URIs in a cloud are refused. The
+They are the platform's, so only the namespaces that its engineer trusts act with them (the home namespace, unless they
+say otherwise); another namespace's URIs in a cloud are refused, unless it brings keys of its own (``attach``). The
 clients are made, and imported, when the first such URI comes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from lightship import errors as trunk
@@ -19,20 +21,52 @@ from lightship.artifacts.store import Entry, ObjectStore
 
 S3 = "s3"
 GCS = "gs"
+EVERY_NAMESPACE = "*"
 _CREDENTIALS_LIMIT_BYTES = 1 << 20
+
+
+class Providers(Protocol):
+    """Where namespaces say which stores are theirs."""
+
+    async def store(self, namespace: str, uri: str) -> ObjectStore | None:
+        """The namespace's own store of ``uri``, None where it has none. Raises ``errors.LightshipError`` with why."""
+        ...
 
 
 class Router:
     """A platform's ``Stores``: every URI goes to the store of its scheme."""
 
-    def __init__(self, local: ObjectStore, environ: Mapping[str, str]) -> None:
+    def __init__(self, local: ObjectStore, environ: Mapping[str, str],
+                 trusted: Collection[str] = (tenancy.HOME_NAMESPACE,)) -> None:
         self._local = local
         self._environ = environ
+        self._trusted = frozenset(trusted)
+        self._providers: Providers | None = None
         self._opened: dict[str, ObjectStore] = {}
 
+    def attach(self, providers: Providers) -> None:
+        """From now on namespaces may bring stores of their own along."""
+        self._providers = providers
+
     def within(self, namespace: str) -> ObjectStore:
-        """The namespace's view of me. Clouds are reached with the platform's identity, in the home namespace only."""
-        return tenancy.Tenant(self if namespace == tenancy.HOME_NAMESPACE else _Elsewhere(self, namespace), namespace)
+        """The namespace's view of me: its own stores where it has them, else mine as far as it may."""
+        return _View(self, namespace)
+
+    async def for_namespace(self, namespace: str, uri: str) -> ObjectStore:
+        """The store that the namespace means by ``uri``. Raises ``NotServed`` for a cloud that it may not act in."""
+        if self._providers is not None:
+            own = await self._providers.store(namespace, uri)
+            if own is not None:
+                return own
+        if location.scheme(uri) in (S3, GCS) and not self._trusts(namespace):
+            raise errors.NotServed(
+                f'the namespace "{namespace}" may not act with the platform\'s identity at "{uri}"',
+                remedy="Give it keys of its own in the ConfigMap kfp-launcher, name it in --cloud-namespaces, pass the "
+                       "URI to a step that brings its credentials, or use minio://")
+        return tenancy.Tenant(self, namespace)
+
+    def _trusts(self, namespace: str) -> bool:
+        return namespace in self._trusted or EVERY_NAMESPACE in self._trusted
 
     async def put(self, uri: str, source: Path | bytes) -> Digest:
         return await self._of(uri).put(uri, source)
@@ -69,50 +103,60 @@ class Router:
         return self._opened[kind]
 
 
-class _Elsewhere:
-    """The router for another namespace than home: only the platform's own files."""
+class _View:
+    """An ``ObjectStore``: the router for one namespace."""
 
     def __init__(self, router: Router, namespace: str) -> None:
         self._router = router
         self._namespace = namespace
 
     async def put(self, uri: str, source: Path | bytes) -> Digest:
-        return await self._own(uri).put(uri, source)
+        return await (await self._of(uri)).put(uri, source)
 
     async def get(self, uri: str, destination: Path) -> None:
-        await self._own(uri).get(uri, destination)
+        await (await self._of(uri)).get(uri, destination)
 
     async def read(self, uri: str, limit_bytes: int) -> bytes:
-        return await self._own(uri).read(uri, limit_bytes)
+        return await (await self._of(uri)).read(uri, limit_bytes)
 
     async def stream(self, uri: str) -> tuple[int, AsyncIterator[bytes]]:
-        return await self._own(uri).stream(uri)
+        return await (await self._of(uri)).stream(uri)
 
     async def exists(self, uri: str) -> bool:
-        return await self._own(uri).exists(uri)
+        return await (await self._of(uri)).exists(uri)
 
     async def list(self, prefix: str, *, limit: int = 10_000) -> Sequence[Entry]:
-        return await self._own(prefix).list(prefix, limit=limit)
+        return await (await self._of(prefix)).list(prefix, limit=limit)
 
     async def delete(self, uri: str) -> None:
-        await self._own(uri).delete(uri)
+        await (await self._of(uri)).delete(uri)
 
-    def _own(self, uri: str) -> Router:
-        if location.scheme(uri) in (S3, GCS):
-            raise errors.NotServed(
-                f'the namespace "{self._namespace}" may not act with the platform\'s identity at "{uri}"',
-                remedy="Pass the URI to a step that brings its own credentials, or use minio://")
-        return self._router
+    async def _of(self, uri: str) -> ObjectStore:
+        return await self._router.for_namespace(self._namespace, uri)
+
+
+def open_s3(scheme: str, environ: Mapping[str, str]) -> ObjectStore:
+    """The S3 that the variables of AWS's tools name, for URIs of ``scheme``. Raises ``errors.InvalidInput``."""
+    from lightship.artifacts.remote import RemoteStore
+    from lightship.artifacts.s3 import S3Objects, site
+
+    return RemoteStore(S3Objects(site(environ)), frozenset({scheme}))
+
+
+def open_gcs(account: Mapping[str, Any], endpoint: str = "") -> ObjectStore:
+    """Google's storage, asked by ``account``, the content of a credentials file."""
+    from lightship.artifacts.gcs import ENDPOINT, GcsObjects
+    from lightship.artifacts.gcs_tokens import Tokens
+    from lightship.artifacts.remote import RemoteStore
+
+    return RemoteStore(GcsObjects(Tokens(account), endpoint or ENDPOINT), frozenset({GCS}))
 
 
 def _s3(environ: Mapping[str, str]) -> ObjectStore | None:
     """The S3 that the environment names; None where it has no keys."""
     if not environ.get("AWS_ACCESS_KEY_ID"):
         return None
-    from lightship.artifacts.remote import RemoteStore
-    from lightship.artifacts.s3 import S3Objects, site
-
-    return RemoteStore(S3Objects(site(environ)), frozenset({S3}))
+    return open_s3(S3, environ)
 
 
 def _gcs(environ: Mapping[str, str]) -> ObjectStore | None:
@@ -120,14 +164,14 @@ def _gcs(environ: Mapping[str, str]) -> ObjectStore | None:
     emulator, path = environ.get("STORAGE_EMULATOR_HOST", ""), environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
     if not emulator and not path:
         return None
-    from lightship.artifacts.gcs import ENDPOINT, GcsObjects
-    from lightship.artifacts.gcs_tokens import Tokens
-    from lightship.artifacts.remote import RemoteStore
-
     if emulator:
+        from lightship.artifacts.gcs import GcsObjects
+        from lightship.artifacts.gcs_tokens import Tokens
+        from lightship.artifacts.remote import RemoteStore
+
         endpoint = emulator if urlsplit(emulator).scheme in ("http", "https") else f"http://{emulator}"
         return RemoteStore(GcsObjects(Tokens(None), endpoint), frozenset({GCS}))
-    return RemoteStore(GcsObjects(Tokens(_account(path)), ENDPOINT), frozenset({GCS}))
+    return open_gcs(_account(path))
 
 
 def _account(path: str) -> Mapping[str, str]:

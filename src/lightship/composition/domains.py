@@ -11,15 +11,15 @@ from starlette.routing import BaseRoute
 
 from lightship.artifacts.local import LocalStore
 from lightship.artifacts.routing import Router
-from lightship.artifacts.store import Stores
 from lightship.domains import registry, serving, training
 from lightship.domains.furniture import Kind
-from lightship.domains.pipelines import budget, reconciler, stagers
+from lightship.domains.pipelines import budget, providers, reconciler, stagers
 from lightship.domains.pipelines import domain as pipelines
 from lightship.domains.pipelines import logs as pipelines_logs
 from lightship.domains.pipelines import rest as pipelines_rest
 from lightship.domains.pipelines.objects.store import Objects
 from lightship.domains.registry import routes as registry_routes
+from lightship.kube.resources import CONFIGMAPS
 from lightship.lib import clock as clocks
 from lightship.lib import ids
 from lightship.records.database import Database
@@ -39,7 +39,7 @@ class History:
     """The records and the artifacts of one data directory."""
 
     database: Database
-    artifacts: Stores
+    artifacts: Router
     notices: Notices
 
 
@@ -51,7 +51,7 @@ async def open_history(settings: Settings, stack: AsyncExitStack) -> History:
     return History(database=database, artifacts=await _open_artifacts(settings), notices=Notices())
 
 
-async def _open_artifacts(settings: Settings) -> Stores:
+async def _open_artifacts(settings: Settings) -> Router:
     """The store that the settings name. Raises ``errors.InvalidInput`` for an endpoint without keys."""
     if settings.artifacts_endpoint:
         from lightship.artifacts import remote, s3
@@ -59,10 +59,10 @@ async def _open_artifacts(settings: Settings) -> Stores:
         objects = s3.S3Objects(s3.site({**os.environ, "AWS_ENDPOINT_URL_S3": settings.artifacts_endpoint}))
         # Both schemes are this endpoint's, so the router is not told of another.
         others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        return Router(remote.RemoteStore(objects, frozenset({"minio", "s3"})), others)
+        return Router(remote.RemoteStore(objects, frozenset({"minio", "s3"})), others, settings.trusted_namespaces)
     local = LocalStore(settings.artifacts_dir)
     await local.sweep()
-    return Router(local, os.environ)
+    return Router(local, os.environ, settings.trusted_namespaces)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +78,16 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
     """Give each domain its dependencies. ``images`` tells what an image means on this machine, where Pods run here."""
     clock = clocks.SYSTEM
     serving_client = manager.client_for(SERVING_CONTROLLER)
+    stores = providers.Providers(manager.client_for(pipelines.CONTROLLER),
+                                 manager.informer(CONFIGMAPS, providers.SELECTION), clock,
+                                 in_pods=settings.launcher_image != "builtin")
+    history.artifacts.attach(stores)
     shared = pipelines_rest.Deps(database=history.database, notices=history.notices, artifacts=history.artifacts,
                                  clock=clock, ids=ids.RandomIds(),
                                  objects=Objects(client=manager.client_for(pipelines.OBJECTS_IDENTITY)),
                                  logs=pipelines_logs.Logs(client=manager.client_for(pipelines.CONTROLLER),
-                                                          artifacts=history.artifacts))
+                                                          artifacts=history.artifacts),
+                                 providers=stores)
     for_pipelines = pipelines.PipelineDeps(manager=manager, routes=shared, options=_engine(settings),
                                            images=images)
     for_serving = serving.ServingDeps(

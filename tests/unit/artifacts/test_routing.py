@@ -37,6 +37,35 @@ async def test_only_the_home_namespace_acts_with_the_platforms_identity(local: L
         await Router(local, KEYS).within("team-a").read(uri, 1)
 
 
+@pytest.mark.parametrize("trusted", [("default", "team-a"), ("*",)])
+async def test_the_platforms_engineer_says_who_else_does(local: LocalStore, trusted: tuple[str, ...]) -> None:
+    router = Router(local, {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}, trusted)
+    with pytest.raises(trunk.Unavailable, match="GOOGLE_APPLICATION_CREDENTIALS"):
+        await router.within("team-a").read("gs://bucket/k", 1)
+    with pytest.raises(trunk.Forbidden):  # their own folders, even there
+        await router.within("team-a").put("gs://bucket/k", b"1")
+
+
+class Brought:
+    """A namespace with a bucket of its own, in files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._own = LocalStore(folder, durable=False)
+
+    async def store(self, namespace: str, uri: str) -> LocalStore | None:
+        return self._own if namespace == "team-a" and uri.startswith("minio://own/") else None
+
+
+async def test_a_namespace_brings_its_own_store(local: LocalStore, tmp_path: Path) -> None:
+    router = Router(local, {})
+    router.attach(Brought(tmp_path / "own"))
+    await router.within("team-a").put("minio://own/k", b"1")
+    assert await router.within("team-a").read("minio://own/k", 1) == b"1"
+    assert not await router.exists("minio://own/k")
+    with pytest.raises(trunk.Forbidden):
+        await router.within("team-a").put("minio://b/k", b"1")
+
+
 async def test_credentials_that_cannot_be_read_say_so(local: LocalStore, tmp_path: Path) -> None:
     router = Router(local, {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json")})
     with pytest.raises(trunk.Unavailable, match="GOOGLE_APPLICATION_CREDENTIALS"):

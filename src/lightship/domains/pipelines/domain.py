@@ -100,7 +100,8 @@ def _recurring(deps: PipelineDeps) -> Sequence[Controller]:
 
     return (
         Controller(name=RECURRING_CONTROLLER, watches=(),
-                   reconciler=scheduler.Scheduler(shared.database, shared.notices, shared.clock, wake)),
+                   reconciler=scheduler.Scheduler(shared.database, shared.notices, shared.clock, wake,
+                                                  shared.providers)),
         Controller(name=RECURRING_RESYNC_CONTROLLER, workers=1, watches=(Watch(resource=NAMESPACES),),
                    reconciler=scheduler.Resync(database=shared.database, clock=shared.clock, wake=wake)),
     )

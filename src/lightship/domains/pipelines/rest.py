@@ -19,6 +19,7 @@ from lightship.domains.pipelines import parse
 from lightship.domains.pipelines.ir import Pipeline
 from lightship.domains.pipelines.logs import Logs
 from lightship.domains.pipelines.objects.store import Objects
+from lightship.domains.pipelines.providers import Providers
 from lightship.kube.objects import Object
 from lightship.lib.clock import Clock
 from lightship.lib.ids import IdSource
@@ -48,6 +49,8 @@ class Deps:
     """Writes the objects of pipelines; None where there is no Kubernetes, and the rows are all there is."""
     logs: Logs | None = None
     """Reads the logs of steps; None where there are no Pods."""
+    providers: Providers | None = None
+    """What namespaces say of their stores; None where there is no Kubernetes."""
 
 
 async def allow(request: Request, verb: str, resource: str, namespace: str, name: str = "") -> None:

@@ -48,7 +48,8 @@ class Runs:
         pipeline = await rest.checked(source.spec)
         run_id, now = self._deps.ids.uid(), self._deps.clock.now()
         chosen = sources.runtime(body).expanded(macros.Macros(run_id=run_id, now=now), source.spec)
-        sources.check(pipeline, experiment.namespace, chosen)
+        sources.check(pipeline, chosen)
+        chosen = sources.placed(self._deps, pipeline, experiment.namespace, chosen)
         row = Run(
             id=run_id, namespace=experiment.namespace, experiment_id=experiment.id,
             display_name=rest.text(body, "display_name", "name", limit=255) or pipeline.name,

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.requests import Request
 
 from lightship import errors
-from lightship.domains.pipelines import document, folders, inputs, ir, parse, rest
+from lightship.domains.pipelines import document, folders, inputs, ir, launcher_config, parse, providers, rest
 from lightship.domains.pipelines.errors import StepError
 from lightship.domains.pipelines.recurring import macros
 from lightship.domains.pipelines.rest import Deps
@@ -90,9 +90,22 @@ def runtime(body: Object) -> Runtime:
     return Runtime(parameters=rest.child(config, "parameters"), root=rest.text(config, "pipeline_root", limit=4096))
 
 
-def check(pipeline: ir.Pipeline, namespace: str, chosen: Runtime) -> None:
+def placed(deps: Deps, pipeline: ir.Pipeline, namespace: str, chosen: Runtime) -> Runtime:
+    """With the root that the namespace's ConfigMap says, where neither the run nor the pipeline says one.
+
+    Raises ``errors.InvalidInput`` where the ConfigMap cannot be honoured, ``Forbidden`` for another's root.
+    """
+    config = deps.providers.config(namespace) if deps.providers is not None else launcher_config.NOTHING
+    if not chosen.root and not pipeline.default_root:
+        chosen = dataclasses.replace(chosen, root=config.root)
+    root = folders.root(namespace, chosen.root, pipeline.default_root)
+    if not providers.is_own(deps.providers, namespace, root):
+        folders.check(namespace, root)
+    return chosen
+
+
+def check(pipeline: ir.Pipeline, chosen: Runtime) -> None:
     """Raises ``errors.InvalidInput`` where the pipeline cannot run with these."""
-    folders.check(namespace, chosen.root, pipeline.default_root)
     try:
         inputs.of_root(pipeline, chosen.parameters)
     except StepError as error:

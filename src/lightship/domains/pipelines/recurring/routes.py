@@ -54,7 +54,8 @@ class RecurringRuns:
         pipeline = await rest.checked(source.spec)
         chosen = sources.runtime(body)
         sample = macros.Macros(run_id=self._deps.ids.uid(), now=now, scheduled=now, index=1)
-        sources.check(pipeline, experiment.namespace, chosen.expanded(sample, source.spec))
+        sources.check(pipeline, chosen.expanded(sample, source.spec))
+        sources.placed(self._deps, pipeline, experiment.namespace, chosen)  # Each run is placed when it is made.
         row = RecurringRun(
             id=self._deps.ids.uid(), namespace=experiment.namespace, experiment_id=experiment.id,
             display_name=rest.text(body, "display_name", "name", limit=255) or pipeline.name,

@@ -16,6 +16,7 @@ from datetime import datetime
 from sqlalchemy.engine import Connection
 
 from lightship import errors
+from lightship.domains.pipelines.providers import Providers
 from lightship.domains.pipelines.recurring import decide, macros
 from lightship.domains.pipelines.recurring.decide import Fire, Wait
 from lightship.kube.objects import Key
@@ -41,11 +42,21 @@ class _Passed:
     active: Sequence[Key] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """What the namespace says of where runs lie, or why it cannot be heeded."""
+
+    root: str = ""
+    defect: str = ""
+
+
 class Scheduler:
     """A reconciler of recurring runs. ``wake`` puts one's key in my queue."""
 
-    def __init__(self, database: Database, told: Notices, clock: Clock, wake: Callable[[Key], None]) -> None:
+    def __init__(self, database: Database, told: Notices, clock: Clock, wake: Callable[[Key], None],
+                 stores: Providers | None = None) -> None:
         self._database = database
+        self._stores = stores
         self._notices = told
         self._clock = clock
         self._wake = wake
@@ -57,7 +68,8 @@ class Scheduler:
 
     async def reconcile(self, key: Key) -> Result:
         ends, now = self._ends, self._clock.now()
-        passed = await self._database.lead(lambda connection: _pass(connection, key, now))
+        place = self._place(key.namespace)
+        passed = await self._database.lead(lambda connection: _pass(connection, key, now, place))
         if passed is None:
             return DONE
         for run in passed.made:
@@ -72,6 +84,15 @@ class Scheduler:
         if passed.step.until is None:
             return DONE
         return Result(requeue_after_seconds=max(0.0, (passed.step.until - now).total_seconds()))
+
+    def _place(self, namespace: str) -> _Place:
+        """Where runs of the namespace lie now, unless they or their pipelines say otherwise."""
+        if self._stores is None:
+            return _Place()
+        try:
+            return _Place(root=self._stores.config(namespace).root)
+        except errors.InvalidInput as cause:
+            return _Place(defect=str(cause))
 
     def _run_ended(self, run: Key) -> None:
         self._ends += 1
@@ -98,7 +119,7 @@ class Resync:
         return Result(requeue_after_seconds=RESYNC_SECONDS)
 
 
-def _pass(connection: Connection, key: Key, now: datetime) -> _Passed | None:
+def _pass(connection: Connection, key: Key, now: datetime, place: _Place) -> _Passed | None:
     """Makes what is due, and stores where the schedule stands. None: there is no such recurring run any more."""
     try:
         row = recurring.get(connection, key.name, lock=True)
@@ -110,7 +131,7 @@ def _pass(connection: Connection, key: Key, now: datetime) -> _Passed | None:
         step = decide.decide(row, now, len(active))
         if isinstance(step, Wait) or len(made) == LIMIT_RUNS_PER_PASS:
             return _Passed(made=made, step=step, active=active)
-        run, error = _make(connection, row, step, now)
+        run, error = _make(connection, row, step, now, place)
         row = dataclasses.replace(row, last_index=step.index, counted_from=step.scheduled, error=error)
         row = dataclasses.replace(row, next_at=decide.next_at(row))
         recurring.move(connection, row)
@@ -120,8 +141,12 @@ def _pass(connection: Connection, key: Key, now: datetime) -> _Passed | None:
             return _Passed(made=made, step=step)
 
 
-def _make(connection: Connection, row: RecurringRun, due: Fire, now: datetime) -> tuple[Key | None, str]:
-    """The run that is due, or why it cannot be: its pipeline is gone. Wrong parameters fail the run itself."""
+def _make(connection: Connection, row: RecurringRun, due: Fire, now: datetime,
+          place: _Place) -> tuple[Key | None, str]:
+    """The run that is due, or why it cannot be: its pipeline is gone, its place unknown. Wrong parameters fail the
+    run itself."""
+    if place.defect:
+        return None, f"the run of {due.scheduled.isoformat()} could not be made: {place.defect}"
     spec, version_id = row.spec, row.pipeline_version_id
     if not spec:
         try:
@@ -132,11 +157,13 @@ def _make(connection: Connection, row: RecurringRun, due: Fire, now: datetime) -
     run_id = decide.run_id(row.id, due.index)
     values = macros.Macros(run_id=run_id, now=now, scheduled=due.scheduled, index=due.index)
     parameters = macros.typed(macros.expand(row.parameters, values), row.parameters, spec)
-    info = spec.get("pipeline_spec", spec).get("pipelineInfo") or {}
+    pipeline = spec.get("pipeline_spec", spec)
+    info = pipeline.get("pipelineInfo") or {}
+    root = row.pipeline_root or ("" if pipeline.get("defaultPipelineRoot") else place.root)
     made = run_history.create(connection, Run(
         id=run_id, namespace=row.namespace, experiment_id=row.experiment_id,
         display_name=f"{row.display_name[:240]}-{due.index}", description=row.description, pipeline_id=row.pipeline_id,
         pipeline_version_id=version_id, pipeline_name=str(info.get("name", "")), recurring_run_id=row.id, spec=spec,
-        parameters=parameters, pipeline_root=row.pipeline_root, service_account=row.service_account, state=PENDING,
+        parameters=parameters, pipeline_root=root, service_account=row.service_account, state=PENDING,
         created_at=now, scheduled_at=due.scheduled))
     return Key(made.namespace, made.id), ""
