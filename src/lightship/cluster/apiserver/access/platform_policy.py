@@ -109,7 +109,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                                         rule(("get",), "", "serviceaccounts"),
                                         rule(("create",), "", "serviceaccounts/token")),
     # What Kubeflow adds.
-    "pipeline-runs": (*_POD_OWNER, rule(("get",), "", "pods/log"),
+    "pipeline-runs": (*_POD_OWNER, rule(("get",), "", "configmaps", "pods/log", "secrets"),
                       rule((*READ, *WRITE), "", "persistentvolumeclaims")),
     "pipeline-objects": (rule((*READ, *WRITE), "pipelines.kubeflow.org", "pipelines", "pipelineversions"),
                          rule(_CHANGE, "pipelines.kubeflow.org", "pipelineversions/status",
@@ -121,7 +121,6 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
     "training": (*_EVENTS, _status("trainer.kubeflow.org", "trainjobs"),
                  rule(("create",), "trainer.kubeflow.org", "clustertrainingruntimes"),
                  rule(("create",), "", "namespaces"), rule(("create", "get", "patch"), "", "configmaps"),
-                 rule(("create", "get"), "", "secrets"),
                  rule(("create", "get"), "", "secrets"),
                  rule((*READ, *WRITE), "jobset.x-k8s.io", "jobsets"),
                  rule((*READ, *WRITE), "scheduling.x-k8s.io", "podgroups")),
