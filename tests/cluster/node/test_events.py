@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+from lightship.cluster.node.entrypoints import EntrypointContext
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import EVENTS, PODS
 from lightship.runtime.informer import Informer
-from lightship.testing.nodes import NodeUnderTest, pod, running, shell
+from lightship.testing.nodes import NodeUnderTest, node_under_test, pod, running, shell
 
 
 async def told(node: NodeUnderTest, name: str, *wanted: str) -> list[tuple[str, str, str]]:
@@ -40,6 +42,16 @@ async def test_a_container_is_pulled_created_and_started(node: NodeUnderTest) ->
         ("Normal", "Pulled"), ("Normal", "Created"), ("Normal", "Started")]
     assert said[0][2].startswith('Container image "busybox" is here as ')
     assert [message for _, _, message in said[1:]] == ["Created container: main", "Started container main"]
+
+
+async def test_of_entrypoints_there_are_no_events(tmp_path: Path) -> None:
+    async def enter(context: EntrypointContext) -> int:
+        return 0
+
+    async with node_under_test(tmp_path / "node", entrypoints={"enter": enter}) as node:
+        first = {"name": "first", "image": "lightship.dev/enter"}
+        await node.finish(pod("p", shell("true"), initContainers=[first]))
+        assert all("first" not in message for _, _, message in await told(node, "p", "Started"))
 
 
 async def test_a_deleted_pods_containers_are_stopped(node: NodeUnderTest) -> None:

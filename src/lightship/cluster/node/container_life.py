@@ -148,6 +148,9 @@ class ContainerLife:
         return True
 
     def _tell_of_start(self, made: ContainerPlan) -> None:
+        """Of an entrypoint nothing: no image came and no process was made, and a pipeline's step has two of them."""
+        if made.entrypoint:
+            return
         tell = self._setting.tell
         tell("Pulled", f'Container image "{made.image}" is here as {self.view.image_id}')
         tell("Created", f"Created container: {self.name}")
