@@ -49,8 +49,8 @@ class GcsObjects:
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPSHandler(context=ssl.create_default_context()), _Answers())
 
-    def size(self, bucket: str, key: str) -> int:
-        return int(self._json("GET", _object(bucket, key))["size"])
+    def about(self, bucket: str, key: str) -> Listed:
+        return _listed(key, self._json("GET", _object(bucket, key)))
 
     def download(self, bucket: str, key: str, destination: str) -> Stored:
         return self._tried(f"{bucket}/{key}", lambda: self._download(bucket, key, destination))
@@ -70,7 +70,7 @@ class GcsObjects:
                     self._part(session, part, start, last=not following)
                 except NoSuchObject:
                     # The answer to the last part may have been lost: the session has ended, and the object is there.
-                    if following or self.size(bucket, key) != start + len(part):
+                    if following or self.about(bucket, key).size_bytes != start + len(part):
                         raise
                 start += len(part)
                 digest.update(following)
@@ -96,13 +96,13 @@ class GcsObjects:
         token, left = "", limit
         while left > 0:
             query = {"prefix": prefix, "maxResults": str(min(left, PAGE_OBJECTS)),
-                     "fields": "items(name,size),nextPageToken"} | ({"pageToken": token} if token else {})
+                     "fields": "items(name,size,generation),nextPageToken"} | ({"pageToken": token} if token else {})
             page = self._json("GET", f"/storage/v1/b/{quote(bucket, safe='')}/o", query)
             for item in page.get("items") or []:
                 left -= 1
                 name = str(item["name"])[len(prefix):]
                 if name and not name.endswith("/"):
-                    yield Listed(name=name, size_bytes=int(item.get("size") or 0))
+                    yield _listed(name, item)
             token = str(page.get("nextPageToken") or "")
             if not token:
                 return
@@ -190,6 +190,12 @@ class GcsObjects:
             self._sleep(pause * random.uniform(0.75, 1.0))
             pause = min(pause * 2, LIMIT_PAUSE_SECONDS)
         raise AssertionError("unreachable")
+
+
+def _listed(name: str, item: Mapping[str, Any]) -> Listed:
+    generation = item.get("generation")
+    return Listed(name=name, size_bytes=int(item.get("size") or 0),
+                  version=f"generation:{generation}" if generation else "")
 
 
 class _Passing(Exception):

@@ -37,6 +37,8 @@ class Listed:
 
     name: str
     size_bytes: int
+    version: str = ""
+    """See ``store.Entry``."""
 
 
 class Objects(Protocol):
@@ -44,8 +46,8 @@ class Objects(Protocol):
     nothing ``NoSuchObject``.
     """
 
-    def size(self, bucket: str, key: str) -> int:
-        """The object's bytes."""
+    def about(self, bucket: str, key: str) -> Listed:
+        """The object of that key."""
         ...
 
     def download(self, bucket: str, key: str, destination: str) -> Stored:
@@ -132,7 +134,7 @@ class RemoteStore:
 
     async def stream(self, uri: str, *, limit_bytes: int | None = None) -> tuple[int, AsyncIterator[bytes]]:
         place = self._place(uri)
-        size = await self._do(uri, lambda: self._objects.size(place.bucket, place.key))
+        size = (await self._do(uri, lambda: self._objects.about(place.bucket, place.key))).size_bytes
         if limit_bytes is not None and size > limit_bytes:
             raise trunk.TooLarge(f'"{uri}" has more than {limit_bytes} bytes')
 
@@ -148,7 +150,7 @@ class RemoteStore:
     async def exists(self, uri: str) -> bool:
         place = self._place(uri)
         try:
-            await self._do(uri, lambda: self._objects.size(place.bucket, place.key))
+            await self._do(uri, lambda: self._objects.about(place.bucket, place.key))
         except errors.NoSuchArtifact:
             return bool(await self._below(place, 1))
         return True
@@ -156,10 +158,10 @@ class RemoteStore:
     async def list(self, prefix: str, *, limit: int = 10_000) -> Sequence[Entry]:
         place = self._place(prefix)
         try:
-            size = await self._do(prefix, lambda: self._objects.size(place.bucket, place.key))
-            return [Entry(uri=str(place), size_bytes=size)]
+            one = await self._do(prefix, lambda: self._objects.about(place.bucket, place.key))
+            return [Entry(uri=str(place), size_bytes=one.size_bytes, version=one.version)]
         except errors.NoSuchArtifact:
-            return [Entry(uri=f"{place}/{one.name}", size_bytes=one.size_bytes)
+            return [Entry(uri=f"{place}/{one.name}", size_bytes=one.size_bytes, version=one.version)
                     for one in await self._below(place, limit)]
 
     async def delete(self, uri: str) -> None:

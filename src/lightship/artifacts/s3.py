@@ -25,8 +25,9 @@ class S3Objects:
         self._requests = Requests(site, _log.info)
         self._store = S3Store(self._requests, part_bytes)
 
-    def size(self, bucket: str, key: str) -> int:
-        return _told(lambda: self._requests.size(bucket, key))
+    def about(self, bucket: str, key: str) -> Listed:
+        told = _told(lambda: self._requests.send("HEAD", bucket, key)).headers
+        return Listed(name=key, size_bytes=int(told["content-length"]), version=_version(told.get("etag", "")))
 
     def download(self, bucket: str, key: str, destination: str) -> Stored:
         return _told(lambda: self._requests.download(bucket, key, destination))
@@ -49,7 +50,8 @@ class S3Objects:
                     left -= 1
                     name = text_of(element, "Key")[len(prefix):]
                     if name and not name.endswith("/"):  # else the mark of an empty folder
-                        yield Listed(name=name, size_bytes=int(text_of(element, "Size") or 0))
+                        yield Listed(name=name, size_bytes=int(text_of(element, "Size") or 0),
+                                     version=_version(text_of(element, "ETag")))
             token = text_of(page, "NextContinuationToken") if text_of(page, "IsTruncated") == "true" else ""
             if not token:
                 return
@@ -70,6 +72,11 @@ def site(environ: Mapping[str, str]) -> Site:
         return s3_requests.site(endpoint, environ)
     except StagingError as cause:
         raise errors.InvalidInput(str(cause)) from cause
+
+
+def _version(tag: str) -> str:
+    tag = tag.strip('"')
+    return f"etag:{tag}" if tag else ""
 
 
 def _told(act: Callable[[], T]) -> T:

@@ -16,6 +16,8 @@ class Entry:
 
     uri: str
     size_bytes: int
+    version: str = ""
+    """Another one whenever the file was written anew, where the store tells such (an ETag, a generation)."""
 
 
 class ObjectStore(Protocol):

@@ -69,6 +69,18 @@ def tree(root: Path) -> Path:
     return root
 
 
+async def test_what_is_written_anew_has_another_version(place: Place) -> None:
+    for where in (f"{place.base}/one", f"{place.base}/more/two"):
+        await place.store.put(where, b"1")
+    seen = [await place.store.list(f"{place.base}/one"), await place.store.list(place.base)]
+    assert seen[0][0].version and all(entry.version for entry in seen[1])
+    assert seen == [await place.store.list(f"{place.base}/one"), await place.store.list(place.base)]
+    assert seen[0][0] in seen[1]
+    await place.store.put(f"{place.base}/one", b"2")
+    now = await place.store.list(f"{place.base}/one")
+    assert now[0].version != seen[0][0].version and now[0].size_bytes == seen[0][0].size_bytes
+
+
 async def test_a_large_file_goes_up_in_parts_and_comes_back_whole(place: Place, tmp_path: Path) -> None:
     source = tmp_path / "model"
     source.write_bytes(os.urandom(2 * PART_BYTES + 17))
