@@ -1,4 +1,4 @@
-"""Training: TrainJob, TrainingRuntime and ClusterTrainingRuntime.
+"""Training: TrainJob with its runtimes, and the older jobs of ``kubeflow.org/v1``.
 
 ``composition`` composes ``TRAINING``, calls ``bootstrap`` once the API answers, and gives ``entrypoints`` to the node.
 """
@@ -14,6 +14,8 @@ from lightship.domains.training.runtimes import admission as runtime_admission
 from lightship.domains.training.runtimes import schema as runtime_schema
 from lightship.domains.training.train_job import admission, reconciler
 from lightship.domains.training.train_job import schema as train_job_schema
+from lightship.domains.training.v1 import kinds as v1
+from lightship.domains.training.v1 import reconciler as v1_reconciler
 
 TRAINING = Domain(
     name="training",
@@ -23,8 +25,9 @@ TRAINING = Domain(
         Kind(resource=kinds.TRAINING_RUNTIMES, validate=runtime_admission.validate, schema=runtime_schema.SCHEMA),
         Kind(resource=kinds.CLUSTER_TRAINING_RUNTIMES, validate=runtime_admission.validate,
              schema=runtime_schema.SCHEMA),
+        *v1.KINDS,
     ),
-    controllers=lambda deps: (reconciler.controller(deps),),
+    controllers=lambda deps: (reconciler.controller(deps), *v1_reconciler.controllers(deps, v1.FRAMEWORKS)),
 )
 
 __all__ = ["TRAINING", "TrainingDeps", "bootstrap", "entrypoints"]

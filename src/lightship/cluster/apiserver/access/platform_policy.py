@@ -31,6 +31,7 @@ _CHANGE = ("get", "patch", "update")
 _CLAIMS = (rule((*READ, *WRITE), "", "persistentvolumeclaims", "persistentvolumes"),
            rule(("patch", "update"), "", "persistentvolumeclaims/status", "persistentvolumes/status"),
            rule(READ, "storage.k8s.io", "storageclasses"))
+_V1_JOBS = ("jaxjobs", "mpijobs", "paddlejobs", "pytorchjobs", "tfjobs", "xgboostjobs")
 
 
 def _status(group: str, plural: str) -> Object:
@@ -123,7 +124,12 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                  rule(("create",), "", "namespaces"), rule(("create", "get", "patch"), "", "configmaps"),
                  rule(("create", "get"), "", "secrets"),
                  rule((*READ, *WRITE), "jobset.x-k8s.io", "jobsets"),
-                 rule((*READ, *WRITE), "scheduling.x-k8s.io", "podgroups")),
+                 rule((*READ, *WRITE), "scheduling.x-k8s.io", "podgroups"),
+                 # The jobs of kubeflow.org/v1.
+                 *(_status("kubeflow.org", plural) for plural in _V1_JOBS),
+                 rule(("delete",), "kubeflow.org", *_V1_JOBS),
+                 rule(("create", "delete", "get"), "", "pods", "services"),
+                 rule(("create", "delete", "get", "patch"), "autoscaling", "horizontalpodautoscalers")),
 }
 
 _GROUPS = ("kubeflow.org", "pipelines.kubeflow.org", "modelregistry.kubeflow.org", "serving.kserve.io",

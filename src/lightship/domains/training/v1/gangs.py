@@ -1,0 +1,32 @@
+"""A v1 job's Pods as a gang: what ``schedulingPolicy`` asks of its PodGroup. Pure; ``plan`` calls me."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lightship.domains.training import gang
+from lightship.domains.training.v1.framework import Job
+from lightship.kube import objects
+from lightship.kube.objects import Object
+
+
+def labels(wanted: bool, job: Job) -> dict[str, str]:
+    """What marks the Pods of a gang, where Pods come as gangs."""
+    return gang.label(job.obj) if wanted else {}
+
+
+def make(job: Job) -> Object:
+    """The PodGroup: of all replicas, or of as many as ``minAvailable`` says, the first ones."""
+    scheduling = job.policy.scheduling
+    least = scheduling.get("minAvailable")
+    timeout = scheduling.get("scheduleTimeoutSeconds")
+    return gang.make_pod_group(job.obj, _members(job, job.total if least is None else int(least)), gang.Terms(
+        min_member=least, min_resources=scheduling.get("minResources"),
+        timeout_seconds=gang.DEFAULT_TIMEOUT_SECONDS if timeout is None else int(timeout)))
+
+
+def _members(job: Job, most: int) -> Iterator[gang.Members]:
+    for replicas in job.replicas.values():
+        count = min(replicas.count, max(0, most))
+        most -= count
+        yield gang.Members(count=count, pod=objects.spec(replicas.template))
