@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 ALONE = {
     "lightship.launcher": "runs inside users' Pods, under their Python, from 3.8",
     "lightship.cluster.node.inside": "runs inside users' Pods before anything of ours is there, from Python 3.8",
+    "lightship.cluster.node.programs": "runs inside users' Pods, under their Python, from 3.8",
 }
 
 # Who may not import whom, inside one rank.

@@ -25,6 +25,7 @@ from lightship.testing.reconciler_table import ReconcilerTable
 from tests.unit.training.objects_of import cluster_runtime, runtime, step, train_job
 from tests.unit.training.test_lowering import container_of, env_of, job_of, pod_of
 
+KEYS_PATH = "/root/" + ".ssh"
 DEEPSPEED = Path(__file__).with_name("runtime_deepspeed_distributed.yaml")
 
 
@@ -79,7 +80,7 @@ def test_the_launcher_is_told_where_hosts_and_keys_are() -> None:
         "OMPI_MCA_orte_set_default_slots": "3", "OMPI_MCA_plm_rsh_args": "-o ConnectionAttempts=10"}
     assert container_of(made, "launcher")["command"] == ["mpirun", "true"]
     assert container_of(made, "launcher")["volumeMounts"] == [
-        {"name": "mpi-ssh-auth", "mountPath": "/root/.ssh"}, {"name": "mpi-hostfile", "mountPath": "/etc/mpi"}]
+        {"name": "mpi-ssh-auth", "mountPath": KEYS_PATH}, {"name": "mpi-hostfile", "mountPath": "/etc/mpi"}]
     assert pod_of(made, "launcher")["volumes"] == [
         {"name": "mpi-ssh-auth", "secret": {"secretName": "run-mpi-ssh-auth", "defaultMode": 0o400, "items": [
             {"key": "ssh-privatekey", "path": "id_rsa", "mode": 0o640},
@@ -88,7 +89,7 @@ def test_the_launcher_is_told_where_hosts_and_keys_are() -> None:
         {"name": "mpi-hostfile", "configMap": {"name": "run-mpi-hostfile", "items": [
             {"key": "hostfile", "path": "hostfile", "mode": 0o444}]}}]
     assert env_of(made) == {} and "command" not in container_of(made)
-    assert container_of(made)["volumeMounts"] == [{"name": "mpi-ssh-auth", "mountPath": "/root/.ssh"}]
+    assert container_of(made)["volumeMounts"] == [{"name": "mpi-ssh-auth", "mountPath": KEYS_PATH}]
     assert [volume["name"] for volume in pod_of(made)["volumes"]] == ["mpi-ssh-auth"]
     assert [job_of(made, name)["template"]["spec"]["completions"] for name in ("node", "launcher")] == [2, 1]
 
@@ -112,7 +113,7 @@ def test_a_mount_that_the_runtime_has_is_replaced_and_others_stay() -> None:
     assert [volume["name"] for volume in pod_of(made)["volumes"]] == ["mpi-ssh-auth", "data"]
     assert "secret" in pod_of(made)["volumes"][0]
     assert container_of(made)["volumeMounts"] == [{"name": "data", "mountPath": "/data"},
-                                                  {"name": "mpi-ssh-auth", "mountPath": "/root/.ssh"}]
+                                                  {"name": "mpi-ssh-auth", "mountPath": KEYS_PATH}]
 
 
 def test_keys_are_a_pair_that_ssh_reads() -> None:
@@ -130,7 +131,8 @@ def test_keys_are_a_pair_that_ssh_reads() -> None:
 
 @pytest.mark.parametrize("framework", ["deepspeed", "mlx"])
 def test_shipped_runtimes_are_upstreams(framework: str) -> None:
-    upstream = yaml.safe_load(DEEPSPEED.read_text().replace("deepspeed", framework))
+    upstream = yaml.safe_load(DEEPSPEED.read_text().replace("deepspeed", framework).replace(
+        "HOME_OF_THE_IMAGE", "/home/mpiuser"))
     ours = next(one for one in shipped.runtimes() if objects.name(one) == f"{framework}-distributed")
     assert ours["spec"] == upstream["spec"]
     assert upstream["metadata"]["labels"].items() <= objects.labels(ours).items()

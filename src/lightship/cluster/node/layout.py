@@ -101,11 +101,12 @@ class Root:
     """Volumes that are memory: container path to size in bytes, 0 for no limit of their own."""
     read_only: bool = False
     """Whether only volumes may be written to."""
+    interfaces: tuple[str, ...] = ()
+    """The names of its network's interfaces, where it has a network of its own: programs look for them in /sys."""
+    home: str = "/root"
+    """Where the container's own home directory is."""
     devices: tuple[str, ...] = ()
     """Names below ``/dev`` that it has beyond what every container has."""
-
-
-HOME = "/root"
 
 
 def sandbox_of(root: Root) -> dict[str, Any]:
@@ -121,11 +122,12 @@ def sandbox_of(root: Root) -> dict[str, Any]:
         else:
             mounts.append(_bind(path, path, read_only=True))
     covered = [path for path, link in root.survey.entries if not link]
-    mounts += _own_files(root.identity)
-    mounts.append(_bind(f"{root.scratch}/home", HOME, read_only=root.read_only))
+    mounts += _own_files(root.identity, root.home)
+    mounts.append(_bind(f"{root.scratch}/home", root.home, read_only=root.read_only))
     mounts.append(_bind(f"{root.scratch}/tmp", "/tmp", read_only=root.read_only))
     mounts += [{"kind": "directory", "target": "/var/tmp", "mode": 0o1777},
                {"kind": "directory", "target": "/run", "mode": 0o755}]
+    mounts += [{"kind": "directory", "target": f"/sys/class/net/{name}", "mode": 0o755} for name in root.interfaces]
     covered = [path for path, link in root.survey.entries if not link]
     # Environments last among equals: an interpreter or the node's directory may lie below the home or /tmp.
     inner = [_bind(path, path, read_only=True) for path in root.environment
@@ -143,7 +145,9 @@ def hosts(identity: Identity) -> str:
     """What a container's /etc/hosts says."""
     said = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     if identity.pod_ip:
-        names = [name for name in (identity.full_name, identity.hostname) if name]
+        # Also as its peers call it, before the name server knows of a Pod that has just begun.
+        as_peers = ".".join(identity.full_name.split(".")[:2])
+        names = [name for name in (identity.full_name, as_peers, identity.hostname) if name]
         said += f"{identity.pod_ip}\t{' '.join(dict.fromkeys(names))}\n"
     for address, aliases in identity.hosts:
         said += f"{address}\t{' '.join(aliases)}\n"
@@ -158,11 +162,11 @@ def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:
     return {"kind": "bind", "source": source, "target": target, "read_only": read_only}
 
 
-def _own_files(identity: Identity) -> list[dict[str, Any]]:
-    passwd = f"root:x:0:0:root:{HOME}:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+def _own_files(identity: Identity, home: str) -> list[dict[str, Any]]:
+    passwd = f"root:x:0:0:root:{home}:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
     group = "root:x:0:\nnogroup:x:65534:\n"
     if identity.uid not in (0, 65534):
-        passwd += f"user:x:{identity.uid}:{identity.gid}:user:{HOME}:/bin/sh\n"
+        passwd += f"user:x:{identity.uid}:{identity.gid}:user:{home}:/bin/sh\n"
     if identity.gid not in (0, 65534):
         group += f"user:x:{identity.gid}:\n"
     files = {"/etc/passwd": passwd, "/etc/group": group, "/etc/hosts": hosts(identity),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightship.cluster.node import catalogue, components, security, variables
+from lightship.cluster.node import catalogue, components, security, stand_ins, variables
 from lightship.cluster.node.catalogue import Environment, Image
 from lightship.cluster.node.cgroups import Limits
 from lightship.cluster.node.components import Component
@@ -67,6 +67,9 @@ class ContainerPlan:
     security: Security = field(default_factory=Security)
     limits: Limits = field(default_factory=Limits)
     termination_message_path: str = TERMINATION_MESSAGE_PATH
+    home: str = "/root"
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    """Paths of the container, and the programs of ours that stand there for those of its image."""
     with_lightship: bool = False
     by_engine: bool = False
     """Whether podman or docker runs it: then ``argv`` and ``arguments`` stand for the image's own where they are set,
@@ -99,7 +102,8 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
     """The plan for one container. Raises ``ImageError`` and ``ConfigError``."""
     image = catalogue.resolve(str(container.get("image") or ""), surroundings.image_catalogue,
                               engine=surroundings.engine)
-    env = variables.resolve(pod, container, surroundings.sources, _base_environment(pod, surroundings))
+    base = _base_environment(pod, surroundings) | {"HOME": image.home}
+    env = variables.resolve(pod, container, surroundings.sources, base)
     command = tuple(variables.expand(word, env) for word in container.get("command") or ())
     arguments = tuple(variables.expand(word, env) for word in container.get("args") or ())
     if image.by_engine:
@@ -115,10 +119,11 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
                           f'"{container.get("image")}" has none here', remedy="Set the container's command")
     return ContainerPlan(
         name=container["name"], image=str(container.get("image") or ""), environment=environment,
-        entrypoint=image.entrypoint, argv=argv, arguments=arguments, env=env,
+        entrypoint=image.entrypoint, argv=argv, arguments=arguments,
+        env=env | stand_ins.translated(environment, env), stand_ins=stand_ins.of(environment), home=image.home,
         component=component if component is not None and _may_be_warm(container, image) else None,
         installs_own=component is not None,
-        workdir=container.get("workingDir") or "/",
+        workdir=container.get("workingDir") or image.workdir,
         mounts=tuple(_mounts(container, env)),
         security=security.of(pod, container),
         limits=_limits(container),
@@ -185,7 +190,7 @@ def kernel_name(pod: Object) -> str:
 
 
 def _base_environment(pod: Object, surroundings: Surroundings) -> dict[str, str]:
-    base = {**surroundings.service_links, "HOME": "/root", "HOSTNAME": kernel_name(pod), "LANG": _BASE_LANG}
+    base = {**surroundings.service_links, "HOSTNAME": kernel_name(pod), "LANG": _BASE_LANG}
     if surroundings.api_host:
         host, port = surroundings.api_host, str(surroundings.api_port)
         base |= {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port,

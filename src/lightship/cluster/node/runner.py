@@ -16,7 +16,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from lightship.cluster.node import commons, components, entrypoints, execution, layout, oom, plan, processes, variables
+from lightship.cluster.node import (
+    commons,
+    components,
+    entrypoints,
+    execution,
+    layout,
+    oom,
+    plan,
+    processes,
+    stand_ins,
+    variables,
+)
 from lightship.cluster.node import volumes as pod_volumes
 from lightship.cluster.node.cgroups import Group, Groups
 from lightship.cluster.node.commons import Commons
@@ -41,6 +52,7 @@ from lightship.lib.clock import Clock
 TERMINATION_MESSAGE_LIMIT_BYTES = 4096
 LIMIT_COMMAND_OUTPUT_BYTES = 16 * 1024
 """How much of a probe's or a hook's output is kept."""
+_INTERFACES = ("lo", "eth0")
 _LIGHTSHIP_PATH = "/opt/lightship"
 _SHARED_MEMORY_PATH = "/dev/shm"
 
@@ -346,6 +358,9 @@ class Runner:
         if made.with_lightship:
             package = Path(__file__).parents[2]
             mounts.append(layout.Mount(source=str(package), target=f"{_LIGHTSHIP_PATH}/lightship", read_only=True))
+        programs = stand_ins.placed(set(made.stand_ins.values()), self._machinery.pods_directory.parent / "programs")
+        mounts += [layout.Mount(source=programs[name], target=path, read_only=True)
+                   for path, name in made.stand_ins.items()]
         run_as = made.security.run_as or RunAs()
         return layout.sandbox_of(layout.Root(
             survey=self._machinery.survey, mountpoint=str(self._machinery.root_mountpoint),
@@ -355,6 +370,7 @@ class Runner:
                                      full_name=resolution.full_name(occasion.pod, plan.hostname(occasion.pod)),
                                      kernel_name=plan.kernel_name(occasion.pod),
                                      gid=run_as.gid, hosts=_host_aliases(occasion.pod)),
+            home=made.home, interfaces=_INTERFACES if occasion.attachment.descriptor >= 0 else (),
             user_namespace=isolation.user_namespace, read_only=made.security.read_only_root,
             devices=layout.gpu_devices() if _has_gpus(occasion.pod, made.name) else ()))
 
