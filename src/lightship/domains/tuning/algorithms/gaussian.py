@@ -1,7 +1,7 @@
 """Bayesian optimisation: a model of the losses says where the next Trial promises most.
 
-Runs in the worker (it imports scikit-learn and scipy); ``engines`` makes me. The model is a Gaussian process, or with
-``base_estimator`` a forest (RF, ET) or boosted quantiles (GBRT). Running Trials are believed to end as the model
+Runs in the worker (it imports scipy); ``engines`` makes me. The model is one of ``surrogates``: a Gaussian process, or
+with ``base_estimator`` a forest (RF, ET) or boosted quantiles (GBRT). Running Trials are believed to end as the model
 expects, so that several at once spread out. The settings are scikit-optimize's, as Katib's are; ``EIps`` and ``PIps``
 are EI and PI, since Trials' durations are not told, and ``gp_hedge`` lets the three criteria each name a point and
 draws among them by what the model expects there.
@@ -10,28 +10,18 @@ draws among them by what the model expects there.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import norm
-from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, RandomForestRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from lightship.domains.tuning.algorithms import telling
 from lightship.domains.tuning.algorithms.search import ENDED, Proposal, Reply, Search, Told
 from lightship.domains.tuning.algorithms.sequences import points
 from lightship.domains.tuning.algorithms.space import Axis, axes, drawn, seed_of, units
-
-Matrix = NDArray[np.float64]
-Predict = Callable[[Matrix], tuple[Matrix, Matrix]]
-"""Rows to expected losses and their standard deviations, both in the standardised scale."""
+from lightship.domains.tuning.algorithms.surrogates import Kernel, Matrix, Predict, Process, likeliest, trees
 
 LIMIT_OBSERVATIONS = 300
 """Trials that a model is fitted to: beyond that the best and the latest, since a fit's time grows with the cube."""
@@ -41,11 +31,18 @@ _NEAR = 100  # candidates around each of the best Trials
 _BEST = 5
 _CLIMBS = 5  # candidates that are followed uphill
 _STEP = 1e-5
-_TREES = 100
 _KAPPA = 1.96
 _MARGIN = 0.01  # of improvement, in standard deviations
 _CRITERIA = ("EI", "LCB", "PI")
 _SAME = {"EIps": "EI", "PIps": "PI"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """Positions, the best first, and their losses, standardised."""
+
+    rows: Sequence[tuple[float, ...]]
+    losses: Matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +67,7 @@ class Bayesian:
         self._initial = max(int(settings.get("n_initial_points", 10)), 1)
         self._criterion = settings.get("acq_func", "gp_hedge")
         self._climbs = settings.get("acq_optimizer", "auto") != "sampling"
-        self._kernel: tuple[int, Any] = (-1, None)
+        self._kernel: tuple[int, Kernel] | None = None
 
     def propose(self, told: Sequence[Told], count: int) -> Reply:
         known = [(row, value) for one in telling.ended(told)
@@ -94,8 +91,9 @@ class Bayesian:
         if len(known) < self._initial:
             return points(self._space, seed_of(self._seed, "gp"), number, 1)[0]
         seed = seed_of(self._seed, "gp", number)
-        rows, losses = _chosen(known)
-        model = self._fitted(self._encoding.rows(rows), losses, self._encoding.rows(pending), seed)
+        seen = _seen(known)
+        model = self._fitted(len(known), seen, pending, seed)
+        rows = seen.rows
         chance = np.random.default_rng(seed)
         if self._criterion != "gp_hedge":
             return self._best(model, _SAME.get(self._criterion, self._criterion), rows, given, chance)
@@ -105,20 +103,21 @@ class Bayesian:
         weights = np.exp(gains - gains.max())
         return found[int(chance.choice(len(found), p=weights / weights.sum()))]
 
-    def _fitted(self, rows: Matrix, losses: Matrix, pending: Matrix, seed: int) -> _Model:
-        scale = float(losses.std()) or 1.0
-        standard = (losses - losses.mean()) / scale
+    def _fitted(self, known: int, seen: _Seen, pending: Sequence[tuple[float, ...]], seed: int) -> _Model:
+        """A model of what was ``seen`` of ``known`` Trials, and of what is believed of those that run."""
+        rows, standard = self._encoding.rows(seen.rows), seen.losses
         if self._estimator != "GP":
-            return _Model(predict=_trees(self._estimator, rows, standard, seed), least=float(standard.min()),
+            return _Model(predict=trees(self._estimator, rows, standard, seed), least=float(standard.min()),
                           smooth=False)
-        if self._kernel[0] != len(rows) or len(rows) >= LIMIT_OBSERVATIONS:
-            self._kernel = (len(rows), _kernel(rows, standard))
-        process = GaussianProcessRegressor(self._kernel[1], optimizer=None).fit(rows, standard)
-        if len(pending):
-            believed = process.predict(pending)
-            process.fit(np.vstack([rows, pending]), np.concatenate([standard, believed]))
-        return _Model(predict=lambda some: process.predict(some, return_std=True), least=float(standard.min()),
-                      smooth=True)
+        if self._kernel is None or self._kernel[0] != known:
+            self._kernel = (known, likeliest(rows, standard))
+        kernel = self._kernel[1]
+        process = Process(kernel, rows, standard)
+        if pending:
+            ahead = self._encoding.rows(pending)
+            believed, _ = process.predict(ahead)
+            process = Process(kernel, np.vstack([rows, ahead]), np.concatenate([standard, believed]))
+        return _Model(predict=process.predict, least=float(standard.min()), smooth=True)
 
     def _best(self, model: _Model, criterion: str, rows: Sequence[tuple[float, ...]], given: set[tuple[str, ...]],
               chance: np.random.Generator) -> dict[str, str]:
@@ -186,44 +185,17 @@ class _Encoding:
         return np.hstack(columns)
 
 
-def _chosen(known: Sequence[tuple[tuple[float, ...], float]]) -> tuple[Sequence[tuple[float, ...]], Matrix]:
-    """What a model is fitted to, the best first. Who has diverged is as bad as the worst that has not."""
+def _seen(known: Sequence[tuple[tuple[float, ...], float]]) -> _Seen:
+    """What a model is fitted to. Who has diverged is as bad as the worst that has not."""
     worst = max((value for _, value in known if math.isfinite(value)), default=0.0)
-    latest = {len(known) - 1 - number for number in range(LIMIT_OBSERVATIONS // 2)}
     ranked = sorted(range(len(known)), key=lambda number: (known[number][1], number))
     if len(known) > LIMIT_OBSERVATIONS:
+        latest = set(range(len(known) - LIMIT_OBSERVATIONS // 2, len(known)))
         keep = latest | set(ranked[:LIMIT_OBSERVATIONS - len(latest)])
         ranked = [number for number in ranked if number in keep]
-    return [known[number][0] for number in ranked], np.array([min(known[number][1], worst) for number in ranked])
-
-
-def _kernel(rows: Matrix, losses: Matrix) -> Any:
-    """The kernel under which the losses are likeliest."""
-    width = rows.shape[1]
-    kernel = (ConstantKernel(1.0, (1e-2, 1e3)) * Matern(np.full(width, 0.5), [(0.03, 20.0)] * width, nu=2.5)
-              + WhiteKernel(1e-4, (1e-8, 1e-1)))
-    process = GaussianProcessRegressor(kernel)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is a finding, not a fault
-        return process.fit(rows, losses).kernel_
-
-
-def _trees(estimator: str, rows: Matrix, losses: Matrix, seed: int) -> Predict:
-    if estimator == "GBRT":
-        quantiles = [GradientBoostingRegressor(loss="quantile", alpha=alpha, n_estimators=30, random_state=seed)
-                     .fit(rows, losses) for alpha in (0.16, 0.5, 0.84)]
-
-        def from_quantiles(some: Matrix) -> tuple[Matrix, Matrix]:
-            low, middle, high = (one.predict(some) for one in quantiles)
-            return middle, np.maximum((high - low) / 2, 1e-9)
-        return from_quantiles
-    kind = RandomForestRegressor if estimator == "RF" else ExtraTreesRegressor
-    forest = kind(n_estimators=_TREES, min_samples_leaf=3, random_state=seed % 2**31).fit(rows, losses)
-
-    def from_forest(some: Matrix) -> tuple[Matrix, Matrix]:
-        each = np.stack([tree.predict(some) for tree in forest.estimators_])
-        return each.mean(axis=0), np.maximum(each.std(axis=0), 1e-9)
-    return from_forest
+    losses = np.array([min(known[number][1], worst) for number in ranked])
+    scale = float(losses.std()) or 1.0
+    return _Seen(rows=[known[number][0] for number in ranked], losses=(losses - losses.mean()) / scale)
 
 
 def _promise(model: _Model, criterion: str, rows: Matrix) -> Matrix:
