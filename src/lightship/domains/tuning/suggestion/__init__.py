@@ -1,0 +1,1 @@
+"""Suggestion: the assignments that an Experiment's algorithm has given out."""

@@ -1,0 +1,1 @@
+"""Trial: one run with one assignment, and what was measured of it."""
