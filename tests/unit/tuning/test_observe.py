@@ -67,13 +67,13 @@ def rule(value: str, comparison: str, start: int = 0, name: str = "acc") -> dict
 def test_early_stopping_rules(given: dict[str, object], values: tuple[str, ...], stopped: bool) -> None:
     live = stopping.stopper(given)
     live.add(readings("acc", *values))
-    assert live.stopped is stopped
+    assert (live.met is not None) is stopped
 
 
 def test_all_rules_met_one_after_the_other_stop() -> None:
     live = stopping.stopper(spec(rule("3", "equal", name="epoch"), rule("0.5", "less")))
     live.add(readings("acc", "0.1"))
     live.add(readings("epoch", "1", "2"))
-    assert not live.stopped
+    assert live.met is None
     live.add(readings("epoch", "3"))
-    assert live.stopped
+    assert live.met is not None and live.met.name == "epoch"

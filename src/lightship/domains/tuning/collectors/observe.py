@@ -56,6 +56,16 @@ class Tally:
         if self._high is None or value > self._high[0]:
             self._high = (value, reading.value)
 
+    def merge(self, other: Tally) -> None:
+        """Count in what another has counted, as if its readings had come after mine."""
+        if other.readings and other._latest_at >= self._latest_at:
+            self._latest_at, self.latest = other._latest_at, other.latest
+        self.readings += other.readings
+        if other._low is not None and (self._low is None or other._low[0] < self._low[0]):
+            self._low = other._low
+        if other._high is not None and (self._high is None or other._high[0] > self._high[0]):
+            self._high = other._high
+
     def metric(self) -> Metric:
         return {"name": self.name, "latest": self.latest, "min": self._low[1] if self._low else UNAVAILABLE,
                 "max": self._high[1] if self._high else UNAVAILABLE}
@@ -75,6 +85,11 @@ class Tallies:
         for reading in readings:
             if (tally := self.by_name.get(reading.metric)) is not None:
                 tally.add(reading)
+
+    def merge(self, other: Tallies) -> None:
+        for name, tally in other.by_name.items():
+            if name in self.by_name:
+                self.by_name[name].merge(tally)
 
     def metrics(self) -> list[Metric]:
         """As in a Trial's status, of those that have been read."""

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightship.domains.tuning.algorithms.search import Rule
 from lightship.domains.tuning.collectors import observe
 from lightship.records.observations import Reading
 
 
 @dataclass(kw_only=True)
-class _Rule:
-    name: str
+class _Live:
+    rule: Rule
     value: float
-    comparison: str
     steps_left: int
 
 
@@ -29,44 +29,45 @@ class Stopper:
 
     objective: str
     maximize: bool
-    _rules: list[_Rule] = field(default_factory=list)
-    _had_rules: bool = False
+    met: Rule | None = None
+    """The rule that was met last, once all have been: the trial is to stop."""
+    _live: list[_Live] = field(default_factory=list)
     _best: float | None = None
-
-    @property
-    def stopped(self) -> bool:
-        return self._had_rules and not self._rules
 
     def add(self, readings: Iterable[Reading]) -> None:
         for reading in readings:
-            value = observe.number(reading.value) if self._rules else None
-            if value is not None:
-                self._rules = [rule for rule in self._rules if rule.name != reading.metric
-                               or not self._met(rule, value)]
+            value = observe.number(reading.value) if self._live else None
+            if value is None:
+                continue
+            for live in tuple(self._live):
+                if live.rule.name == reading.metric and self._meets(live, value):
+                    self._live.remove(live)
+                    self.met = None if self._live else live.rule
 
-    def _met(self, rule: _Rule, value: float) -> bool:
-        if rule.name == self.objective:
+    def _meets(self, live: _Live, value: float) -> bool:
+        if live.rule.name == self.objective:
             pick = max if self.maximize else min
             self._best = value = value if self._best is None else pick(self._best, value)
-        if rule.steps_left > 1:
-            rule.steps_left -= 1
+        if live.steps_left > 1:
+            live.steps_left -= 1
             return False
-        match rule.comparison:
+        match live.rule.comparison:
             case "less":
-                return value < rule.value
+                return value < live.value
             case "greater":
-                return value > rule.value
+                return value > live.value
             case _:
-                return value == rule.value
+                return value == live.value
 
 
 def stopper(trial_spec: Mapping[str, Any]) -> Stopper:
     """Of a Trial's ``objective`` and ``earlyStoppingRules``; a rule whose value is no number can never be met."""
     objective = trial_spec.get("objective") or {}
-    rules = []
-    for rule in trial_spec.get("earlyStoppingRules") or ():
-        value = observe.number(str(rule.get("value") or ""))
-        rules.append(_Rule(name=str(rule.get("name") or ""), value=math.nan if value is None else value,
-                           comparison=str(rule.get("comparison") or ""), steps_left=int(rule.get("startStep") or 0)))
+    live = []
+    for given in trial_spec.get("earlyStoppingRules") or ():
+        rule = Rule(name=str(given.get("name") or ""), value=str(given.get("value") or ""),
+                    comparison=given.get("comparison") or "equal", start_step=int(given.get("startStep") or 0))
+        value = observe.number(rule.value)
+        live.append(_Live(rule=rule, value=math.nan if value is None else value, steps_left=rule.start_step))
     return Stopper(objective=str(objective.get("objectiveMetricName") or ""),
-                   maximize=objective.get("type") == "maximize", _rules=rules, _had_rules=bool(rules))
+                   maximize=objective.get("type") == "maximize", _live=live)
