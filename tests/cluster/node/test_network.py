@@ -321,7 +321,7 @@ async def test_resolver_files_are_the_pods_own(network: NodeUnderTest) -> None:
                        hostAliases=[{"ip": "10.1.2.3", "hostnames": ["alias"]}])
     assert "search default.svc.cluster.local svc.cluster.local cluster.local" in log
     assert "example.org\nnameserver 10.96.0.10\noptions ndots:2\n" in log
-    assert "\th.s.default.svc.cluster.local h\n10.1.2.3\talias\n" in log
+    assert "\th.s.default.svc.cluster.local h.s h\n10.1.2.3\talias\n" in log
 
 
 async def test_a_pods_hostname_is_its_full_name_where_it_asks_for_that(network: NodeUnderTest) -> None:
