@@ -11,7 +11,7 @@ import pytest
 from lightship.domains.pipelines import names
 from lightship.kube import objects
 from lightship.kube.objects import Key
-from lightship.kube.resources import PODS
+from lightship.kube.resources import CONFIGMAPS, PODS, SECRETS
 from lightship.lib.clock import SYSTEM
 from lightship.records import notices, run_history
 from lightship.records import pipeline_rows as rows
@@ -77,6 +77,26 @@ async def test_a_retry_policy_is_followed_and_then_the_step_fails(shared_platfor
     step = done.task("step")
     assert (step.state, step.attempt, step.retries) == (rows.FAILED, 2, 2)
     assert "attempt 3 of 3" in step.error
+
+
+async def test_a_step_that_reads_a_secret_is_a_miss_once_the_secret_is_another(shared_platform: Platform) -> None:
+    client = shared_platform.client("tests")
+    spec = one_step('test "$PASSWORD"', task={"cachingOptions": {"enableCache": True}})
+    config = {"secretAsEnv": [{"secretNameParameter": {"runtimeValue": {"constant": "sesame"}},
+                               "keyToEnv": [{"secretKey": "password", "envVar": "PASSWORD"}]}],
+              "configMapAsVolume": [{"configMapName": "none", "mountPath": "/none", "optional": True}]}
+    stored = {"pipeline_spec": spec, "platform_spec": {"platforms": {"kubernetes": {
+        "deploymentSpec": {"executors": {"exec-step": config}}}}}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sesame", "namespace": "default"},
+              "stringData": {"password": "one"}}
+    await client.create(SECRETS, secret)
+    states = [(await shared_platform.run(stored)).task("step").state for _ in range(2)]
+    assert states == [rows.SUCCEEDED, rows.CACHED]
+    await client.patch(SECRETS, Key("default", "sesame"), {"stringData": {"password": "two"}})
+    assert (await shared_platform.run(stored)).task("step").state == rows.SUCCEEDED
+    await client.create(CONFIGMAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+        "name": "none", "namespace": "default"}, "data": {}})
+    assert (await shared_platform.run(stored)).task("step").state == rows.SUCCEEDED
 
 
 async def test_equal_content_is_a_hit_and_a_hit_whose_artifact_is_gone_is_a_miss(shared_platform: Platform) -> None:

@@ -3,7 +3,8 @@
 ``reconciler`` looks keys up and keeps outputs under them. A key holds the namespace, the image and what it means where
 the step will run, the command line with every placeholder resolved, the declared environment, parameter values, and of
 each input artifact its content's digest, its type and its metadata, never its place; outputs count by their declared
-types. Where the content of an input is not known there is no key, and the step runs; so it does where it has the run's
+types. The Secrets and ConfigMaps that the step reads count by their versions, since a key tells nothing of a secret.
+Where the content of an input is not known there is no key, and the step runs; so it does where it has the run's
 workspace, since what it leaves there is no output that a key could bring back.
 
 A key that the pipeline's author gives says all that, and nothing of the content: it holds for the same component of
@@ -14,12 +15,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from lightship.domains.pipelines import execution, ir, placeholders, values, workspace
+from lightship.domains.pipelines import (
+    execution,
+    inputs,
+    ir,
+    kubernetes,
+    nodes,
+    parse,
+    placeholders,
+    values,
+    workspace,
+)
 from lightship.domains.pipelines.execution import Execution
 from lightship.domains.pipelines.nodes import IMPORTER
+from lightship.kube.resources import Resource
 from lightship.records.pipeline_rows import ArtifactRow
 
 VERSION = 2
@@ -29,8 +41,12 @@ Images = Callable[[str], str]
 """What an image means where steps run: the same text for the same content. A name says no more than itself."""
 
 
-def key(step: Execution, job: placeholders.Job, images: Images = str) -> str:
-    """The step's key, or an empty string where it is not cached."""
+Versions = Mapping[tuple[str, str], str]
+"""Of the Secrets and ConfigMaps that a step reads, by kind and name: another one for other content."""
+
+
+def key(step: Execution, job: placeholders.Job, images: Images = str, versions: Versions | None = None) -> str:
+    """The step's key, or an empty string where it is not cached. ``versions`` is of all that ``reads`` names."""
     task = step.node.task
     assert task is not None
     if not task.cache or step.node.type == IMPORTER:
@@ -61,7 +77,17 @@ def key(step: Execution, job: placeholders.Job, images: Images = str) -> str:
         "inputs": scope.executor_input["inputs"],
         "outputs": _interface(step.node.component.outputs),
         "platform": platform,
+        **({"reads": [[*named, version] for named, version in sorted(versions.items())]} if versions else {}),
     })
+
+
+def reads(step: Execution, job: placeholders.Job) -> list[tuple[Resource, str]]:
+    """The objects whose versions belong in the step's key. Raises ``StepError`` for a name that cannot be resolved."""
+    task, config = step.node.task, step.pipeline.kubernetes.get(step.node.component.executor)
+    if not config or task is None or not task.cache or task.cache_key or step.node.type == IMPORTER:
+        return []
+    where = nodes.outer(step.node)
+    return kubernetes.read_by(config, lambda item: inputs.value_of(where, parse.parameter_source(item), job))
 
 
 def _known(artifact: ArtifactRow) -> bool:

@@ -16,6 +16,7 @@ from lightship.domains.pipelines import (
     ir,
     kubernetes,
     names,
+    nodes,
     parse,
     placeholders,
     stagers,
@@ -24,7 +25,7 @@ from lightship.domains.pipelines import (
 )
 from lightship.domains.pipelines.errors import StepError
 from lightship.domains.pipelines.execution import Execution
-from lightship.domains.pipelines.nodes import IMPORTER, Node
+from lightship.domains.pipelines.nodes import IMPORTER
 from lightship.kube import quantities
 from lightship.kube.objects import Object
 
@@ -43,7 +44,7 @@ def make_pod(step: Execution, job: placeholders.Job, launcher: stagers.Launcher 
         names.STAGE_IN, execution.stage_in_plan(step), mounts, launcher)], [main])
     config = step.pipeline.kubernetes.get(step.node.component.executor)
     if config:
-        where = _outer(step.node)
+        where = nodes.outer(step.node)
         kubernetes.apply(pod, config, lambda item: inputs.value_of(where, parse.parameter_source(item), job))
     if workspace.needed_by(step.node):
         workspace.mount(pod, main, step.run.run_id)
@@ -116,11 +117,6 @@ def _pod(step: Execution, volumes: list[Object], before: list[Object], container
             "serviceAccountName": step.run.service_account or names.DEFAULT_ACCOUNT,
         },
     }
-
-
-def _outer(node: Node) -> Node:
-    """The node whose parent is the DAG that ``node`` is written in: of an iteration of a single step, the loop."""
-    return node.parent if node.index is not None and node.parent is not None else node
 
 
 def _main(step: Execution, scope: placeholders.Scope, mounts: list[Object]) -> Object:

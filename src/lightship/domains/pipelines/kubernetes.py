@@ -13,6 +13,7 @@ from lightship.domains.pipelines import names
 from lightship.domains.pipelines.document import Reader
 from lightship.domains.pipelines.errors import StepError
 from lightship.kube.objects import Object
+from lightship.kube.resources import CONFIGMAPS, SECRETS, Resource
 
 Resolve = Callable[[Reader], Any]
 
@@ -43,6 +44,15 @@ def apply(pod: Object, config: Object, resolve: Resolve) -> None:
         main["securityContext"] = security
     for item in reader.items("initContainers"):
         spec["initContainers"].append(_init_container(item))
+
+
+def read_by(config: Object, resolve: Resolve) -> list[tuple[Resource, str]]:
+    """The Secrets and ConfigMaps whose content a step sees, in order. Raises as ``apply`` does."""
+    reader = Reader.of(config, "platform_spec")
+    found = {(resource, _name(item, f"{kind}Name", resolve))
+             for kind, resource in (("secret", SECRETS), ("configMap", CONFIGMAPS))
+             for field in ("AsEnv", "AsVolume") for item in reader.items(f"{kind}{field}")}
+    return sorted(found, key=lambda one: (one[0].kind, one[1]))
 
 
 def _name(item: Reader, field: str, resolve: Resolve) -> str:

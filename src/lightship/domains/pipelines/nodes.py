@@ -119,3 +119,8 @@ def type_of(task: ir.Task, component: ir.Component, executor: object) -> str:
     if task.condition:
         return CONDITION
     return EXIT_HANDLER if task.name.startswith("exit-handler-") else DAG
+
+
+def outer(node: Node) -> Node:
+    """The node whose parent is the DAG that ``node`` is written in: of an iteration of a single step, the loop."""
+    return node.parent if node.index is not None and node.parent is not None else node

@@ -38,6 +38,7 @@ from lightship.domains.pipelines import (
     pods,
     stagers,
     together,
+    versions,
     workspace,
 )
 from lightship.domains.pipelines.errors import StepError
@@ -301,10 +302,13 @@ class RunReconciler:
         """Settle the steps that the cache has; queue the others. Says whether it settled any."""
         now = self._engine.clock.now()
         keys: dict[str, str] = {}
+        seen = versions.Versions(self._engine.client, work.run.namespace)
         for path in paths:
             work.touch_row(path, now)
             try:
-                keys[path] = cache.key(work.step(path), work.job, self._engine.images)
+                step = work.step(path)
+                read = await seen.of(cache.reads(step, work.job))
+                keys[path] = cache.key(step, work.job, self._engine.images, read) if read is not None else ""
             except StepError as cause:
                 work.settle(path, Outcome(state=rows.FAILED, error=str(cause)), now)
         wanted = sorted({key for key in keys.values() if key})
