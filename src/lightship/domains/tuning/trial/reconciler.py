@@ -6,7 +6,9 @@ an early stopping rule is met. I write through ``client`` and ``runs``; the stat
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from lightship import errors
 from lightship.client.client import EVERYTHING
@@ -15,13 +17,14 @@ from lightship.domains.tuning.deps import TuningDeps
 from lightship.domains.tuning.marks import Status
 from lightship.domains.tuning.trial import children, status
 from lightship.domains.tuning.trial.runs import Runs
-from lightship.kube import conditions, objects
+from lightship.kube import conditions, objects, patches, times
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import Resource
 from lightship.runtime import apply, finalizers
 from lightship.runtime.controller import DONE, Controller, Result, Watch
 
 NAME = "trial"
+_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,8 @@ class TrialReconciler:
         self._deps = deps
         self._runs = runs
         self._trials = deps.informer(kinds.TRIALS, EVERYTHING)
+        self._ending = asyncio.Lock()
+        self._ended: datetime | None = None
 
     async def reconcile(self, key: Key) -> Result:
         trial = self._trials.get(key)
@@ -59,12 +64,31 @@ class TrialReconciler:
             marked = await self._judge(trial, run, before)
         except (_Refused, errors.InvalidInput) as problem:
             run, marked = None, status.mark_refused(before, str(problem), self._deps.clock.now())
-        written = await apply.patch_status(self._deps.client, kinds.TRIALS, trial, marked)
-        self._trials.observe(written)
-        await self._tell(trial, marked)
+        if status.ended(marked):
+            await self._end(trial, marked)
+        else:
+            self._trials.observe(await apply.patch_status(self._deps.client, kinds.TRIALS, trial, marked))
         if run is not None and status.ended(marked) and not objects.spec(trial).get("retainRun"):
             await self._runs.delete(run.resource, run.object)
         return DONE
+
+    async def _end(self, trial: Object, marked: Status) -> None:
+        """Write an end. Ends are written one after another, each later than the one before, and none of them twice:
+
+        their order is what the next suggestions come from, so it must be the same for whoever reads it when.
+        """
+        async with self._ending:
+            self._ended = max(self._deps.clock.now(), (self._ended or self._last_end()) + _TICK)
+            patch = patches.diff(objects.status(trial), marked | {"completionTime": times.rfc3339_micro(self._ended)})
+            self._trials.observe(await self._deps.client.patch(kinds.TRIALS, objects.key(trial), {
+                "metadata": {"resourceVersion": objects.meta(trial).get("resourceVersion")}, "status": patch},
+                subresource="status"))
+        await self._tell(trial, marked)
+
+    def _last_end(self) -> datetime:
+        """The latest end before I began, in case the clock has been set back since."""
+        ends = [str(end) for trial in self._trials.list() if (end := objects.status(trial).get("completionTime"))]
+        return times.parse(max(ends)) if ends else datetime.min.replace(tzinfo=UTC)
 
     async def _run(self, trial: Object) -> _Run:
         """The Trial's run, made where it is not there. Raises ``_Refused``."""

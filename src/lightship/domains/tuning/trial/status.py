@@ -65,8 +65,7 @@ def available(trial: Object, observed: Observed | None) -> bool:
 
 
 def _end(status: Status, type: str, reason: str, says: str, now: datetime) -> Status:
-    """The end, with its time to the microsecond: the order of ends is what the next suggestions come from."""
+    """The end; the reconciler says when it was, as it is written."""
     if not marks.is_true(status, names.CREATED):
         status = mark_running(status, now)
-    ended = marks.mark(marks.stop_running(status, now), type, reason, says, now)
-    return ended | {"completionTime": times.rfc3339_micro(now)}
+    return marks.mark(marks.stop_running(status, now), type, reason, says, now)
