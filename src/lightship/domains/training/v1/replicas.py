@@ -98,7 +98,7 @@ def tally(job: Job, slots: Mapping[Slot, Object]) -> Tally:
             counted["active"] += 1
         elif phase(pod) == "Succeeded":
             counted["succeeded"] += 1
-            if exit_code(job, pod) in (0, _NO_CODE):
+            if exit_code(job, pod) == 0:
                 done.add(slot)
     return Tally(counts={type: Counts(**one) for type, one in numbers.items()}, done=frozenset(done))
 
