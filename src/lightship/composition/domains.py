@@ -74,8 +74,9 @@ class Domains:
 
 
 def compose(manager: Manager, history: History, settings: Settings, gateway_url: str,
-            images: Callable[[str], str] = str) -> Domains:
-    """Give each domain its dependencies. ``images`` tells what an image means on this machine, where Pods run here."""
+            images: Callable[[str], str] | None = None) -> Domains:
+    """Give each domain its dependencies. ``images`` tells what an image means on this machine, where Pods run here;
+    None on a cluster that others keep."""
     clock = clocks.SYSTEM
     serving_client = manager.client_for(SERVING_CONTROLLER)
     stores = providers.Providers(manager.client_for(pipelines.CONTROLLER),
@@ -89,14 +90,15 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
                                                           artifacts=history.artifacts),
                                  providers=stores)
     for_pipelines = pipelines.PipelineDeps(manager=manager, routes=shared, options=_engine(settings),
-                                           images=images)
+                                           images=images or str)
     for_serving = serving.ServingDeps(
         client=serving_client, informer=manager.informer, clock=clock,
         recorder=Recorder(serving_client, "inferenceservice-controller"), site=serving.Site(gateway_url=gateway_url))
     training_client = manager.client_for(TRAINING_CONTROLLER)
     for_training = training.TrainingDeps(
         client=training_client, informer=manager.informer, clock=clock,
-        recorder=Recorder(training_client, "trainjob-controller"))
+        recorder=Recorder(training_client, "trainjob-controller"),
+        site=training.OTHER if images is None else training.EMBEDDED)
     for_registry = registry_routes.Deps(database=history.database, notices=history.notices, clock=clock)
     return Domains(
         controllers=(*pipelines.PIPELINES.controllers(for_pipelines), *serving.SERVING.controllers(for_serving),

@@ -100,6 +100,7 @@ class _Platform:
         embedded.builtin_controllers(cluster, manager)
         await serving.bootstrap(cluster.client_for(domains.SERVING_CONTROLLER))
         await training.bootstrap(cluster.client_for(domains.TRAINING_CONTROLLER))
+        cluster.server.doors.append(training.Progress(cluster.client_for(domains.TRAINING_CONTROLLER)).answer)
         entrypoints: dict[str, Entrypoint] = {
             pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
             serving.ENTRYPOINT_NAME: serving.storage_initializer(history.artifacts),

@@ -79,13 +79,13 @@ def test_suspended_resumed_and_deleted_with_all_that_was_made(platform: Platform
     until(platform, "held", "Suspended")
     assert not pods_of(platform, "held")
     platform.kube("PATCH", f"{JOBS}/held", {"spec": {"suspend": False}}, "application/merge-patch+json")
-    _wait(lambda: [pod["status"].get("phase") for pod in pods_of(platform, "held")] == ["Running"] * 2)
+    wait(lambda: [pod["status"].get("phase") for pod in pods_of(platform, "held")] == ["Running"] * 2)
     platform.kube("PATCH", f"{JOBS}/held", {"spec": {"suspend": True}}, "application/merge-patch+json")
-    _wait(lambda: not pods_of(platform, "held"))
+    wait(lambda: not pods_of(platform, "held"))
     platform.kube("PATCH", f"{JOBS}/held", {"spec": {"suspend": False}}, "application/merge-patch+json")
-    _wait(lambda: len(pods_of(platform, "held")) == 2)
+    wait(lambda: len(pods_of(platform, "held")) == 2)
     platform.kube("DELETE", f"{JOBS}/held")
-    _wait(lambda: not pods_of(platform, "held") and not _there(
+    wait(lambda: not pods_of(platform, "held") and not _there(
         platform, "/api/v1/namespaces/default/configmaps/held-runtime-snapshot"))
 
 
@@ -122,7 +122,7 @@ def _there(platform: Platform, path: str) -> bool:
     return True
 
 
-def _wait(true: Callable[[], bool]) -> None:
+def wait(true: Callable[[], bool]) -> None:
     limit = time.monotonic() + WAIT_SECONDS / 9
     while not true():
         assert time.monotonic() < limit, "it did not come to be"

@@ -86,11 +86,15 @@ class ApiServerOptions:
     ids: IdSource = field(default_factory=RandomIds)
 
 
+Door = Callable[[Request], Awaitable[Response | None]]
+
+
 class ApiServer:
     """Serves the core kinds and those of the domains.
 
     The app may set ``sessions.streams``, ``logs`` and ``metrics`` (the node, once it runs), ``ready`` and entries of
     ``proxies`` and ``mounts`` at any time. A mount answers every path below its prefix, which no API group may bear.
+    ``doors`` are asked first, before anybody is identified: one answers what it knows, and judges who asks by itself.
     """
 
     def __init__(self, options: ApiServerOptions) -> None:
@@ -102,6 +106,7 @@ class ApiServer:
         self.ready: Callable[[], bool] = lambda: True
         self.proxies: dict[Key, ProxyHandler] = {}
         self.mounts: dict[str, ProxyHandler] = {}
+        self.doors: list[Door] = []
         ServiceAddresses(options.store, options.clock).install(self.registry)
         self.definitions = Registrar(self.registry, options.store, options.clock,
                                      Client(InProcess(self.handle, DEFINITIONS_CONTROLLER)))
@@ -121,6 +126,10 @@ class ApiServer:
         target: Target | None = None
         user: User | None = None
         try:
+            if request.user is None:
+                for door in self.doors:
+                    if (answer := await door(request)) is not None:
+                        return answer
             user = await self._gate.identify(request)
             mount = next((answer for prefix, answer in self.mounts.items() if request.path.startswith(prefix)), None)
             if mount is not None:

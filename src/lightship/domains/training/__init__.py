@@ -10,8 +10,10 @@ from lightship.domains.training import kinds
 from lightship.domains.training.bootstrap import bootstrap
 from lightship.domains.training.deps import TrainingDeps
 from lightship.domains.training.initializers import entrypoints
+from lightship.domains.training.progress import Progress
 from lightship.domains.training.runtimes import admission as runtime_admission
 from lightship.domains.training.runtimes import schema as runtime_schema
+from lightship.domains.training.site import EMBEDDED, OTHER
 from lightship.domains.training.train_job import admission, reconciler
 from lightship.domains.training.train_job import schema as train_job_schema
 from lightship.domains.training.v1 import kinds as v1
@@ -30,4 +32,4 @@ TRAINING = Domain(
     controllers=lambda deps: (reconciler.controller(deps), *v1_reconciler.controllers(deps, v1.FRAMEWORKS)),
 )
 
-__all__ = ["TRAINING", "TrainingDeps", "bootstrap", "entrypoints"]
+__all__ = ["EMBEDDED", "OTHER", "TRAINING", "Progress", "TrainingDeps", "bootstrap", "entrypoints"]

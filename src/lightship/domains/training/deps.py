@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lightship.client.client import Client, Selection
 from lightship.domains.training import ssh_keys
+from lightship.domains.training.site import OTHER, Site
 from lightship.kube.resources import Resource
 from lightship.lib.clock import Clock
 from lightship.runtime.events import Recorder
@@ -21,5 +22,6 @@ class TrainingDeps:
     informer: Callable[[Resource, Selection], Informer]
     recorder: Recorder
     clock: Clock
+    site: Site = OTHER
     key_pair: Callable[[], tuple[bytes, bytes]] = ssh_keys.make
     """A new pair of ssh keys: the private one as PEM, the public one as a line of ``authorized_keys``."""

@@ -119,7 +119,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                 rule((*READ, *WRITE), "apps", "deployments"),
                 rule((*READ, *WRITE), "autoscaling", "horizontalpodautoscalers"),
                 rule((*READ, *WRITE), "serving.kserve.io", "*")),
-    "training": (*_EVENTS, _status("trainer.kubeflow.org", "trainjobs"),
+    "training": (*_EVENTS, _DELEGATION[0], _status("trainer.kubeflow.org", "trainjobs"),
                  rule(("create",), "trainer.kubeflow.org", "clustertrainingruntimes"),
                  rule(("create",), "", "namespaces"), rule(("create", "get", "patch"), "", "configmaps"),
                  rule(("create", "get"), "", "secrets"),

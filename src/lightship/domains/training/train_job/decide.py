@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lightship.domains.training import kinds, names
+from lightship.domains.training.site import OTHER, Site
 from lightship.domains.training.train_job import lower, status
 from lightship.kube import conditions, objects, times
 from lightship.kube.objects import Object
@@ -23,6 +24,7 @@ class Observed:
     job_set: Object | None
     snapshot: Object | None
     runtime: Object | None
+    site: Site = OTHER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Plan:
     snapshot: Object | None = None
     hosts: Object | None = None
     """The ConfigMap with an MPI training's hosts. With it goes the Secret with its keys, where that is not there."""
+    pod_group: Object | None = None
     job_set: Object | None = None
     delete: Object | None = None
     status: dict[str, Any]
@@ -64,9 +67,12 @@ def decide(observed: Observed, now: datetime) -> Plan:
         snapshot = lower.make_snapshot(job, runtime)
     else:
         return Plan(status=after, trouble=missing(job), requeue_after_seconds=wake)
-    job_set = _changed(job, mine, runtime)
-    hosts = lower.make_hosts(job, runtime) if job_set is not None else None
-    return Plan(snapshot=snapshot, hosts=hosts, job_set=job_set, status=after, requeue_after_seconds=wake)
+    job_set = _changed(job, mine, runtime, observed.site)
+    if job_set is None:
+        return Plan(status=after, requeue_after_seconds=wake)
+    return Plan(snapshot=snapshot, hosts=lower.make_hosts(job, runtime),
+                pod_group=lower.make_pod_group(job, runtime, observed.site), job_set=job_set, status=after,
+                requeue_after_seconds=wake)
 
 
 def missing(job: Object) -> str:
@@ -75,11 +81,11 @@ def missing(job: Object) -> str:
     return (f"{reference.get('kind')} \"{reference.get('name')}\" is not there: it must be made before the TrainJob")
 
 
-def _changed(job: Object, there: Object | None, runtime: Object) -> Object | None:
+def _changed(job: Object, there: Object | None, runtime: Object, site: Site) -> Object | None:
     """The JobSet, where it is to be made or changed: one that runs is left as it is until it is suspended."""
     if there is not None and not lower.suspended(job) and not objects.spec(there).get("suspend"):
         return None
-    wanted = lower.make_job_set(job, runtime)
+    wanted = lower.make_job_set(job, runtime, site)
     applied = objects.annotations(there or {}).get(names.APPLIED_ANNOTATION)
     same = applied == objects.annotations(wanted)[names.APPLIED_ANNOTATION]
     as_wanted = there is not None and bool(objects.spec(there).get("suspend")) == lower.suspended(job)

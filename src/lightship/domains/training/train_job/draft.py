@@ -91,6 +91,11 @@ class Draft:
         return found.container(name) if found is not None else None
 
     @property
+    def in_order(self) -> bool:
+        """Whether each step waits for the one before to have begun."""
+        return (self._spec.get("startupPolicy") or {}).get("startupPolicyOrder") == "InOrder"
+
+    @property
     def network(self) -> Mapping[str, Any]:
         return self._spec.get("network") or {}
 

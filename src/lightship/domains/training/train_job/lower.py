@@ -11,7 +11,8 @@ from typing import Any
 
 from lightship.domains.training import names
 from lightship.domains.training.errors import BadSnapshot
-from lightship.domains.training.train_job import mpi, patching, policies
+from lightship.domains.training.site import OTHER, Site
+from lightship.domains.training.train_job import gangs, mpi, patching, policies, reporting
 from lightship.domains.training.train_job.draft import Draft, Step, upsert
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -21,10 +22,10 @@ from lightship.runtime import apply
 SNAPSHOT_KEY = "runtime"
 
 
-def make_job_set(job: Object, runtime: Object) -> Object:
+def make_job_set(job: Object, runtime: Object, site: Site = OTHER) -> Object:
     """The JobSet, marked with the digest of all that it says."""
     template = objects.spec(runtime).get("template") or {}
-    spec = _draft(job, runtime).spec() | {"suspend": suspended(job)}
+    spec = _draft(job, runtime, site).spec() | {"suspend": suspended(job)}
     over = [template, *patching.templates(job)]
     labels, annotations = _merged(over, "labels"), _merged(over, "annotations")
     digest = apply.digest([spec, labels, annotations])
@@ -42,8 +43,13 @@ def make_hosts(job: Object, runtime: Object) -> Object | None:
     policy = mpi.of(objects.spec(runtime).get("mlPolicy"))
     if policy is None:
         return None
-    draft = _draft(job, runtime)
+    draft = _draft(job, runtime, OTHER)
     return mpi.make_hosts(draft, job, policy, policies.resources_of_node(draft, job))
+
+
+def make_pod_group(job: Object, runtime: Object, site: Site) -> Object | None:
+    """The group of all Pods that are to be admitted together, where there is to be one."""
+    return gangs.make(_draft(job, runtime, site), job, runtime, site)
 
 
 def make_snapshot(job: Object, runtime: Object) -> Object:
@@ -83,7 +89,7 @@ def suspended(job: Object) -> bool:
     return bool(objects.spec(job).get("suspend"))
 
 
-def _draft(job: Object, runtime: Object) -> Draft:
+def _draft(job: Object, runtime: Object, site: Site) -> Draft:
     """The runtime's template with everything that the TrainJob says of it."""
     policy = objects.spec(runtime).get("mlPolicy")
     template = objects.spec(runtime).get("template") or {}
@@ -94,6 +100,9 @@ def _draft(job: Object, runtime: Object) -> Draft:
     for step in draft.steps:
         _trainer(step, job)
         _initializer(step, job)
+    if site.progress:
+        reporting.enforce(draft, job)
+    gangs.mark(draft, job, runtime, site)
     return draft
 
 

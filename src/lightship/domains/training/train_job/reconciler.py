@@ -13,7 +13,7 @@ from lightship.client.client import EVERYTHING
 from lightship.domains.training import kinds, names
 from lightship.domains.training.deps import TrainingDeps
 from lightship.domains.training.errors import BadSnapshot
-from lightship.domains.training.train_job import mpi
+from lightship.domains.training.train_job import gangs, mpi
 from lightship.domains.training.train_job.decide import Observed, Plan, decide
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
@@ -67,7 +67,8 @@ class TrainJobReconciler:
         if informer is not None:
             namespace = key.namespace if reference["kind"] == kinds.TRAINING_RUNTIMES.kind else ""
             runtime = informer.get(Key(namespace, str(reference.get("name"))))
-        return Observed(job=job, job_set=self._job_sets.get(key), snapshot=await self._snapshot(key), runtime=runtime)
+        return Observed(job=job, job_set=self._job_sets.get(key), snapshot=await self._snapshot(key), runtime=runtime,
+                        site=self._deps.site)
 
     async def _snapshot(self, key: Key) -> Object | None:
         """Read, not watched: there is one for each TrainJob that ever was, and it matters when a JobSet is made."""
@@ -89,9 +90,21 @@ class TrainJobReconciler:
         if plan.hosts is not None:
             await self._give_keys(job)
             await client.patch(CONFIGMAPS, objects.key(plan.hosts), plan.hosts, type="apply")
+        if plan.pod_group is not None:
+            await self._group(plan.pod_group)
         if plan.job_set is not None:
             self._job_sets.observe(
                 await client.patch(JOB_SETS, objects.key(plan.job_set), plan.job_set, type="apply"))
+
+    async def _group(self, group: Object) -> None:
+        """The PodGroup. Raises ``InvalidInput`` where the cluster lacks the kind."""
+        resource = gangs.resource_of(group)
+        try:
+            await self._deps.client.patch(resource, objects.key(group), group, type="apply")
+        except errors.NotFound as problem:
+            raise errors.InvalidInput(
+                f"the runtime's podGroupPolicy asks for a {resource.kind} of {resource.group}, which this cluster does "
+                "not serve", remedy="Install that scheduler, or use a runtime without podGroupPolicy") from problem
 
     async def _give_keys(self, job: Object) -> None:
         """An MPI training's keys, made once. Raises ``AlreadyExists`` where the Secret is another's."""

@@ -70,8 +70,10 @@ _METRIC = s.object_of(("name", "value"), name=s.text(minLength=1, maxLength=64),
                                                                                              maxLength=64))
 _STATUS = s.object_of(
     conditions=s.list_of(_CONDITION, 8, key="type"), jobsStatus=s.list_of(_JOB_STATUS, 100, key="name"),
-    trainerStatus=s.object_of(
+    trainerStatus=s.ruled(s.object_of(
         progressPercentage=s.number(minimum=0, maximum=100), estimatedRemainingSeconds=_COUNT,
-        lastUpdatedTime=s.text(format="date-time"), metrics=s.list_of(_METRIC, 256, atomic=True)))
+        lastUpdatedTime=s.text(format="date-time"), metrics=s.list_of(_METRIC, 256, atomic=True)), {
+            "rule": "has(self.lastUpdatedTime)",
+            "message": "lastUpdatedTime is required when trainerStatus is present"}))
 
 SCHEMA = s.of_kind(_SPEC, _STATUS)
