@@ -32,6 +32,7 @@ _BEST = 5
 _CLIMBS = 5  # candidates that are followed uphill
 _STEP = 1e-5
 _KAPPA = 1.96
+_BAD = 3.0  # times as far above the middle as the best is below it
 _MARGIN = 0.01  # of improvement, in standard deviations
 _CRITERIA = ("EI", "LCB", "PI")
 _SAME = {"EIps": "EI", "PIps": "PI"}
@@ -186,7 +187,7 @@ class _Encoding:
 
 
 def _seen(known: Sequence[tuple[tuple[float, ...], float]]) -> _Seen:
-    """What a model is fitted to. Who has diverged is as bad as the worst that has not."""
+    """What a model is fitted to: how bad the bad ones are it need not know, and who has diverged is one of these."""
     worst = max((value for _, value in known if math.isfinite(value)), default=0.0)
     ranked = sorted(range(len(known)), key=lambda number: (known[number][1], number))
     if len(known) > LIMIT_OBSERVATIONS:
@@ -194,6 +195,10 @@ def _seen(known: Sequence[tuple[tuple[float, ...], float]]) -> _Seen:
         keep = latest | set(ranked[:LIMIT_OBSERVATIONS - len(latest)])
         ranked = [number for number in ranked if number in keep]
     losses = np.array([min(known[number][1], worst) for number in ranked])
+    losses = losses / (np.abs(losses).max() or 1.0)  # so that no square is too large
+    middle = float(np.median(losses))
+    if middle > losses[0]:
+        losses = np.minimum(losses, middle + _BAD * (middle - losses[0]))
     scale = float(losses.std()) or 1.0
     return _Seen(rows=[known[number][0] for number in ranked], losses=(losses - losses.mean()) / scale)
 

@@ -13,7 +13,6 @@ import msgspec
 from lightship.domains.tuning.algorithms.search import Reply, Search, Told
 
 HEAD_BYTES = 4
-LIMIT_FRAME_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
