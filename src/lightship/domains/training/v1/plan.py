@@ -102,7 +102,7 @@ def _go_on(observed: Observed, status: Status, now: datetime) -> Plan:
     status = statuses.propagate_counts(status, job, tally.counts)
     if why := limits.exceeded(job, status, counted.total, in_place, now):
         return Plan(status=statuses.mark_failed(status, job, why, now))
-    status = _judge(job, status, failed, now, succeeded=job.framework.succeeded(job, tally))
+    status = _judge((job, pods.slots), status, failed, now, succeeded=job.framework.succeeded(job, tally))
     said = _exits(job, failed)
     if statuses.finished(status):
         return Plan(status=status, said=said)
@@ -130,28 +130,38 @@ def _count(known: Restarts, failed: Mapping[str, Failures], now: datetime) -> Re
     return known
 
 
-def _judge(job: Job, status: Status, failed: Mapping[str, Failures], now: datetime, *, succeeded: bool) -> Status:
+def _judge(observed: tuple[Job, Mapping[Slot, Object]], status: Status, failed: Mapping[str, Failures], now: datetime,
+           *, succeeded: bool) -> Status:
     """Whether it runs, has succeeded, restarts or has failed, in upstream's order."""
+    job, pods = observed
     for type, one in failed.items():
         if one.final and job.replicas[type].restart_policy == names.EXIT_CODE:
             return statuses.mark_failed(status, job, f'job "{job.name}" is failing because "{type}" replica(s) failed.',
                                         now)
     if succeeded:
         return statuses.mark_succeeded(status, job, now)
-    counts = status["replicaStatuses"]
-    if counts.get(job.framework.leader(job), {}).get("active"):
-        status = statuses.mark_running(status, job, now)
     words = job.framework.words(job)
-    for type in job.replicas:
-        found = failed.get(type)
-        if found is None:
-            continue
-        count = len(found.final) + len(found.again)
-        if not found.final:
-            status = statuses.mark_restarting(status, job, words.restarting.format(count=count, type=type), now)
-        elif not job.framework.tolerates(job, type):
+    again = _restarting(job, pods, failed)
+    if again:
+        type, count = next(iter(again.items()))
+        status = statuses.mark_restarting(status, job, words.restarting.format(count=count, type=type), now)
+    elif status["replicaStatuses"].get(job.framework.leader(job), {}).get("active"):
+        status = statuses.mark_running(status, job, now)
+    for type, one in failed.items():
+        if one.final and not job.framework.tolerates(job, type):
+            count = len(one.final) + len(one.again)
             return statuses.mark_failed(status, job, words.failed.format(count=count, type=type), now)
     return status
+
+
+def _restarting(job: Job, pods: Mapping[Slot, Object], failed: Mapping[str, Failures]) -> dict[str, int]:
+    """How many replicas of which types have failed and do not run again yet: told though their Pods may be gone."""
+    known = restarts.read(job.obj)
+    found = {type: len(one.again) for type, one in failed.items() if one.again}
+    for slot in replicas.slots_of(job):
+        if slot not in pods and job.host(*slot) in known.entries:
+            found[slot[0]] = found.get(slot[0], 0) + 1
+    return found
 
 
 def _missing(job: Job, there: Mapping[Slot, Object], counted: Restarts,

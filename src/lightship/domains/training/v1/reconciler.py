@@ -17,7 +17,7 @@ from lightship.domains.training.v1.framework import Extra, Framework, Job, read
 from lightship.domains.training.v1.plan import Observed, Plan
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import PODS, SERVICES, Resource
+from lightship.kube.resources import PODS, SERVICES
 from lightship.lib import tasks
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
@@ -104,27 +104,21 @@ class JobReconciler:
 
     async def _create_one(self, body: Object, said: list[Announcement]) -> None:
         kind = str(body["kind"])
+        there = self._informers[kind].get(objects.key(body))
+        if there is not None and not _same_owner(there, body):
+            raise _taken(there, said)
         try:
             child = await self._deps.client.create(_CHILDREN[kind], body)
-        except errors.AlreadyExists as problem:
-            child = await self._taken(_CHILDREN[kind], body, problem, said)
+        except errors.AlreadyExists:  # our own, which the informer has not shown yet; or another's
+            child = await self._deps.client.get(_CHILDREN[kind], objects.name(body), objects.namespace(body))
+            if not _same_owner(child, body):
+                raise _taken(child, said) from None
         except errors.LightshipError as problem:
             if not isinstance(problem, errors.Unavailable):
                 said.append(Announcement("Warning", f"FailedCreate{kind}", f"Error creating: {problem}"))
             raise
         self._expectations[kind].wrote(child)
         said.append(Announcement("Normal", f"SuccessfulCreate{kind}", f"Created {kind.lower()}: {objects.name(child)}"))
-
-    async def _taken(self, resource: Resource, body: Object, problem: errors.AlreadyExists,
-                     said: list[Announcement]) -> Object:
-        """What has the child's name: our own, which the informer has not shown yet; or another's, and we wait."""
-        there = await self._deps.client.get(resource, objects.name(body), objects.namespace(body))
-        if _same_owner(there, body):
-            return there
-        if not objects.deleting(there):
-            said.append(Announcement("Warning", f"FailedCreate{resource.kind}",
-                                     f"Error creating: {problem.message}. Delete it, or rename the job"))
-        raise problem
 
     async def _delete(self, child: Object, said: list[Announcement]) -> None:
         kind = str(child["kind"])
@@ -145,6 +139,16 @@ class JobReconciler:
         changed = await apply.patch_status(self._deps.client, self._framework.resource, current, made.status)
         self._jobs.observe(changed)
         return changed
+
+
+def _taken(there: Object, said: list[Announcement]) -> errors.AlreadyExists:
+    """That another's object has a child's name: told, unless it is on its way, as one of an earlier job is."""
+    kind = str(there["kind"])
+    problem = errors.AlreadyExists(f'{kind} "{objects.key(there)}" is there already, and not of this job',
+                                   remedy="Delete it, or rename the job")
+    if not objects.deleting(there):
+        said.append(Announcement("Warning", f"FailedCreate{kind}", f"Error creating: {problem}"))
+    return problem
 
 
 def _same_owner(there: Object, wanted: Object) -> bool:
