@@ -36,6 +36,8 @@ class Settings:
     steps_at_once: int = _setting(256, "pipeline steps at once, of all runs together; more wait, fairly")
     steps_at_once_per_namespace: int = _setting(128, "pipeline steps at once, of all runs of one namespace")
     steps_at_once_per_run: int = _setting(64, "pipeline steps at once, of one run")
+    exit_task_seconds: int = _setting(3600, "how long a task that cleans up may run once its pipeline run was "
+                                      "terminated or is past its deadline")
     records: str = _setting("file", "where history is kept: file, in the data directory, or "
                             "postgresql://USER@HOST/DATABASE")
     artifacts: str = _setting("file", "where minio:// artifacts lie: file, in the data directory, a folder of that "
@@ -179,6 +181,6 @@ def _check(settings: Settings) -> None:
     if settings.containers not in CONTAINERS:
         raise errors.InvalidInput(f"{flag('containers')} must be one of {', '.join(CONTAINERS)}", field="containers")
     for name in ("max_pods", "steps_at_once", "steps_at_once_per_namespace", "steps_at_once_per_run",
-                 "stop_timeout_seconds"):
+                 "exit_task_seconds", "stop_timeout_seconds"):
         if getattr(settings, name) < 1:
             raise errors.InvalidInput(f"{flag(name)} must be 1 or more", field=name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lightship.domains.pipelines import names
+from lightship.domains.pipelines import names, reconciler
 from lightship.kube import objects
 from lightship.kube.objects import Key
 from lightship.kube.resources import CONFIGMAPS, PODS, SECRETS
@@ -283,3 +283,19 @@ async def until(running: Platform, run_id: str, wanted: Any) -> None:
             await asyncio.sleep(0.02)
 
 
+
+
+async def test_what_cleans_up_after_a_stopped_run_has_a_time_of_its_own(tmp_path: Path) -> None:
+    spec = specs.pipeline(
+        {"work": specs.task("comp-work"), "tidy": specs.task("comp-tidy", after=["work"], **specs.RUN_ALWAYS)},
+        {"comp-work": specs.component("work"), "comp-tidy": specs.component("tidy")},
+        exec_work=shell("sleep 1000"), exec_tidy=shell("sleep 1000"))
+    async with platform(tmp_path / "platform", options=reconciler.Options(exit_seconds=1.0)) as running:
+        key = await running.submit(spec)
+        await until(running, key.name, lambda pods: any(
+            objects.status(pod).get("phase") == "Running" for pod in pods))
+        await running.database.run(lambda connection: run_history.terminate(connection, key.name, SYSTEM.now()))
+        running.notices.publish(notices.RUNS, key)
+        done = await running.finish(key)
+    assert done.run.state == done.task("tidy").state == rows.CANCELED
+    assert done.task("tidy").error == "the run was terminated, and a task that cleans up after that has 1 seconds"

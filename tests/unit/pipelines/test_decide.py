@@ -21,6 +21,7 @@ ROW = TaskRow(task_id="t", run_id="r", namespace="default", path="root/s", paren
 OUT = TaskIO(parameters={"Output": 1})
 RETRY = ir.Retry(max_count=2, backoff_seconds=10, factor=3, max_seconds=25)
 RUNNING_ROW = replace(ROW, state=rows.RUNNING)
+STOPPED = "the run was terminated"
 FAILED = PodView(phase="Failed", failure="exit code 1", scheduled=True)
 RESTARTED = PodView(phase="Failed", reason=names.NODE_RESTARTED, failure="NodeRestarted", scheduled=True)
 
@@ -48,14 +49,14 @@ TABLE: dict[str, tuple[dict[str, Any], Verdict]] = {
         state=rows.FAILED, error="exit code 1 (attempt 3 of 3)")),
     "a restart costs nothing": ({"pod": RESTARTED}, Again(
         counts=False, at=EPOCH, why="the node was restarted while it ran")),
-    "termination": ({"pod": PodView(phase="Running"), "canceling": True}, Delete()),
-    "termination under way": ({"pod": PodView(phase="Running", deleting=True, scheduled=True), "canceling": True},
+    "termination": ({"pod": PodView(phase="Running"), "ends": STOPPED}, Delete()),
+    "termination under way": ({"pod": PodView(phase="Running", deleting=True, scheduled=True), "ends": STOPPED},
                               Wait()),
-    "terminated": ({"pod": FAILED, "canceling": True},
-                   Settle(state=rows.CANCELED, error="the run was terminated")),
-    "terminated before its Pod was made": ({"pod": None, "canceling": True},
-                                           Settle(state=rows.CANCELED, error="the run was terminated")),
-    "done before the termination came": ({"pod": PodView(phase="Succeeded"), "outputs": OUT, "canceling": True},
+    "terminated": ({"pod": FAILED, "ends": STOPPED},
+                   Settle(state=rows.CANCELED, error=STOPPED)),
+    "terminated before its Pod was made": ({"pod": None, "ends": STOPPED},
+                                           Settle(state=rows.CANCELED, error=STOPPED)),
+    "done before the termination came": ({"pod": PodView(phase="Succeeded"), "outputs": OUT, "ends": STOPPED},
                                          Settle(state=rows.SUCCEEDED, outputs=OUT)),
     "a record that is no record": ({"pod": PodView(phase="Succeeded"), "defect": "it has version 9"},
                                    Settle(state=rows.FAILED, error="it has version 9")),

@@ -51,7 +51,8 @@ class Seen:
     last_lines: str = ""
     """The end of the log of what failed."""
     retry: ir.Retry | None = None
-    canceling: bool = False
+    ends: str = ""
+    """Why it is to be ended, where it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +104,8 @@ def decide(seen: Seen, now: datetime) -> Verdict:
     row, pod = seen.row, seen.pod
     if seen.outputs is not None and (pod is None or pod.ended):
         return Settle(state=rows.SUCCEEDED, outputs=seen.outputs)
-    if seen.canceling:
-        return _cancel(pod)
+    if seen.ends:
+        return _cancel(pod, seen.ends)
     if pod is None:
         if row.state == rows.RUNNING:
             return _failed(seen, now, "its Pod is gone, and it left no outputs")
@@ -118,9 +119,9 @@ def decide(seen: Seen, now: datetime) -> Verdict:
     return Wait(note=pod.waiting)
 
 
-def _cancel(pod: PodView | None) -> Verdict:
+def _cancel(pod: PodView | None, why: str) -> Verdict:
     if pod is None or pod.ended:
-        return Settle(state=rows.CANCELED, error="the run was terminated")
+        return Settle(state=rows.CANCELED, error=why)
     return Wait() if pod.deleting else Delete()
 
 

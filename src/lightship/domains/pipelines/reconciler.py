@@ -14,6 +14,7 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeVar
 
 from lightship import errors
@@ -67,6 +68,8 @@ class Options:
 
     steps: budget.Limits = budget.Limits()
     run: dag.Limits = dag.Limits()
+    exit_seconds: float = 3600.0
+    """How long a task that cleans up may run once its run is to end."""
     kept_pods_per_run: int = 200
     """Pods of steps that ended well which stay, for their logs."""
     parallel_requests: int = 16
@@ -210,35 +213,43 @@ class RunReconciler:
 
     def _stop(self, work: Work) -> None:
         """Of what waits for its turn only exit tasks still do."""
-        work.stop()
+        work.stop(self._engine.clock.now())
         self._budget.withdraw(work.key)
         for path in work.queued:
             self._budget.want(work.key, path, demands.of_step(work.step(path), work.job))
 
     def _check_deadline(self, work: Work, todo: _Todo) -> None:
-        left = work.left_seconds(self._engine.clock.now())
+        now = self._engine.clock.now()
+        left = work.left_seconds(now)
         if left is not None and left > 0:
             todo.look_again(left)
+        if not work.stopping:
+            return
+        for path in work.active:
+            left = work.exit_left_seconds(path, now, self._engine.options.exit_seconds)
+            if left is not None and left > 0:
+                todo.look_again(left)
 
     async def _verdicts(self, work: Work) -> Sequence[tuple[str, decide.Verdict]]:
         """What to do about each step that has begun. Commit records and logs are read side by side."""
         now = self._engine.clock.now()
         paths = work.active
-        seen = await self._side_by_side([self._see(work, path) for path in paths])
+        seen = await self._side_by_side([self._see(work, path, now) for path in paths])
         return [(path, decide.decide(one, now)) for path, one in zip(paths, seen, strict=True)]
 
-    async def _see(self, work: Work, path: str) -> decide.Seen:
+    async def _see(self, work: Work, path: str, now: datetime) -> decide.Seen:
         row, node = work.rows[path], work.dag.nodes[path]
         pod = self._engine.pods.get(Key(work.run.namespace, row.pod))
         view = observe.view(pod) if pod is not None else None
-        seen = decide.Seen(row=row, pod=view, retry=node.retry, canceling=work.ends(path))
-        if view is None and row.state != rows.RUNNING and not seen.canceling:
+        seen = decide.Seen(row=row, pod=view, retry=node.retry,
+                           ends=work.ends(path, now, self._engine.options.exit_seconds))
+        if view is None and row.state != rows.RUNNING and not seen.ends:
             return seen
         if view is not None and not view.ended:
             return seen
         outputs, defect = await self._committed(work.step(path))
         if pod is not None and view is not None and view.failure and outputs is None \
-                and view.reason != names.NODE_RESTARTED and not seen.canceling:
+                and view.reason != names.NODE_RESTARTED and not seen.ends:
             seen = replace(seen, last_lines=await self._pods.last_lines(pod))
         return replace(seen, outputs=outputs, defect=defect)
 

@@ -37,6 +37,7 @@ class Work:
         self.canceling = run.state == rows.CANCELING
         self.expired = False
         """Whether the run is past its deadline."""
+        self._stopping_since: datetime | None = None
         self.has_workspace = False
         """Whether the claim of its workspace was made since I was."""
         self.ended_pods: dict[str, None] = {}
@@ -87,6 +88,7 @@ class Work:
             return
         self.left_seconds(now)
         if self.stopping:
+            self._stopping_since = now
             self.dag.stop(self.stop_reason, self.rows)
         self.dag.begin(self.run.parameters)
         self._replay()
@@ -109,17 +111,31 @@ class Work:
             if path in self.rows and self.rows[path].pod:
                 self.dag.take(path)
 
-    def stop(self) -> None:
+    def stop(self, now: datetime) -> None:
         """The run is to end: what waits for a slot does not begin. What has begun is ended by its verdict."""
+        self._stopping_since = now
         self.dag.stop(self.stop_reason)
         for path in [path for path in self.queued if not self.dag.nodes[path].outlives]:
             del self.queued[path]
             self.dag.settle(path, Outcome(state=rows.CANCELED, error=self.stop_reason))
         self.dag.end_ready()
 
-    def ends(self, path: str) -> bool:
-        """Whether the leaf, which has begun, is to be ended."""
-        return self.stopping and not self.dag.nodes[path].outlives
+    def ends(self, path: str, now: datetime, exit_seconds: float) -> str:
+        """Why the leaf, which has begun, is to be ended; empty where it is not."""
+        if not self.stopping:
+            return ""
+        if not self.dag.nodes[path].outlives:
+            return self.stop_reason
+        left = self.exit_left_seconds(path, now, exit_seconds)
+        return "" if left is None or left > 0 else (
+            f"{self.stop_reason}, and a task that cleans up after that has {exit_seconds:g} seconds")
+
+    def exit_left_seconds(self, path: str, now: datetime, exit_seconds: float) -> float | None:
+        """How long the leaf may still run in a run that is to end: an exit task has a time of its own."""
+        began = self.rows[path].started_at
+        if self._stopping_since is None or began is None or not self.dag.nodes[path].outlives:
+            return None
+        return exit_seconds - (now - max(began, self._stopping_since)).total_seconds()
 
     def touch_row(self, path: str, now: datetime) -> None:
         """See to it that the leaf has a row."""
