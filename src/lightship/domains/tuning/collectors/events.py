@@ -17,8 +17,8 @@ from pathlib import PurePosixPath
 from lightship.lib import protowire
 from lightship.records.observations import NO_TIME, Reading
 
-LIMIT_RECORD_BYTES = 16 * 1024 * 1024
-"""A larger record (an embedded graph or image) is passed over; a length beyond 1 GiB says that the file is broken."""
+LIMIT_RECORD_BYTES = 256 * 1024
+"""A larger record (a graph, an image) is passed over; a length beyond 1 GiB says that the file is broken."""
 LIMIT_PLAUSIBLE_BYTES = 1 << 30
 
 _HEAD, _TAIL = 12, 4
