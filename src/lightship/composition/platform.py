@@ -94,6 +94,7 @@ class _Platform:
         cluster, history = self._cluster, self._history
         manager = Manager(cluster.client_for, cluster.clock)
         composed = domains.compose(manager, history, self._settings, self._gateway.url, self._image)
+        self._stack.push_async_callback(composed.close)
         if self._options.controllers:
             for controller in composed.controllers:
                 manager.add(controller)

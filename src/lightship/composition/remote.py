@@ -69,7 +69,8 @@ async def _lead(client: Client, history: domains.History, settings: Settings, ga
     async def work() -> None:
         # A manager is made for each reign: what an earlier one believed may be old.
         manager = Manager(lambda name: client, clocks.SYSTEM)
-        for controller in domains.compose(manager, history, settings, gateway_url).controllers:
+        composed = domains.compose(manager, history, settings, gateway_url)
+        for controller in composed.controllers:
             manager.add(controller)
         await serving.bootstrap(client)
         _log.warning("the controllers are starting")
@@ -84,6 +85,7 @@ async def _lead(client: Client, history: domains.History, settings: Settings, ga
             await manager.stop()
             running.cancel()
             await asyncio.wait({running})
+            await composed.close()
 
     await _say_who_leads(client)
     leading = asyncio.create_task(leadership.lead(

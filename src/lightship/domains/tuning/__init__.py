@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from lightship.domains.furniture import Domain, Kind
 from lightship.domains.tuning import kinds
+from lightship.domains.tuning.collectors import injection
 from lightship.domains.tuning.deps import TuningDeps
 from lightship.domains.tuning.experiment import admission, defaults
 from lightship.domains.tuning.experiment import reconciler as experiments
@@ -27,7 +28,7 @@ def controllers(deps: TuningDeps) -> Sequence[Controller]:
     def wake(key: Key) -> None:
         deps.wake(trials.NAME, key)
 
-    runs = Runs(deps.client, deps.informer, wake)
+    runs = Runs(deps.client, deps.informer, wake, injection.amend)
     return experiments.controller(deps, runs), trials.controller(deps, runs)
 
 
