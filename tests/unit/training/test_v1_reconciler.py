@@ -9,6 +9,7 @@ import pytest
 
 from lightship import errors
 from lightship.domains.training.deps import TrainingDeps
+from lightship.domains.training.site import EMBEDDED, OTHER, Site
 from lightship.domains.training.v1 import names, reconciler
 from lightship.domains.training.v1.kinds import FRAMEWORKS
 from lightship.kube import objects
@@ -27,11 +28,11 @@ KINDS = (*(one.resource for one in FRAMEWORKS), PODS, SERVICES, HORIZONTAL_POD_A
 OLD = "2020-01-01T00:00:00Z"
 
 
-def table_of(kind: str) -> ReconcilerTable:
+def table_of(kind: str, site: Site = OTHER) -> ReconcilerTable:
     def build(manager: Manager, clock: FakeClock, id_source: ids.IdSource) -> Controller:
         client = manager.client_for("training")
         deps = TrainingDeps(client=client, informer=manager.informer, recorder=Recorder(client, "training", clock),
-                            clock=clock)
+                            clock=clock, site=site)
         return next(one for one in reconciler.controllers(deps, FRAMEWORKS) if one.name == kind.lower())
 
     return ReconcilerTable(build=build, kinds=KINDS)
@@ -343,6 +344,26 @@ async def test_the_autoscaler_comes_and_goes_with_the_workers() -> None:
     assert not outcome.all(HORIZONTAL_POD_AUTOSCALERS)
     plain = job_object("PyTorchJob", {"Worker": 2}, elasticPolicy={"minReplicas": 1})
     assert not (await run(plain)).all(HORIZONTAL_POD_AUTOSCALERS)
+
+
+@pytest.mark.parametrize(("scheduling", "least"), [({}, 3), ({"minAvailable": 2, "scheduleTimeoutSeconds": 7}, 2)])
+async def test_a_gang_of_all_replicas_where_the_cluster_has_gangs(scheduling: Any, least: int) -> None:
+    container = {"name": "pytorch", "image": "busybox", "resources": {"requests": {"cpu": "500m"}}}
+    template = {"spec": {"containers": [container]}}
+    job = job_object("PyTorchJob", {"Master": {"template": template}, "Worker": {"replicas": 2, "template": template}},
+                     policy={"schedulingPolicy": scheduling})
+    table = table_of("PyTorchJob", EMBEDDED)
+    outcome = await table.run(RUN, job)
+    group = outcome.object(POD_GROUPS, "run")
+    assert group["spec"]["minMember"] == least
+    assert group["spec"]["scheduleTimeoutSeconds"] == scheduling.get("scheduleTimeoutSeconds", 60)
+    assert group["spec"]["minResources"] == {"cpu": f"{least * 500}m" if least % 2 else "1"}
+    assert {objects.labels(pod)["scheduling.x-k8s.io/pod-group"] for pod in outcome.all(PODS)} == {"run"}
+    assert outcome.words.index("create podgroups default/run") < outcome.words.index("create pods default/run-master-0")
+    held = job_object("PyTorchJob", {"Master": 1, "Worker": 2}, policy={"suspend": True})
+    assert not (await table.run(RUN, held, group)).all(POD_GROUPS)
+    done = job_object("PyTorchJob", {"Master": 1, "Worker": 2}, status=ended("PyTorchJob"))
+    assert not (await table.run(RUN, done, group)).all(POD_GROUPS)
 
 
 async def test_others_pods_are_left_alone_and_the_job_says_so() -> None:

@@ -17,7 +17,7 @@ from lightship.domains.training.v1.framework import Extra, Framework, Job, read
 from lightship.domains.training.v1.plan import Observed, Plan
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import PODS, SERVICES
+from lightship.kube.resources import POD_GROUPS, PODS, SERVICES
 from lightship.lib import tasks
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
@@ -41,6 +41,7 @@ class JobReconciler:
         self._informers = {kind: deps.informer(resource, EVERYTHING) for kind, resource in _CHILDREN.items()}
         self._expectations = {kind: Expectations(informer) for kind, informer in self._informers.items()}
         self._extras = {resource: deps.informer(resource, selection) for resource, selection in framework.extra_kinds}
+        self._groups = deps.informer(POD_GROUPS, EVERYTHING) if deps.site.gangs else None
         self._events = Recorder(deps.client, names.operator(framework.resource.kind), deps.clock)
 
     async def reconcile(self, key: Key) -> Result:
@@ -75,7 +76,8 @@ class JobReconciler:
         found = {kind: [child for child in self._expectations[kind].view(informer.owned_by(uid))
                         if (objects.controller_of(child) or {}).get("uid") == uid]
                  for kind, informer in self._informers.items()}
-        return Observed(job=job, pods=found[PODS.kind], services=found[SERVICES.kind])
+        return Observed(job=job, pods=found[PODS.kind], services=found[SERVICES.kind],
+                        gang=self._groups is not None)
 
     async def _apply(self, job: Job, made: Plan, said: list[Announcement]) -> None:
         if made.restarts is not None:
@@ -85,6 +87,7 @@ class JobReconciler:
         await tasks.each([partial(self._delete, child, said) for child in made.delete], at_once=LIMIT_WRITES_AT_ONCE)
         for extra in made.extras:
             await self._put(extra)
+        await self._settle_group(job, made)
         await self._create(made.make, said)
 
     async def _put(self, extra: Extra) -> None:
@@ -94,6 +97,17 @@ class JobReconciler:
             informer.observe(await apply.ensure(self._deps.client, extra.resource, extra.obj, there))
         elif there is not None and _same_owner(there, extra.obj):
             await apply.delete_if_there(self._deps.client, extra.resource, there)
+
+    async def _settle_group(self, job: Job, made: Plan) -> None:
+        """The gang's PodGroup, before its first Pod; gone with its last."""
+        if self._groups is None:
+            return
+        there = self._groups.get(objects.key(job.obj))
+        if made.group is not None:
+            self._groups.observe(await apply.ensure(self._deps.client, POD_GROUPS, made.group, there))
+        elif made.group_gone and there is not None and (
+                objects.controller_of(there) or {}).get("uid") == objects.uid(job.obj):
+            await apply.delete_if_there(self._deps.client, POD_GROUPS, there)
 
     async def _create(self, bodies: Sequence[Object], said: list[Announcement]) -> None:
         size, start = FIRST_BATCH, 0
