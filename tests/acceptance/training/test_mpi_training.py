@@ -70,9 +70,9 @@ def test_processes_of_several_pods_meet_and_two_trainings_at_once_do_not_clash(m
 @pytest.mark.slow
 @pytest.mark.timeout(WAIT_SECONDS)
 def test_many_nodes_start_each_other(mpi_platform: Platform) -> None:
-    """Open MPI starts its daemons in a tree: nodes enter nodes."""
+    """Open MPI starts its daemons in a tree, here of one branch: nodes enter nodes."""
     mpi_platform.kube("POST", JOBS, train_job("many", {
-        "numNodes": 5, "command": ["mpirun", "--prtemca", "plm_ssh_num_concurrent", "1", "python3", "-c", SUM]},
+        "numNodes": 5, "command": ["mpirun", "--prtemca", "rml_base_radix", "1", "python3", "-c", SUM]},
         "deepspeed-distributed"))
     ended = until(mpi_platform, "many", "Complete", "Failed")
     assert ended["status"]["conditions"][-1]["type"] == "Complete", logs_of(mpi_platform, "many")

