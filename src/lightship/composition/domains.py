@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 
 from lightship.artifacts.local import LocalStore
 from lightship.artifacts.routing import Router
+from lightship.composition import tuning
 from lightship.domains import registry, serving, training
 from lightship.domains.furniture import Kind
 from lightship.domains.pipelines import budget, providers, reconciler, stagers
@@ -19,6 +20,8 @@ from lightship.domains.pipelines import logs as pipelines_logs
 from lightship.domains.pipelines import rest as pipelines_rest
 from lightship.domains.pipelines.objects.store import Objects
 from lightship.domains.registry import routes as registry_routes
+from lightship.domains.tuning import TUNING
+from lightship.domains.tuning import TUNING
 from lightship.kube.resources import CONFIGMAPS
 from lightship.lib import clock as clocks
 from lightship.lib import ids
@@ -29,8 +32,8 @@ from lightship.runtime.events import Recorder
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings
 
-KINDS: tuple[Kind, ...] = (*pipelines.PIPELINES.kinds, *training.TRAINING.kinds, *serving.SERVING.kinds,
-                           *registry.REGISTRY.kinds)
+KINDS: tuple[Kind, ...] = (*pipelines.PIPELINES.kinds, *training.TRAINING.kinds, *TUNING.kinds,
+                           *serving.SERVING.kinds, *registry.REGISTRY.kinds)
 SERVING_CONTROLLER, TRAINING_CONTROLLER = "serving", "training"
 
 
@@ -71,6 +74,8 @@ class Domains:
 
     controllers: Sequence[Controller]
     routes: Sequence[BaseRoute]
+    close: Callable[[], Awaitable[None]]
+    """Ends what the domains have started beside their controllers."""
 
 
 def compose(manager: Manager, history: History, settings: Settings, gateway_url: str,
@@ -99,11 +104,14 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
         client=training_client, informer=manager.informer, clock=clock,
         recorder=Recorder(training_client, "trainjob-controller"),
         site=training.OTHER if images is None else training.EMBEDDED)
+    tuned = tuning.Tuning(manager, history.database)
+    tuned = tuning.Tuning(manager, history.database)
     for_registry = registry_routes.Deps(database=history.database, notices=history.notices, clock=clock)
     return Domains(
         controllers=(*pipelines.PIPELINES.controllers(for_pipelines), *serving.SERVING.controllers(for_serving),
-                     *training.TRAINING.controllers(for_training),
+                     *training.TRAINING.controllers(for_training), *tuned.controllers,
                      *registry.REGISTRY.controllers(for_registry)),
+        close=tuned.close,
         routes=(*pipelines.PIPELINES.routes(for_pipelines), *serving.SERVING.routes(for_serving),
                 *registry.REGISTRY.routes(for_registry)))
 
