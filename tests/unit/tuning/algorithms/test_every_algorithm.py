@@ -47,7 +47,7 @@ def test_suggestions_are_of_the_space(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", LEARNING)
 def test_the_same_trials_give_the_same_suggestions_after_restarts_anywhere(algorithm: str) -> None:
     steady, restarted = _experiment(algorithm), _experiment(algorithm)
-    for turn in range(14):
+    for turn in range(10):
         expected = steady.ask(2)
         restarted.restart()
         assert restarted.ask(2) == expected, f"{algorithm} differs after {turn} turns"
@@ -66,7 +66,7 @@ def test_no_end_of_a_trial_breaks_a_search(algorithm: str) -> None:
     experiment = _experiment(algorithm)
     ends = [("succeeded", math.nan), ("failed", None), ("succeeded", math.inf), ("metrics-unavailable", None),
             ("succeeded", -math.inf), ("early-stopped", 1.0), ("succeeded", 1e300), ("succeeded", -1e300)]
-    for turn in range(24):
+    for turn in range(16):
         for proposal in experiment.ask(2):
             _assert_valid(experiment, proposal)
         if experiment.running:
