@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightship.domains.tuning import kinds, names, templates
 from lightship.domains.tuning.suggestion import book
 from lightship.domains.tuning.suggestion.book import Assignment
+from lightship.domains.tuning.trial import checkpoints
 from lightship.kube import objects
 from lightship.kube.objects import Key, Object
 
@@ -41,10 +42,11 @@ def make_trial(experiment: Object, assignment: Assignment, template: templates.T
     if assignment.labels:
         trial["labels"] = dict(assignment.labels)
     labels = {**objects.labels(experiment), names.EXPERIMENT_LABEL: objects.name(experiment), **assignment.labels}
-    return {"apiVersion": kinds.TRIALS.api_version, "kind": kinds.TRIALS.kind,
-            "metadata": {"name": assignment.name, "namespace": key.namespace, "labels": labels,
-                         "finalizers": [names.METRICS_FINALIZER], "ownerReferences": [owner(experiment)]},
-            "spec": trial}
+    metadata: Object = {"name": assignment.name, "namespace": key.namespace, "labels": labels,
+                        "finalizers": [names.METRICS_FINALIZER], "ownerReferences": [owner(experiment)]}
+    if annotations := checkpoints.where(experiment):
+        metadata["annotations"] = annotations
+    return {"apiVersion": kinds.TRIALS.api_version, "kind": kinds.TRIALS.kind, "metadata": metadata, "spec": trial}
 
 
 def owner(experiment: Object) -> Object:

@@ -24,11 +24,11 @@ from lightship.domains.tuning.marks import Status
 from lightship.domains.tuning.suggestion import book as books
 from lightship.domains.tuning.suggestion import status as suggestions
 from lightship.domains.tuning.suggestion.book import Assignment, Book
-from lightship.domains.tuning.trial import view
+from lightship.domains.tuning.trial import checkpoints, view
 from lightship.domains.tuning.trial.runs import Runs
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import CONFIGMAPS
+from lightship.kube.resources import CONFIGMAPS, PERSISTENT_VOLUME_CLAIMS
 from lightship.lib import tasks
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
@@ -131,11 +131,19 @@ class ExperimentReconciler:
         return status.mark_running(marked, now, scene.note())
 
     async def _create_suggestion(self, scene: Scene) -> Object:
+        if (claim := checkpoints.make_claim(scene.experiment, children.owner(scene.experiment))) is not None:
+            await self._make_claim(claim)
         wanted = children.make_suggestion(scene.experiment, scene.budget.room(0, 0))
         made = await apply.ensure(self._deps.client, kinds.SUGGESTIONS, wanted, None)
         self._suggestions.observe(made)
         await self._deps.suggesting.prepare(search.make(scene.experiment))
         return made
+
+    async def _make_claim(self, claim: Object) -> None:
+        try:
+            await self._deps.client.create(PERSISTENT_VOLUME_CLAIMS, claim)
+        except errors.AlreadyExists:
+            return  # an earlier pass made it, or a user who wants another volume
 
     async def _ask(self, scene: Scene, suggestion: Object) -> Book:
         """The book with all that the algorithm gives now. Raises ``_Failed``."""

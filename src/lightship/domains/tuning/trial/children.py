@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightship.domains.tuning import kinds, names
+from lightship.domains.tuning.trial import checkpoints
 from lightship.kube import objects
 from lightship.kube.objects import Object
 
@@ -77,7 +78,10 @@ def _pod(pod: Object, trial: Object, amend: Amend | None) -> Object:
         "name") == primary else container for container in spec["containers"]]
     made = pod | {"metadata": metadata, "spec": spec}
     has_primary = any(isinstance(one, Mapping) and one.get("name") == primary for one in spec["containers"])
-    return amend(trial, made) if amend is not None and has_primary else made
+    if not has_primary:
+        return made
+    made = checkpoints.amend(trial, made)
+    return amend(trial, made) if amend is not None else made
 
 
 def _named(container: Mapping[str, Any], trial: Object) -> Object:
@@ -97,6 +101,7 @@ def _train_job(trial: Object, spec: Object, replicated_jobs: tuple[str, ...], am
         if name == primary:
             with_name = _named({"name": primary}, trial)
             pod["spec"] = {"containers": [with_name]}
+            pod = checkpoints.amend(trial, pod)
             if amend is not None:
                 pod = amend(trial, pod)
             pod["spec"]["containers"] = [one for one in pod["spec"]["containers"] if one != with_name]
