@@ -26,7 +26,7 @@ from lightship.composition import domains, leadership, rest
 from lightship.composition.proxy import Gateway
 from lightship.daemon import datadir, process
 from lightship.daemon.commands import UpOptions
-from lightship.domains import serving, training
+from lightship.domains import serving, training, tuning
 from lightship.domains.pipelines import domain as pipelines
 from lightship.lib import private
 from lightship.runtime.manager import Manager
@@ -106,6 +106,7 @@ class _Platform:
             pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
             serving.ENTRYPOINT_NAME: serving.storage_initializer(history.artifacts),
             **training.entrypoints(history.artifacts),
+            tuning.ENTRYPOINT_NAME: tuning.metrics_collector,
         }
         async with asyncio.TaskGroup() as group:
             managing = group.create_task(self._manage(manager), name="manager")

@@ -1,6 +1,7 @@
 """Tuning: Experiment, Suggestion and Trial, as Katib has them.
 
-``composition`` composes ``TUNING``.
+``composition`` composes ``TUNING``, and gives ``metrics_collector`` to the node as the entrypoint of the image of that
+name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from lightship.domains.furniture import Domain, Kind
 from lightship.domains.tuning import kinds
 from lightship.domains.tuning.collectors import injection
+from lightship.domains.tuning.collectors.injection import ENTRYPOINT_NAME
+from lightship.domains.tuning.collectors.sidecar import collect as metrics_collector
 from lightship.domains.tuning.deps import TuningDeps
 from lightship.domains.tuning.experiment import admission, defaults
 from lightship.domains.tuning.experiment import reconciler as experiments
@@ -43,4 +46,4 @@ TUNING = Domain(
     controllers=controllers,
 )
 
-__all__ = ["TUNING", "TuningDeps"]
+__all__ = ["TUNING", "TuningDeps", "metrics_collector", "ENTRYPOINT_NAME"]
