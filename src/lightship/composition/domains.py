@@ -21,7 +21,6 @@ from lightship.domains.pipelines import rest as pipelines_rest
 from lightship.domains.pipelines.objects.store import Objects
 from lightship.domains.registry import routes as registry_routes
 from lightship.domains.tuning import TUNING
-from lightship.domains.tuning import TUNING
 from lightship.kube.resources import CONFIGMAPS
 from lightship.lib import clock as clocks
 from lightship.lib import ids
@@ -104,7 +103,6 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
         client=training_client, informer=manager.informer, clock=clock,
         recorder=Recorder(training_client, "trainjob-controller"),
         site=training.OTHER if images is None else training.EMBEDDED)
-    tuned = tuning.Tuning(manager, history.database)
     tuned = tuning.Tuning(manager, history.database)
     for_registry = registry_routes.Deps(database=history.database, notices=history.notices, clock=clock)
     return Domains(
