@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from lightship.cluster.apiserver.kinds import batch
 from lightship.cluster.builtin import jobsets
 from lightship.cluster.builtin.jobsets import make, names
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import JOB_SETS, JOBS, SERVICES
+from lightship.kube.resources import JOB_SETS, JOBS, PERSISTENT_VOLUME_CLAIMS, SERVICES
 from tests.unit.builtin import build
 
 TABLE = build.table(jobsets.controller)
@@ -93,6 +94,87 @@ async def test_the_first_rule_that_applies_decides(rule: dict[str, Any], restart
     after = outcome.object(JOB_SETS, "run")
     assert objects.status(after)["restarts"] == restarts
     assert ("Failed" in true_conditions(after)) is failed
+
+
+async def test_one_job_is_made_anew_while_the_others_go_on() -> None:
+    policy = {"maxRestarts": 1, "rules": [{"name": "alone", "action": "RestartJob"}]}
+    owner = job_set(failurePolicy=policy)
+    outcome = await TABLE.run(RUN, owner, job(owner, "driver"), job(owner, "workers", 0),
+                              job(owner, "workers", 1, "Failed"))
+    status = outcome.object(JOB_SETS, "run")["status"]
+    workers = next(one for one in status["replicatedJobsStatus"] if one["name"] == "workers")
+    assert (workers["jobRestarts"], workers["jobRestartsCountTowardsMax"]) == ([0, 1], [0, 1])
+    assert status["restarts"] == 0
+    again = job_set(failurePolicy=policy, status=status)
+    old = job(owner, "workers", 1, "Failed")
+    outcome = await TABLE.run(RUN, again, job(owner, "driver"), job(owner, "workers", 0), old)
+    assert [word for word in outcome.words if word.startswith("delete")] == ["delete jobs default/run-workers-1"]
+    outcome = await TABLE.run(RUN, again, job(owner, "driver"), job(owner, "workers", 0))
+    assert objects.labels(outcome.object(JOBS, "run-workers-1"))[names.JOB_RESTARTS] == "1"
+    outcome = await TABLE.run(RUN, again, job(again, "workers", 1, "Failed"))
+    failed = conditions.find(outcome.object(JOB_SETS, "run"), "Failed")
+    assert failed is not None and failed["reason"] == "ReachedMaxRestarts", "restarts of one count, too"
+    free = {"maxRestarts": 0, "rules": [{"name": "free", "action": "RestartJobAndIgnoreMaxRestarts"}]}
+    owner = job_set(failurePolicy=free)
+    outcome = await TABLE.run(RUN, owner, job(owner, "workers", 1, "Failed"))
+    workers = outcome.object(JOB_SETS, "run")["status"]["replicatedJobsStatus"][1]
+    assert workers["jobRestarts"] == [0, 1] and "jobRestartsCountTowardsMax" not in workers
+
+
+@pytest.mark.parametrize(("pattern", "ended"), [("exit code 3", True), ("exit code [45]", False), ("(", False)])
+async def test_a_rule_may_look_at_the_message(pattern: str, ended: bool) -> None:
+    owner = job_set(failurePolicy={"maxRestarts": 3, "rules": [
+        {"name": "fatal", "action": "FailJobSet", "onJobFailureMessagePatterns": [pattern]}]})
+    failed = job(owner, "workers", 0, "Failed", "PodFailurePolicy")
+    failed["status"]["conditions"][0]["message"] = "Container main failed with exit code 3"
+    outcome = await TABLE.run(RUN, owner, failed)
+    assert ("Failed" in true_conditions(outcome.object(JOB_SETS, "run"))) is ended
+
+
+async def test_a_set_says_that_it_restarts_until_all_are_ready() -> None:
+    owner = job_set(failurePolicy={"maxRestarts": 1})
+    outcome = await TABLE.run(RUN, owner, job(owner, "driver"), job(owner, "workers", 0, "Failed"))
+    after = outcome.object(JOB_SETS, "run")
+    found = conditions.find(after, "Restarting")
+    assert found is not None and (found["status"], found["reason"]) == ("True", "DefaultFailurePolicy")
+    again = job_set(failurePolicy={"maxRestarts": 1}, status=after["status"])
+    ready = [job(again, part, index, ready=2, active=2) for part, index in (
+        ("driver", 0), ("workers", 0), ("workers", 1))]
+    outcome = await TABLE.run(RUN, again, *ready)
+    found = conditions.find(outcome.object(JOB_SETS, "run"), "Restarting")
+    assert found is not None and (found["status"], found["reason"]) == ("False", "JobsReady")
+
+
+async def test_claims_are_made_and_mounted_where_they_are_named() -> None:
+    template = {"metadata": {"name": "data", "labels": {"a": "b"}}, "spec": {"resources": {"requests": {
+        "storage": "1Gi"}}, "accessModes": ["ReadWriteOnce"]}}
+    kept = template | {"metadata": {"name": "kept"}}
+    owner = job_set(volumeClaimPolicies=[{"templates": [template]},
+                                         {"templates": [kept], "retentionPolicy": {"whenDeleted": "Retain"}}])
+    worker = owner["spec"]["replicatedJobs"][1]["template"]["spec"]["template"]["spec"]
+    worker["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    outcome = await TABLE.run(RUN, owner)
+    claim = outcome.object(PERSISTENT_VOLUME_CLAIMS, "data-run")
+    assert objects.labels(claim) == {"a": "b", names.NAME: "run"} and objects.controller_of(claim) is not None
+    assert objects.controller_of(outcome.object(PERSISTENT_VOLUME_CLAIMS, "kept-run")) is None
+    pods = {objects.name(made): made["spec"]["template"]["spec"].get("volumes") for made in outcome.all(JOBS)}
+    assert pods["run-driver-0"] is None
+    assert pods["run-workers-0"] == [{"name": "data", "persistentVolumeClaim": {"claimName": "data-run"}}]
+
+
+@pytest.mark.parametrize(("policy", "fault"), [
+    ({"templates": [{"metadata": {"name": "data"}}]}, "don't have a matching volumeMount: data"),
+    ({"templates": [{"metadata": {"name": "there"}}]}, "conflicts with VolumeClaimPolicy template name: there"),
+    ({"templates": [{"metadata": {"name": "m"}}, {"metadata": {"name": "m"}}]}, "names must be unique"),
+    ({"templates": [{"metadata": {"name": "m", "namespace": "x"}}]}, "namespace cannot be set"),
+    ({"templates": [{"metadata": {"name": "m"}}], "retentionPolicy": {"whenDeleted": "Never"}}, "Unsupported value"),
+])
+def test_claims_that_are_refused(policy: dict[str, Any], fault: str) -> None:
+    owner = job_set(volumeClaimPolicies=[policy])
+    pod = owner["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    pod["containers"][0]["volumeMounts"] = [{"name": "m", "mountPath": "/m"}]
+    pod["volumes"] = [{"name": "there", "emptyDir": {}}]
+    assert any(fault in found.message for found in batch.validate_job_set(batch.default_job_set(owner), None))
 
 
 @pytest.mark.parametrize(("policy", "done", "complete"), [

@@ -123,7 +123,6 @@ WRONG_RUNTIMES = [
     (runtime(step("node", "trainer"), policy={"flux": {}}), "Flux is not served by this version"),
     (runtime(step("node", "trainer", dependsOn=[{"name": "x", "status": "Ready"}]),
              startupPolicy={"startupPolicyOrder": "InOrder"}), "mutually exclusive"),
-    (runtime(step("node", "trainer"), volumeClaimPolicies=[{"templates": []}]), "PersistentVolumeClaims yet"),
 ]
 
 

@@ -78,6 +78,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
     "jobset-controller": (*_EVENTS, _status("jobset.x-k8s.io", "jobsets"),
                           rule(("delete",), "jobset.x-k8s.io", "jobsets"), rule((*READ, *WRITE), "batch", "jobs"),
                           rule((*READ, *WRITE), "", "services"),
+                          rule(("create",), "", "persistentvolumeclaims"),
                           rule(("delete", "get"), "", "pods")),
     "endpointslice-controller": (*_EVENTS, rule((*READ, *WRITE), "discovery.k8s.io", "endpointslices"),
                                  rule((*READ, *WRITE), "", "endpoints"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lightship.cluster.apiserver import workloads
-from lightship.cluster.apiserver.kinds import pods
+from lightship.cluster.apiserver.kinds import claim_policies, pods
 from lightship.cluster.apiserver.registry import FieldFault
 from lightship.cluster.apiserver.shapes import LABEL_RULE, is_label
 from lightship.kube import objects
@@ -133,6 +133,9 @@ def default_job_set(obj: Object) -> Object:
                  for number, rule in enumerate(failure.get("rules") or [])]
         spec["failurePolicy"] = {"restartStrategy": "Recreate", "maxRestarts": 0} | pods.given(failure) | (
             {"rules": rules} if rules else {})
+    if spec.get("volumeClaimPolicies"):
+        spec["volumeClaimPolicies"] = [{"retentionPolicy": {"whenDeleted": "Delete"}} | pods.given(policy)
+                                       for policy in spec["volumeClaimPolicies"]]
     return obj | {"spec": spec}
 
 
@@ -182,6 +185,7 @@ def _job_set_faults(obj: Object) -> Iterator[FieldFault]:
         if target not in seen:
             yield FieldFault("", f"invalid replicatedJob name '{target}' does not appear in .spec.ReplicatedJobs")
     yield from _failure_faults(spec.get("failurePolicy") or {}, seen)
+    yield from claim_policies.faults(name, spec)
     coordinator = spec.get("coordinator")
     if coordinator and coordinator.get("replicatedJob") not in seen:
         yield FieldFault("", f"coordinator replicatedJob {coordinator.get('replicatedJob')} does not exist")
@@ -216,7 +220,7 @@ def _job_set_changes(spec: dict[str, Any], before: dict[str, Any]) -> Iterator[F
 
     if fixed(spec.get("replicatedJobs") or []) != fixed(before.get("replicatedJobs") or []):
         yield FieldFault("spec.replicatedJobs", "Invalid value: field is immutable")
-    for field in ("managedBy", "successPolicy", "failurePolicy", "startupPolicy", "network"):
+    for field in ("managedBy", "successPolicy", "failurePolicy", "startupPolicy", "network", "volumeClaimPolicies"):
         if spec.get(field) != before.get(field):
             yield FieldFault(f"spec.{field}", "Invalid value: field is immutable")
 

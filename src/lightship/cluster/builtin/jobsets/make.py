@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from lightship.cluster.builtin.jobsets import names
+from lightship.cluster.builtin.jobsets import claims, names
 from lightship.kube import objects
 from lightship.kube.objects import Object
 
@@ -23,6 +23,13 @@ def replicas(replicated: ReplicatedJob) -> int:
 
 def restarts(job_set: Object) -> int:
     return int(objects.status(job_set).get("restarts") or 0)
+
+
+def job_restarts(job_set: Object, replicated: str) -> list[int]:
+    """How often each Job of a replicated Job was to be made anew while the others went on; nothing if none ever was."""
+    states = objects.status(job_set).get("replicatedJobsStatus") or ()
+    found: dict[str, Any] = next((state for state in states if state.get("name") == replicated), {})
+    return list(found.get("jobRestarts") or ())
 
 
 def suspended(job_set: Object) -> bool:
@@ -61,6 +68,8 @@ def make_job(job_set: Object, replicated: ReplicatedJob, index: int) -> Object:
     pod_spec = {"restartPolicy": "OnFailure"} | objects.spec(pod)
     if has_host_names(job_set):
         pod_spec["subdomain"] = subdomain(job_set)
+    if volumes := claims.volumes(job_set, pod_spec):
+        pod_spec["volumes"] = [*(pod_spec.get("volumes") or ()), *volumes]
     place = _place(job_set, replicated, index)
     marked = _annotations(job_set, replicated) | place
     spec["template"] = pod | {"spec": pod_spec, "metadata": objects.meta(pod) | {
@@ -95,6 +104,9 @@ def _place(job_set: Object, replicated: ReplicatedJob, index: int) -> dict[str, 
         # A name, not a secret: upstream's clients compute the same.
         names.KEY: hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest(),
     }
+    alone = job_restarts(job_set, replicated["name"])
+    if index < len(alone) and alone[index]:
+        place[names.JOB_RESTARTS] = str(alone[index])
     if coordinator := objects.spec(job_set).get("coordinator"):
         place[names.COORDINATOR] = (f"{objects.name(job_set)}-{coordinator['replicatedJob']}-"
                                     f"{int(coordinator.get('jobIndex') or 0)}-{int(coordinator.get('podIndex') or 0)}"

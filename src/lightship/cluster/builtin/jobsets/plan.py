@@ -3,58 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lightship.cluster.builtin import job_ends
-from lightship.cluster.builtin.jobsets import make, names
+from lightship.cluster.builtin.jobsets import claims, failures, make, names
+from lightship.cluster.builtin.jobsets.state import Alone, Plan, Seen
 from lightship.kube import conditions, objects, times
-from lightship.kube.conditions import Condition
 from lightship.kube.objects import Object
 from lightship.runtime.events import Announcement
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A JobSet with its Jobs, sorted out: those of earlier attempts apart."""
-
-    job_set: Object
-    jobs: Sequence[Object]
-    previous: list[Object] = field(init=False, default_factory=list)
-    active: list[Object] = field(init=False, default_factory=list)
-    successful: list[Object] = field(init=False, default_factory=list)
-    failed: list[Object] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        attempt = make.restarts(self.job_set)
-        for job in self.jobs:
-            text = objects.labels(job).get(names.RESTARTS, "")
-            if not text.isdigit() or int(text) < attempt:
-                self.previous.append(job)
-            elif conditions.is_true(job, "Failed"):
-                self.failed.append(job)
-            elif conditions.is_true(job, "Complete"):
-                self.successful.append(job)
-            else:
-                self.active.append(job)
-
-
-@dataclass(kw_only=True)
-class Plan:
-    """Jobs to make, to change and to delete, and what the status becomes."""
-
-    service: bool = False
-    create: list[Object] = field(default_factory=list)
-    delete: list[Object] = field(default_factory=list)
-    suspend: list[Object] = field(default_factory=list)
-    resume: list[Object] = field(default_factory=list)
-    conditions: list[tuple[str, Condition]] = field(default_factory=list)
-    """What is set, each with the type of the event that tells of it."""
-    status: dict[str, Any] = field(default_factory=dict)
-    says: list[Announcement] = field(default_factory=list)
-    remove: bool = False
-    requeue_after_seconds: float | None = None
 
 
 def decide(seen: Seen, now: datetime) -> Plan:
@@ -74,10 +30,13 @@ def decide(seen: Seen, now: datetime) -> Plan:
         return plan
     plan.delete = [job for job in seen.previous if not objects.deleting(job)]
     if seen.failed:
-        _fail(seen, plan)
+        failures.fail(seen, plan)
+        plan.status["replicatedJobsStatus"] = job_statuses(seen, plan.alone)
     elif seen.successful and _succeeded(seen):
         plan.conditions.append(("Normal", conditions.make(
             names.COMPLETED, True, "AllJobsCompleted", "jobset completed successfully")))
+        plan.conditions.append(("", conditions.make(
+            names.RESTARTING, False, "JobSetCompleted", "jobset completed successfully")))
         plan.status["terminalState"] = names.COMPLETED
     else:
         _go_on(seen, plan)
@@ -92,8 +51,8 @@ def finished_at(job_set: Object) -> datetime | None:
     return None
 
 
-def job_statuses(seen: Seen) -> list[dict[str, Any]]:
-    """How far each replicated Job is."""
+def job_statuses(seen: Seen, alone: Alone | None = None) -> list[dict[str, Any]]:
+    """How far each replicated Job is, and which of its Jobs were made anew ``alone``."""
     result = []
     for replicated in make.replicated_jobs(seen.job_set):
         def mine(jobs: Sequence[Object], name: str = replicated["name"]) -> list[Object]:
@@ -105,8 +64,23 @@ def job_statuses(seen: Seen) -> list[dict[str, Any]]:
             "failed": len(mine(seen.failed)),
             "active": sum(1 for job in active if objects.status(job).get("active")),
             "suspended": sum(1 for job in active if objects.spec(job).get("suspend")),
-        })
+        } | _restarted(seen.job_set, replicated, alone))
     return result
+
+
+def _restarted(job_set: Object, replicated: make.ReplicatedJob, alone: Alone | None) -> dict[str, list[int]]:
+    """The counts of single Jobs that were made anew, with the one that now is; nothing where none ever was."""
+    name, size = replicated["name"], make.replicas(replicated)
+    states = objects.status(job_set).get("replicatedJobsStatus") or ()
+    before: dict[str, Any] = next((state for state in states if state.get("name") == name), {})
+    counts = {}
+    for field, more in (("jobRestarts", True), ("jobRestartsCountTowardsMax", alone is not None and alone.counted)):
+        numbers = list(before.get(field) or [0] * size)
+        if alone is not None and alone.replicated == name and more:
+            numbers[alone.index] += 1
+        if any(numbers):
+            counts[field] = numbers
+    return counts
 
 
 def _ready(job: Object) -> bool:
@@ -127,59 +101,11 @@ def _succeeded(seen: Seen) -> bool:
                        if not targets or replicated["name"] in targets)
 
 
-def _fail(seen: Seen, plan: Plan) -> None:
-    """Apply the failure policy to Jobs that have failed."""
-    policy = objects.spec(seen.job_set).get("failurePolicy")
-    first = min(seen.failed, key=lambda job: (_failed_at(job), objects.name(job)))
-    if policy is None:
-        _end(plan, first, "FailedJobs", "jobset failed due to one or more job failures")
-        return
-    action, job = "RestartJobSet", first
-    for rule in policy.get("rules") or ():
-        matching = [failed for failed in seen.failed if _applies(rule, failed)]
-        if matching:
-            action = str(rule.get("action"))
-            job = min(matching, key=lambda failed: (_failed_at(failed), objects.name(failed)))
-            break
-    counted = int(objects.status(seen.job_set).get("restartsCountTowardsMax") or 0)
-    if action == "FailJobSet":
-        _end(plan, job, "FailJobSetFailurePolicyAction", "applying FailJobSet failure policy action")
-    elif action == "RestartJobSet" and counted >= int(policy.get("maxRestarts") or 0):
-        _end(plan, job, "ReachedMaxRestarts", "jobset failed due to reaching max number of restarts")
-    else:
-        plan.status["restarts"] = make.restarts(seen.job_set) + 1
-        if action == "RestartJobSet":
-            plan.status["restartsCountTowardsMax"] = counted + 1
-        plan.says.append(Announcement("Warning", f"{action}FailurePolicyAction",
-                                      _naming(f"applying {action} failure policy action", job)))
-
-
-def _end(plan: Plan, job: Object, reason: str, message: str) -> None:
-    plan.conditions.append(("Warning", conditions.make(names.FAILED, True, reason, _naming(message, job))))
-    plan.status["terminalState"] = names.FAILED
-
-
-def _naming(message: str, job: Object) -> str:
-    return f"{message} (first failed job: {objects.name(job)})"
-
-
-def _failed_at(job: Object) -> datetime:
-    found = job_ends.finished_at(job)
-    assert found is not None, "only failed Jobs are asked"
-    return found
-
-
-def _applies(rule: dict[str, Any], job: Object) -> bool:
-    reason = (conditions.find(job, "Failed") or {}).get("reason")
-    reasons, targets = rule.get("onJobFailureReasons") or (), rule.get("targetReplicatedJobs") or ()
-    return ((not reasons or reason in reasons)
-            and (not targets or objects.labels(job).get(names.REPLICATED_JOB) in targets))
-
-
 def _go_on(seen: Seen, plan: Plan) -> None:
     """Make the Jobs whose turn it is, and suspend or resume those that are there."""
     job_set = seen.job_set
     plan.service = make.has_host_names(job_set)
+    plan.claims = claims.make(job_set)
     suspended = make.suspended(job_set)
     in_order = (objects.spec(job_set).get("startupPolicy") or {}).get("startupPolicyOrder") == "InOrder"
     states = {state["name"]: state for state in plan.status["replicatedJobsStatus"]}
@@ -210,7 +136,11 @@ def _go_on(seen: Seen, plan: Plan) -> None:
         plan.suspend = [job for job in seen.active if not objects.spec(job).get("suspend")]
         plan.conditions.append(("Normal", conditions.make(
             names.SUSPENDED, True, "SuspendedJobs", "jobset is suspended")))
+        plan.conditions.append(("", conditions.make(
+            names.RESTARTING, False, "JobSetSuspended", "jobset is suspended")))
         return
+    if all(state["ready"] + state["succeeded"] >= sizes[name] for name, state in states.items()):
+        plan.conditions.append(("", conditions.make(names.RESTARTING, False, "JobsReady", "all jobs are ready")))
     if in_order and all_begun:
         plan.conditions.append(("Normal", conditions.make(
             names.STARTED, True, "InOrderStartupPolicyCompleted", "in order startup policy has completed")))
@@ -249,8 +179,9 @@ def status(job_set: Object, plan: Plan, now: datetime) -> tuple[dict[str, Any], 
         merged = [found | {"status": "False", "lastTransitionTime": times.rfc3339(now)}
                   if found["type"] == other and found.get("status") == "True" else found for found in merged]
         merged = conditions.merge(merged, condition, now)
-        says.append(Announcement("Warning" if event == "Warning" else "Normal", condition["reason"],
-                                 condition["message"]))
+        if event:
+            says.append(Announcement("Warning" if event == "Warning" else "Normal", condition["reason"],
+                                     condition["message"]))
     if merged:
         result["conditions"] = merged
     return result, says

@@ -14,9 +14,6 @@ from lightship.kube import objects
 from lightship.kube.objects import Object
 
 _JOBS = "spec.template.spec.replicatedJobs"
-_LATER = {
-    "volumeClaimPolicies": "JobSets do not make PersistentVolumeClaims yet; name a claim of your own in volumes",
-}
 _LATER_POLICIES = {"flux": "Flux"}
 
 
@@ -27,8 +24,6 @@ def validate(obj: Object, old: Object | None) -> Sequence[FieldError]:
     template = objects.spec(obj).get("template") or {}
     found = [fault for place, job in enumerate(objects.spec(template).get("replicatedJobs") or ())
              for fault in _job_faults(f"{_JOBS}[{place}]", job)]
-    found += [FieldError(path=f"spec.template.spec.{field}", message=why) for field, why in _LATER.items()
-              if objects.spec(template).get(field)]
     policy = objects.spec(obj).get("mlPolicy") or {}
     found += [FieldError(path=f"spec.mlPolicy.{field}", message=f"{title} is not served by this version")
               for field, title in _LATER_POLICIES.items() if policy.get(field) is not None]
