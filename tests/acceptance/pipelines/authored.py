@@ -180,6 +180,19 @@ def structs(config: Dict[str, int] = {"depth": 3}, groups: List[Dict[str, List[s
         number(value=pair.a)
 
 
+@authored
+def literals():
+    with dsl.ParallelFor([[1, 2], [3]]) as row:
+        with dsl.ParallelFor(row) as cell:
+            number(value=cell)
+    with dsl.ParallelFor([{"a": 1, "b": [4, 5]}, {"a": 2, "b": [6]}]) as entry:
+        number(value=entry.a)
+        with dsl.ParallelFor(entry.b) as part:
+            number(value=part)
+    with dsl.ParallelFor(["1", 2, 3.5]) as mixed:
+        echo(text=mixed)
+
+
 # Inputs: optional, null, defaults, numbers that look like others.
 
 

@@ -67,7 +67,9 @@ def of_iteration(loop: Node, iterator: ir.Iterator, index: int,
         return dict(loop.parameters), {**loop.artifacts, iterator.item_input: (item,)}
     spec = loop.component.inputs.parameters[iterator.item_input]
     place = f'item {index} of "{loop.path}"'
-    return {**loop.parameters, iterator.item_input: values.typed(item, spec, place)}, dict(loop.artifacts)
+    typed = _handed(item, spec, place) if _is_compilers(loop.component, iterator.item_input) \
+        else values.typed(item, spec, place)
+    return {**loop.parameters, iterator.item_input: typed}, dict(loop.artifacts)
 
 
 def value_of(node: Node, source: ir.ParameterSource, job: placeholders.Job) -> Any:
@@ -85,6 +87,20 @@ def described(node: Node) -> dict[str, list[dict[str, Any]]]:
     return {name: [{"name": one.name, "uri": one.uri, "metadata": dict(one.metadata),
                     "type": {"schema_title": one.type_title, "schema_version": one.type_version}} for one in listed]
             for name, listed in node.artifacts.items()}
+
+
+def _is_compilers(component: ir.Component, name: str) -> bool:
+    """Whether the compiler, and no author, declared the input."""
+    return component.dag is not None and name.startswith(_HANDED_DOWN)
+
+
+def _handed(value: Any, spec: ir.ParameterSpec, place: str) -> Any:
+    """``value`` as the compiler's type has it, or as it is: of items and their parts it takes the type from the first,
+    or from a part of a part. The step within says what it needs."""
+    try:
+        return values.typed(value, spec, place)
+    except StepError:
+        return values.normal(value)
 
 
 class _Resolver:
@@ -133,8 +149,7 @@ class _Resolver:
     def _handed_down(self, name: str, given: ir.ParameterInput | ir.ArtifactSource | None) -> bool:
         """Whether the compiler made the input, to hand one of the parent's on to steps within."""
         source = given.source if isinstance(given, ir.ParameterInput) else given
-        return (self._component.dag is not None and name.startswith(_HANDED_DOWN)
-                and isinstance(source, ir.ComponentInput))
+        return _is_compilers(self._component, name) and isinstance(source, ir.ComponentInput)
 
     def _parameter(self, name: str) -> Any:
         """The value, or None where there is none."""
@@ -151,7 +166,8 @@ class _Resolver:
             value = expressions.select(given.selector, value, self._place(name))
         spec = self._component.inputs.parameters.get(name)
         if spec is not None:
-            value = values.typed(value, spec, self._place(name))
+            convert = _handed if _is_compilers(self._component, name) else values.typed
+            value = convert(value, spec, self._place(name))
         self._resolved[name] = value
         return value
 

@@ -25,6 +25,7 @@ _NUMBERS = {ir.NUMBER_DOUBLE, ir.NUMBER_INTEGER}
 _STRUCTS = {ir.STRUCT, ir.TASK_FINAL_STATUS, ir.TASK_CONFIG}
 _CHANNEL = "pipelinechannel--"
 _DECLARE_WORKSPACE = "Give the pipeline a dsl.PipelineConfig with a workspace, and compile it again"
+_LOOP_ITEM = "loop-item"
 _PASS_ITEM = ("The kfp SDK loses a field of a loop's item, or the item of a nested loop, in an f-string: pass it as an "
               "argument by itself")
 _RECOMPILE = "Compile the pipeline again with the kfp SDK"
@@ -226,8 +227,10 @@ def _check_parameter(scope: _Scope, given: ir.ParameterInput, declared: ir.Param
     elif isinstance(source, ir.ComponentInput):
         if source.name not in owner.inputs.parameters:
             raise _wrong(place, f'takes the input "{source.name}", which "{owner.name}" does not have',
-                         _PASS_ITEM if "loop-item" in source.name else _RECOMPILE)
+                         _PASS_ITEM if _LOOP_ITEM in source.name else _RECOMPILE)
         actual = owner.inputs.parameters[source.name].type
+        if actual == ir.STRING and _LOOP_ITEM in source.name:
+            actual = ""  # The compiler calls items of lists within loops text, whatever they are.
     elif isinstance(source, ir.Constant) and declared and not given.selector and "{{$" not in str(source.value):
         _check_value(source.value, declared, place)
     if declared and actual and not given.selector and not _agrees(actual, declared.type):
