@@ -340,6 +340,14 @@ async def test_what_is_done_without_says_why(pipelines: Platform) -> None:
     assert "no Argo workflows" in answer.json["error"]
 
 
+@pytest.mark.parametrize("path", ["runs", "runs/x:reportMetrics", "pipelines/upload"])
+async def test_the_first_api_says_which_is_served(pipelines: Platform, path: str) -> None:
+    answer = await pipelines.site.post(f"/apis/v1beta1/{path}", {})
+
+    assert (answer.status, answer.json["code"]) == (501, 12)
+    assert "kfp 2 or later" in answer.json["error"]
+
+
 async def test_health(pipelines: Platform) -> None:
     for version in ("v1beta1", "v2beta1"):
         assert (await pipelines.site.get(f"/apis/{version}/healthz")).json["multi_user"] is False

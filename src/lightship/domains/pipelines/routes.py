@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -61,13 +62,16 @@ async def _authorize(request: Request) -> Any:
 def _done_without() -> list[BaseRoute]:
     """What upstream's own parts call, and there is nothing here that would."""
     visual = "visualizations need upstream's visualization server, which KFP's second version has given up"
+    first = ("this is KFP's second API, v2beta1; its first, v1beta1, is not served. Use the SDK kfp 2 or later; runs' "
+             "metrics are artifacts of the type Metrics")
     argo = "there are no Argo workflows to report: runs are recorded by the engine itself"
     return [_refused(f"{rest.PREFIX}/visualizations/{{namespace}}", visual),
-            _refused(f"{rest.PREFIX}/workflows", argo), _refused(f"{rest.PREFIX}/scheduledworkflows", argo)]
+            _refused(f"{rest.PREFIX}/workflows", argo), _refused(f"{rest.PREFIX}/scheduledworkflows", argo),
+            _refused("/apis/v1beta1/{rest:path}", first, methods=("GET", "POST", "DELETE"))]
 
 
-def _refused(path: str, why: str) -> BaseRoute:
+def _refused(path: str, why: str, methods: Sequence[str] = ("POST",)) -> BaseRoute:
     async def refuse(request: Request) -> Any:
         raise errors.Unsupported(why)
 
-    return route(path, refuse, methods=("POST",))
+    return route(path, refuse, methods=tuple(methods))
