@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lightship.domains.furniture import FieldError
-from lightship.domains.tuning import names
+from lightship.domains.tuning import early_stopping, names
 from lightship.domains.tuning.algorithms import checks
 from lightship.domains.tuning.experiment import collector, search, status, template
 from lightship.kube import objects
@@ -137,9 +137,8 @@ def _algorithm(spec: Mapping[str, Any]) -> Iterator[FieldError]:
         name = str(stopping.get("algorithmName") or "")
         if not name:
             yield FieldError(path="spec.earlyStopping.algorithmName", message="must be specified")
-        elif name != search.MEDIAN_STOP:
-            yield FieldError(path="spec.earlyStopping.algorithmName", message=(
-                f"unable to get EarlyStopping config data for algorithm {name}: there is {search.MEDIAN_STOP}"))
+        else:
+            yield from early_stopping.check(name, search.settings(stopping.get("algorithmSettings")))
 
 
 def _resume(spec: Mapping[str, Any]) -> Iterator[FieldError]:

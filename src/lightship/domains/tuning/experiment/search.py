@@ -13,8 +13,6 @@ from lightship.domains.tuning.algorithms.search import Objective, Parameter, Sea
 from lightship.kube import objects
 from lightship.kube.objects import Object
 
-MEDIAN_STOP = "medianstop"
-
 
 def make(experiment: Object) -> Search:
     """The search of an Experiment; its uid is the study's key."""

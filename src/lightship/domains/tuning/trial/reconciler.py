@@ -78,11 +78,12 @@ class TrialReconciler:
         their order is what the next suggestions come from, so it must be the same for whoever reads it when.
         """
         async with self._ending:
-            self._ended = max(self._deps.clock.now(), (self._ended or self._last_end()) + _TICK)
-            patch = patches.diff(objects.status(trial), marked | {"completionTime": times.rfc3339_micro(self._ended)})
+            end = max(self._deps.clock.now(), (self._ended or self._last_end()) + _TICK)
+            patch = patches.diff(objects.status(trial), marked | {"completionTime": times.rfc3339_micro(end)})
             self._trials.observe(await self._deps.client.patch(kinds.TRIALS, objects.key(trial), {
                 "metadata": {"resourceVersion": objects.meta(trial).get("resourceVersion")}, "status": patch},
                 subresource="status"))
+            self._ended = end
         await self._tell(trial, marked)
 
     def _last_end(self) -> datetime:
