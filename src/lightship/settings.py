@@ -52,6 +52,8 @@ class Settings:
     cloud_namespaces: str = _setting("default", "namespaces, with commas between, whose runs act with this server's "
                                      "own identity at s3:// and gs://; * for all")
     containers: str = _setting("none", "what runs images that the catalogue does not map: podman, docker or none")
+    crash_back_off_seconds: int = _setting(1, "how long a container that crashed twice waits; doubles up to 30 times "
+                                           "that; Kubernetes has 10")
     stop_timeout_seconds: int = _setting(20, "how long a stop waits for Pods and requests to end")
 
     @property
@@ -181,6 +183,6 @@ def _check(settings: Settings) -> None:
     if settings.containers not in CONTAINERS:
         raise errors.InvalidInput(f"{flag('containers')} must be one of {', '.join(CONTAINERS)}", field="containers")
     for name in ("max_pods", "steps_at_once", "steps_at_once_per_namespace", "steps_at_once_per_run",
-                 "exit_task_seconds", "stop_timeout_seconds"):
+                 "exit_task_seconds", "crash_back_off_seconds", "stop_timeout_seconds"):
         if getattr(settings, name) < 1:
             raise errors.InvalidInput(f"{flag(name)} must be 1 or more", field=name)

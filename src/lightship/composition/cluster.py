@@ -16,6 +16,7 @@ from lightship.cluster.builtin import claim_plan
 from lightship.cluster.node import logs
 from lightship.cluster.node.agent import Node, NodeOptions
 from lightship.cluster.node.entrypoints import Entrypoint
+from lightship.cluster.node.restarts import CrashBackOff
 from lightship.cluster.store.store import Store
 from lightship.domains.furniture import Kind
 from lightship.kube import objects
@@ -96,7 +97,8 @@ async def start_node(cluster: Cluster, settings: Settings, entrypoints: Mapping[
     host, _, port = cluster.url.removeprefix("https://").rpartition(":")
     node = Node(NodeOptions(directory=settings.data_dir / "node", max_pods=settings.max_pods, api_host=host.strip("[]"),
                             api_port=int(port), loopback_ports=loopback_ports,
-                            containers="" if settings.containers == "none" else settings.containers),
+                            containers="" if settings.containers == "none" else settings.containers,
+                            back_off=CrashBackOff(first_seconds=settings.crash_back_off_seconds)),
                 cluster.client_for("node"), entrypoints, cluster.clock)
     stack.push_async_callback(node.stop)
     await node.start()

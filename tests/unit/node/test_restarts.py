@@ -21,4 +21,8 @@ def test_rules_come_before_the_policy() -> None:
 
 
 def test_the_back_off_doubles_up_to_five_minutes() -> None:
-    assert [restarts.back_off_seconds(n) for n in range(8)] == [0, 10, 20, 40, 80, 160, 300, 300]
+    kubelet = restarts.CrashBackOff()
+    assert [kubelet.seconds(n) for n in range(8)] == [0, 10, 20, 40, 80, 160, 300, 300]
+    assert kubelet.reset_seconds == 600
+    local = restarts.CrashBackOff(first_seconds=1)
+    assert [local.seconds(n) for n in range(8)] == [0, 1, 2, 4, 8, 16, 30, 30]

@@ -34,6 +34,7 @@ from lightship.cluster.node import (
     plan,
     pod_status,
     pressure,
+    restarts,
     strays,
     streams,
     variables,
@@ -47,6 +48,7 @@ from lightship.cluster.node.environments import Environments
 from lightship.cluster.node.errors import ZygoteError
 from lightship.cluster.node.logs import LogQuery
 from lightship.cluster.node.network import pod_network
+from lightship.cluster.node.network.own_services import Begin
 from lightship.cluster.node.processes import Zygote, Zygotes
 from lightship.cluster.node.reclaim import Reclaimer
 from lightship.cluster.node.references import References
@@ -82,10 +84,14 @@ class NodeOptions:
     api_port: int = 0
     loopback_ports: tuple[int, ...] = ()
     """Ports of the platform on this host's loopback that Pods find on their own, since URLs say so."""
+    own_services: Mapping[Key, Begin] = field(default_factory=dict)
+    """Services that the platform answers itself in the Pods' network."""
     base_python: str = ""
     """The interpreter of plain ``python:`` images; the server's own base for the empty string."""
     containers: str = ""
     """podman or docker, for images that the catalogue does not map; empty for neither."""
+    back_off: restarts.CrashBackOff = restarts.CrashBackOff()
+    """How long containers that crash wait before they are started again."""
     isolate: bool = True
     """False gives up namespaces even where they can be had."""
 
@@ -126,7 +132,7 @@ class Node:
         self._stopped = False
         self.network = pod_network.PodNetwork(pod_network.NetworkOptions(
             directory=options.directory, api=(options.api_host, options.api_port),
-            loopback_ports=options.loopback_ports), client, clock)
+            loopback_ports=options.loopback_ports, own=options.own_services), client, clock)
         self.isolation = isolation.Isolation(available=False, reason="not started")
 
     @property
@@ -289,7 +295,8 @@ class Node:
         return Services(
             client=self._client, machinery=machinery, volume_source=source, network=self.network,
             references=self._references, surroundings=self._surroundings,
-            recorder=recorder, announcer=Announcer(recorder, self._clock), allocatable=resources)
+            recorder=recorder, announcer=Announcer(recorder, self._clock), allocatable=resources,
+            back_off=self._options.back_off)
 
     def _surroundings(self, sources: variables.Sources) -> plan.Surroundings:
         key = Key(catalogue.CONFIG_MAP_NAMESPACE, catalogue.CONFIG_MAP_NAME)

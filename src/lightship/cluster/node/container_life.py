@@ -54,6 +54,7 @@ class Setting:
     stopping: asyncio.Event
     grace_seconds: Callable[[], float]
     """What the Pod gives its containers between SIGTERM and SIGKILL."""
+    back_off: restarts.CrashBackOff = restarts.CrashBackOff()
     pod_label: str = ""
     """The Pod in messages, as NAME_NAMESPACE(UID)."""
 
@@ -189,9 +190,9 @@ class ContainerLife:
         return False
 
     async def _back_off(self, ran_seconds: float) -> None:
-        if ran_seconds >= restarts.RESET_SECONDS:
+        if ran_seconds >= self._setting.back_off.reset_seconds:
             self._crashes = 0
-        seconds = restarts.back_off_seconds(self._crashes)
+        seconds = self._setting.back_off.seconds(self._crashes)
         self._crashes += 1
         if seconds:
             message = (f"back-off {_duration(seconds)} restarting failed container={self.name} "

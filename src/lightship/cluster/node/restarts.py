@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
-BACKOFF_SECONDS = 10.0
-BACKOFF_LIMIT_SECONDS = 300.0
-RESET_SECONDS = 600.0
-"""A container that ran this long has its back-off forgiven."""
 _EXPONENT_LIMIT = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrashBackOff:
+    """How long a container that crashes again and again waits: as kubelet has it, on whatever scale."""
+
+    first_seconds: float = 10.0
+
+    @property
+    def limit_seconds(self) -> float:
+        return 30 * self.first_seconds
+
+    @property
+    def reset_seconds(self) -> float:
+        """A container that ran this long has its back-off forgiven."""
+        return 60 * self.first_seconds
+
+    def seconds(self, crashes: int) -> float:
+        """The wait before the next start after ``crashes`` restarts in a row; none before the first."""
+        if crashes <= 0:
+            return 0.0
+        return min(self.first_seconds * 2.0 ** min(crashes - 1, _EXPONENT_LIMIT), self.limit_seconds)
 
 
 def policy_of(pod_spec: Mapping[str, Any], container: Mapping[str, Any], *, init: bool) -> RestartPolicy:
@@ -32,10 +51,3 @@ def again(policy: RestartPolicy, rules: list[Mapping[str, Any]], exit_code: int)
         if hit == (codes.get("operator") != "NotIn") and str(rule.get("action") or "").startswith("Restart"):
             return True
     return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
-
-
-def back_off_seconds(crashes: int) -> float:
-    """The wait before the next start after ``crashes`` restarts in a row; none before the first."""
-    if crashes <= 0:
-        return 0.0
-    return min(BACKOFF_SECONDS * 2.0 ** min(crashes - 1, _EXPONENT_LIMIT), BACKOFF_LIMIT_SECONDS)

@@ -58,6 +58,7 @@ class Services:
     references: References
     allocatable: dict[str, str] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
+    back_off: restarts.CrashBackOff = restarts.CrashBackOff()
 
 
 class Supervisor:
@@ -323,6 +324,7 @@ class Supervisor:
 
         setting = Setting(container=container, policy=policy, make_plan=make_plan, occasion=occasion, changed=changed,
                           warn=self._warn, tell=self._tell, stopping=self._stopping, grace_seconds=self._grace_seconds,
+                          back_off=self._services.back_off,
                           pod_label=f"{objects.name(self._pod)}_{objects.namespace(self._pod)}({self.uid})")
         life = ContainerLife(view, setting, self._runner, self._clock)
         self._lives[life.name] = life
