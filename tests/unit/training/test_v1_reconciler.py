@@ -229,6 +229,19 @@ async def test_restarts_in_place_count_as_retries(restarts: int, limit: int, sta
     assert state_of(outcome, "PyTorchJob")["type"] == state
 
 
+@pytest.mark.parametrize(("policy", "state"), [
+    ({"reason": "NodeRestarted"}, "Restarting"),
+    ({"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]}, "Restarting"),
+    ({"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}]}, "Failed")])
+async def test_what_the_cluster_ended_is_made_anew_and_no_retry_is_used_up(policy: Any, state: str) -> None:
+    job = job_object("JAXJob", {"Worker": 1}, policy={"backoffLimit": 0})
+    pod = pod_of(job, "Worker", 0, "Failed", 137)
+    pod["status"] |= policy
+    outcome = await run(job, pod)
+    assert state_of(outcome, "JAXJob")["type"] == state
+    assert pods_of(await rest(job, pod)) == ["run-worker-0"]
+
+
 async def test_a_replica_that_fails_again_and_again_pauses() -> None:
     now = "2026-01-01T00:00:00Z"
     job = job_object("TFJob", {"Worker": {"replicas": 2, "restartPolicy": "ExitCode"}}, annotations=restarted(4, now))

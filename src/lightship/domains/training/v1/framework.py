@@ -77,7 +77,7 @@ class Job:
 
     def host(self, type: str, index: int) -> str:
         """The host name of a replica within the job's namespace."""
-        return names.replica(self.name, type, index)
+        return self.framework.replica_name(self.name, type, index)
 
     def port(self, type: str) -> int:
         """The port on which replicas of a type meet: of the main container, by the framework's name for it."""
@@ -187,6 +187,8 @@ class Framework:
     tolerates: Callable[[Job, str], bool] = lambda job, type: False
     """Whether failed replicas of a type leave the job running."""
     words: Callable[[Job], Words] = words_of_leader
+    replica_name: Callable[[str, str, int], str] = names.replica
+    """The name of a replica of a job: of its Pod, and of its Service."""
     services: bool = True
     """Whether each replica has a headless Service of its name."""
     main_container: bool = True

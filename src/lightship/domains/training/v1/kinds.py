@@ -7,10 +7,11 @@ from functools import partial
 from lightship.domains.furniture import Kind
 from lightship.domains.training.v1 import admission, schema
 from lightship.domains.training.v1.framework import Framework
-from lightship.domains.training.v1.frameworks import jax, paddle, pytorch, tensorflow, xgboost
+from lightship.domains.training.v1.frameworks import jax, mpi, paddle, pytorch, tensorflow, xgboost
 
 FRAMEWORKS: tuple[Framework, ...] = (
-    tensorflow.FRAMEWORK, pytorch.FRAMEWORK, xgboost.FRAMEWORK, paddle.FRAMEWORK, jax.FRAMEWORK)
+    tensorflow.FRAMEWORK, pytorch.FRAMEWORK, xgboost.FRAMEWORK, mpi.FRAMEWORK, paddle.FRAMEWORK,
+    jax.FRAMEWORK)
 KINDS: tuple[Kind, ...] = tuple(
     Kind(resource=one.resource, schema=schema.of(one), default=partial(admission.default, one),
          validate=partial(admission.validate, one)) for one in FRAMEWORKS)

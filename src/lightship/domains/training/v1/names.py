@@ -17,11 +17,18 @@ RESTARTS_ANNOTATION = "lightship.dev/restarts"
 """On a job: how often each of its replicas was made anew after a failure, for ``backoffLimit`` and the pauses."""
 
 MASTER, WORKER, CHIEF, PS, EVALUATOR = "Master", "Worker", "Chief", "PS", "Evaluator"
+LAUNCHER = "Launcher"
 
 ALWAYS, ON_FAILURE, NEVER, EXIT_CODE = "Always", "OnFailure", "Never", "ExitCode"
 RESTART_POLICIES = (ALWAYS, EXIT_CODE, NEVER, ON_FAILURE)
 CLEAN_NONE, CLEAN_RUNNING, CLEAN_ALL = "None", "Running", "All"
 CLEAN_POLICIES = (CLEAN_ALL, CLEAN_NONE, CLEAN_RUNNING)
+
+NODE_RESTARTED = "NodeRestarted"
+"""The reason of Pods that ended with the node's own process."""
+DISRUPTED = "DisruptionTarget"
+DISRUPTIONS = ("DeletionByPodGC", "DeletionByTaintManager", "EvictionByEvictionAPI", "PreemptionByScheduler")
+"""Why the cluster takes a Pod away that has done nothing wrong: reasons of that condition."""
 
 CREATED, RUNNING, RESTARTING = "Created", "Running", "Restarting"
 SUCCEEDED, FAILED, SUSPENDED = "Succeeded", "Failed", "Suspended"

@@ -109,7 +109,7 @@ def _go_on(observed: Observed, status: Status, now: datetime) -> Plan:
     before = objects.annotations(job.obj).get(names.RESTARTS_ANNOTATION)
     missing, wait = _missing(job, pods.slots, counted, now)
     services = replicas.sort(job, observed.services)
-    doomed = [*(pod for one in failed.values() for pod in one.again), *pods.stray, *services.stray]
+    doomed = [*(pod for one in failed.values() for pod in one.anew), *pods.stray, *services.stray]
     make = [*_services(job, services), *(children.make_pod(job, *slot, gangs.labels(observed.gang, job))
                                          for slot in missing)]
     until = limits.deadline(job, status)
@@ -122,11 +122,12 @@ def _go_on(observed: Observed, status: Status, now: datetime) -> Plan:
 
 
 def _count(known: Restarts, failed: Mapping[str, Failures], now: datetime) -> Restarts:
-    """What was known, and one more for each Pod that is now to be made anew."""
+    """What was known, and those that are now to be made anew: one retry each, unless the cluster ended them."""
     for one in failed.values():
-        for pod in one.again:
-            if not known.counted(pod):
-                known = known.with_pod(pod, now)
+        for by, pods in ((0, one.interrupted), (1, one.again)):
+            for pod in pods:
+                if not known.counted(pod):
+                    known = known.with_pod(pod, now, by)
     return known
 
 
@@ -149,7 +150,7 @@ def _judge(observed: tuple[Job, Mapping[Slot, Object]], status: Status, failed: 
         status = statuses.mark_running(status, job, now)
     for type, one in failed.items():
         if one.final and not job.framework.tolerates(job, type):
-            count = len(one.final) + len(one.again)
+            count = len(one.final) + len(one.anew)
             return statuses.mark_failed(status, job, words.failed.format(count=count, type=type), now)
     return status
 
@@ -157,7 +158,7 @@ def _judge(observed: tuple[Job, Mapping[Slot, Object]], status: Status, failed: 
 def _restarting(job: Job, pods: Mapping[Slot, Object], failed: Mapping[str, Failures]) -> dict[str, int]:
     """How many replicas of which types have failed and do not run again yet: told though their Pods may be gone."""
     known = restarts.read(job.obj)
-    found = {type: len(one.again) for type, one in failed.items() if one.again}
+    found = {type: len(one.anew) for type, one in failed.items() if one.anew}
     for slot in replicas.slots_of(job):
         if slot not in pods and job.host(*slot) in known.entries:
             found[slot[0]] = found.get(slot[0], 0) + 1
@@ -203,7 +204,7 @@ def _news(job: Job, status: Status) -> list[Announcement]:
 def _exits(job: Job, failed: Mapping[str, Failures]) -> list[Announcement]:
     said = []
     for one in failed.values():
-        for pod in (*one.final, *one.again):
+        for pod in (*one.final, *one.anew):
             code = replicas.exit_code(job, pod)
             if replicas.phase(pod) == "Failed" and not objects.deleting(pod) and code < 256:
                 said.append(Announcement("Normal", names.EVENT_EXITED,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from lightship.domains.training.v1 import children, names
 from lightship.domains.training.v1.framework import Counts, Job, Tally
-from lightship.kube import objects
+from lightship.kube import conditions, objects
 from lightship.kube.objects import Object
 
 FIRST_RETRYABLE_CODE = 128
@@ -31,10 +31,18 @@ class Sorted:
 
 @dataclass(kw_only=True)
 class Failures:
-    """The failed Pods of one type: those to be made anew, and those that are not."""
+    """The failed Pods of one type: those to be made anew, and those that are not.
 
+    ``interrupted`` are made anew whatever the policy, and without using up a retry: the cluster ended them.
+    """
+
+    interrupted: list[Object] = field(default_factory=list)
     again: list[Object] = field(default_factory=list)
     final: list[Object] = field(default_factory=list)
+
+    @property
+    def anew(self) -> list[Object]:
+        return [*self.interrupted, *self.again]
 
 
 def slots_of(job: Job) -> Iterable[Slot]:
@@ -82,7 +90,7 @@ def failures(job: Job, slots: Mapping[Slot, Object]) -> Mapping[str, Failures]:
         again = policy in (names.ALWAYS, names.ON_FAILURE) or (
             policy == names.EXIT_CODE and exit_code(job, pod) >= FIRST_RETRYABLE_CODE)
         kept = found.setdefault(type, Failures())
-        (kept.again if again else kept.final).append(pod)
+        (kept.interrupted if _interrupted(pod) else kept.again if again else kept.final).append(pod)
     return found
 
 
@@ -101,6 +109,13 @@ def tally(job: Job, slots: Mapping[Slot, Object]) -> Tally:
             if exit_code(job, pod) == 0:
                 done.add(slot)
     return Tally(counts={type: Counts(**one) for type, one in numbers.items()}, done=frozenset(done))
+
+
+def _interrupted(pod: Object) -> bool:
+    """Whether the cluster ended it: its node's process was restarted, or it had to make room."""
+    disrupted = conditions.find(pod, names.DISRUPTED) or {}
+    return objects.status(pod).get("reason") == names.NODE_RESTARTED or (
+        disrupted.get("status") == "True" and disrupted.get("reason") in names.DISRUPTIONS)
 
 
 def _failed(pod: Object) -> bool:

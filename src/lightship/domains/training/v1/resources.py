@@ -5,11 +5,11 @@ from __future__ import annotations
 from lightship.domains.training.v1 import names
 from lightship.kube.resources import Column, Resource, ScalePaths
 
-_STATE = Column(name="State", path=".status.conditions[-1:].type")
-_AGE = Column(name="Age", path=".metadata.creationTimestamp", type="date")
+STATE = Column(name="State", path=".status.conditions[-1:].type")
+AGE = Column(name="Age", path=".metadata.creationTimestamp", type="date")
 
 
-def resource(kind: str, *, scaled: str = "", columns: tuple[Column, ...] = (_STATE, _AGE)) -> Resource:
+def resource(kind: str, *, scaled: str = "", columns: tuple[Column, ...] = (STATE, AGE)) -> Resource:
     """The kind; ``scaled`` is the field of the replicas whose workers its ``scale`` is about, if it has one."""
     paths = ScalePaths(spec_replicas=f".spec.{scaled}.{names.WORKER}.replicas",
                        status_replicas=f".status.replicaStatuses.{names.WORKER}.active",

@@ -44,11 +44,11 @@ class Restarts:
         entry = self.entries.get(objects.name(pod))
         return entry is not None and entry.pod == objects.uid(pod)
 
-    def with_pod(self, pod: Object, now: datetime) -> Restarts:
-        """One more for the replica whose Pod has failed."""
+    def with_pod(self, pod: Object, now: datetime, by: int) -> Restarts:
+        """``by`` more for the replica whose Pod has failed."""
         name = objects.name(pod)
         before = self.entries.get(name)
-        entry = Entry(count=(before.count if before else 0) + 1, pod=objects.uid(pod), at=times.rfc3339(now))
+        entry = Entry(count=(before.count if before else 0) + by, pod=objects.uid(pod), at=times.rfc3339(now))
         return Restarts(entries={**self.entries, name: entry})
 
     def due(self, replica: str) -> datetime | None:
