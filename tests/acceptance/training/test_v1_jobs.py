@@ -151,6 +151,29 @@ def test_suspended_resumed_and_gone_when_its_time_is_up(platform: Platform) -> N
         "GET", f"{ROOT}/tfjobs")["items"]] and not pods_of(platform, "held"))
 
 
+def test_a_killed_platform_goes_on_with_a_job_that_would_not_be_retried(new_platform: Callable[[], Platform]) -> None:
+    """From its checkpoint: what the first attempt left in its volume."""
+    platform = new_platform().start()
+    platform.kube("POST", "/api/v1/namespaces/default/persistentvolumeclaims", {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "kept"},
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}}})
+    command = ["sh", "-c", "f=/kept/$PROCESS_ID; if [ -f $f ]; then echo went on; "
+                           "else touch $f; echo began; sleep 1000; fi"]
+    container = {"name": "jax", "image": "busybox", "command": command,
+                 "volumeMounts": [{"name": "kept", "mountPath": "/kept"}]}
+    volume = {"name": "kept", "persistentVolumeClaim": {"claimName": "kept"}}
+    platform.kube("POST", f"{ROOT}/jaxjobs", {
+        "apiVersion": "kubeflow.org/v1", "kind": "JAXJob", "metadata": {"name": "lasts"},
+        "spec": {"runPolicy": {"backoffLimit": 0}, "jaxReplicaSpecs": {"Worker": {"replicas": 2, "template": {
+            "spec": {"containers": [container], "volumes": [volume]}}}}}})
+    until(platform, "JAXJob", "lasts", "Running")
+    until_true(lambda: logs_of(platform, "lasts") == ["began", "began"])
+    platform.kill()
+    platform.start()
+    assert until(platform, "JAXJob", "lasts", "Succeeded", "Failed")["type"] == "Succeeded"
+    assert logs_of(platform, "lasts") == ["went on", "went on"]
+
+
 def test_a_template_that_no_pod_could_have_ends_with_the_servers_words(platform: Platform) -> None:
     platform.kube("POST", f"{ROOT}/jaxjobs", {
         "apiVersion": "kubeflow.org/v1", "kind": "JAXJob", "metadata": {"name": "broken"},
