@@ -26,19 +26,14 @@ def reason_of(status: Mapping[str, Any], type: str) -> str:
                  if one.get("type") == type and one.get("status") == "True"), "")
 
 
-def mark(status: Status, type: str, reason: str, message: str, now: datetime, *, value: bool = True) -> Status:
-    """The status with a condition; where it says the same already, nothing changes."""
-    stamp, text = times.rfc3339(now), "True" if value else "False"
-    message = message[:LIMIT_MESSAGE_CHARACTERS]
-    kept = [one for one in status.get("conditions") or () if one.get("type") != type]
-    before = next((one for one in status.get("conditions") or () if one.get("type") == type), None)
-    if before is not None and (before.get("status"), before.get("reason"), before.get("message")) == (
-            text, reason, message):
-        return status
-    since = before.get("lastTransitionTime") if before is not None and before.get("status") == text else stamp
-    return status | {"conditions": [*kept, {
-        "type": type, "status": text, "reason": reason, "message": message, "lastUpdateTime": stamp,
-        "lastTransitionTime": since}]}
+def mark(status: Status, type: str, reason: str, message: str, now: datetime) -> Status:
+    """The status with a condition that is true; where it says the same already, nothing changes."""
+    return _set(status, {"type": type, "status": "True", "reason": reason, "message": message}, now)
+
+
+def deny(status: Status, type: str, reason: str, message: str, now: datetime) -> Status:
+    """The status with a condition that is false."""
+    return _set(status, {"type": type, "status": "False", "reason": reason, "message": message}, now)
 
 
 def stop_running(status: Status, now: datetime) -> Status:
@@ -46,8 +41,19 @@ def stop_running(status: Status, now: datetime) -> Status:
     before = next((one for one in status.get("conditions") or () if one.get("type") == names.RUNNING), None)
     if before is None:
         return status
-    return mark(status, names.RUNNING, str(before.get("reason")), str(before.get("message")), now, value=False)
+    return deny(status, names.RUNNING, str(before.get("reason")), str(before.get("message")), now)
 
 
 def without(status: Status, *types: str) -> Status:
     return status | {"conditions": [one for one in status.get("conditions") or () if one.get("type") not in types]}
+
+
+def _set(status: Status, wanted: dict[str, str], now: datetime) -> Status:
+    stamp = times.rfc3339(now)
+    wanted = wanted | {"message": wanted["message"][:LIMIT_MESSAGE_CHARACTERS]}
+    kept = [one for one in status.get("conditions") or () if one.get("type") != wanted["type"]]
+    before = next((one for one in status.get("conditions") or () if one.get("type") == wanted["type"]), {})
+    if all(before.get(name) == value for name, value in wanted.items()):
+        return status
+    since = before.get("lastTransitionTime") if before.get("status") == wanted["status"] else stamp
+    return status | {"conditions": [*kept, wanted | {"lastUpdateTime": stamp, "lastTransitionTime": since}]}

@@ -34,6 +34,5 @@ def mark_succeeded(status: Status, resume_policy: str, now: datetime) -> Status:
         return status
     says = _FROM_VOLUME if resume_policy == names.FROM_VOLUME else _NEVER
     if marks.is_true(status, names.RUNNING):
-        status = marks.mark(status, names.RUNNING, "Suggestion is succeeded", "Suggestion is not running", now,
-                            value=False)
+        status = marks.deny(status, names.RUNNING, "Suggestion is succeeded", "Suggestion is not running", now)
     return marks.mark(status, names.SUCCEEDED, names.SUGGESTION_SUCCEEDED, says, now)
