@@ -16,6 +16,7 @@ from lightship.cluster.builtin import claim_plan
 from lightship.cluster.node import logs
 from lightship.cluster.node.agent import Node, NodeOptions
 from lightship.cluster.node.entrypoints import Entrypoint
+from lightship.cluster.node.network.own_services import Begin
 from lightship.cluster.node.restarts import CrashBackOff
 from lightship.cluster.store.store import Store
 from lightship.domains.furniture import Kind
@@ -91,15 +92,23 @@ def builtin_controllers(cluster: Cluster, manager: Manager) -> None:
         manager.add(controller)
 
 
-async def start_node(cluster: Cluster, settings: Settings, entrypoints: Mapping[str, Entrypoint],
-                     stack: AsyncExitStack, loopback_ports: tuple[int, ...] = ()) -> Node:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Offers:
+    """What Pods find here: entrypoints as images, ports of the platform on their loopback, Services of ours."""
+
+    entrypoints: Mapping[str, Entrypoint]
+    loopback_ports: tuple[int, ...] = ()
+    services: Mapping[Key, Begin] = dataclasses.field(default_factory=dict)
+
+
+async def start_node(cluster: Cluster, settings: Settings, offers: Offers, stack: AsyncExitStack) -> Node:
     """Begin to run Pods here, and answer for their logs."""
     host, _, port = cluster.url.removeprefix("https://").rpartition(":")
     node = Node(NodeOptions(directory=settings.data_dir / "node", max_pods=settings.max_pods, api_host=host.strip("[]"),
-                            api_port=int(port), loopback_ports=loopback_ports,
+                            api_port=int(port), loopback_ports=offers.loopback_ports, own_services=offers.services,
                             containers="" if settings.containers == "none" else settings.containers,
                             back_off=CrashBackOff(first_seconds=settings.crash_back_off_seconds)),
-                cluster.client_for("node"), entrypoints, cluster.clock)
+                cluster.client_for("node"), offers.entrypoints, cluster.clock)
     stack.push_async_callback(node.stop)
     await node.start()
     cluster.server.logs = _Logs(node)

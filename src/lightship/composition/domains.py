@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from lightship.domains.pipelines import rest as pipelines_rest
 from lightship.domains.pipelines.objects.store import Objects
 from lightship.domains.registry import routes as registry_routes
 from lightship.domains.tuning import TUNING
+from lightship.domains.tuning.collectors.manager import SERVICE
+from lightship.kube.objects import Key
 from lightship.kube.resources import CONFIGMAPS
 from lightship.lib import clock as clocks
 from lightship.lib import ids
@@ -33,7 +36,7 @@ from lightship.settings import Settings
 
 KINDS: tuple[Kind, ...] = (*pipelines.PIPELINES.kinds, *training.TRAINING.kinds, *TUNING.kinds,
                            *serving.SERVING.kinds, *registry.REGISTRY.kinds)
-SERVING_CONTROLLER, TRAINING_CONTROLLER = "serving", "training"
+SERVING_CONTROLLER, TRAINING_CONTROLLER, TUNING_CONTROLLER = "serving", "training", tuning.IDENTITY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,8 @@ class Domains:
 
     controllers: Sequence[Controller]
     routes: Sequence[BaseRoute]
+    services: Mapping[Key, Callable[[], Callable[[], asyncio.Protocol]]]
+    """What answers by itself at Services of these names, where Pods run here."""
     close: Callable[[], Awaitable[None]]
     """Ends what the domains have started beside their controllers."""
 
@@ -109,7 +114,7 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
         controllers=(*pipelines.PIPELINES.controllers(for_pipelines), *serving.SERVING.controllers(for_serving),
                      *training.TRAINING.controllers(for_training), *tuned.controllers,
                      *registry.REGISTRY.controllers(for_registry)),
-        close=tuned.close,
+        services={SERVICE: tuned.begin_reports}, close=tuned.close,
         routes=(*pipelines.PIPELINES.routes(for_pipelines), *serving.SERVING.routes(for_serving),
                 *registry.REGISTRY.routes(for_registry)))
 

@@ -83,6 +83,7 @@ class _Platform:
         platform._cluster = cluster
         if options.controllers:
             await leadership.require_free(cluster.client_for("lightship"), cluster.clock)
+            await leadership.claim(cluster.client_for("lightship"), platform._history.database)
         config = kubeconfig.render(cluster.url, cluster.pki.ca_pem, token)
         private.write(settings.kubeconfig_file, config.encode())
         platform._gateway = Gateway(settings, await _gateway_kubeconfig(settings, cluster), gateway_port)
@@ -101,6 +102,7 @@ class _Platform:
         embedded.builtin_controllers(cluster, manager)
         await serving.bootstrap(cluster.client_for(domains.SERVING_CONTROLLER))
         await training.bootstrap(cluster.client_for(domains.TRAINING_CONTROLLER))
+        await tuning.bootstrap(cluster.client_for(domains.TUNING_CONTROLLER))
         cluster.server.doors.append(training.Progress(cluster.client_for(domains.TRAINING_CONTROLLER)).answer)
         entrypoints: dict[str, Entrypoint] = {
             pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
@@ -111,9 +113,9 @@ class _Platform:
         async with asyncio.TaskGroup() as group:
             managing = group.create_task(self._manage(manager), name="manager")
             self._stack.push_async_callback(_stop_manager, manager, managing)
-            node = group.create_task(
-                embedded.start_node(cluster, self._settings, entrypoints, self._stack, self._loopback_ports()),
-                name="node")
+            offers = embedded.Offers(entrypoints=entrypoints, loopback_ports=self._loopback_ports(),
+                                     services=composed.services)
+            node = group.create_task(embedded.start_node(cluster, self._settings, offers, self._stack), name="node")
             await asyncio.sleep(0)  # It launches its look at the machine, and we use the time that this takes.
             http = rest.make(rest.Parts(cluster=cluster, history=history, manager=manager, routes=composed.routes),
                              self._front)

@@ -1,7 +1,7 @@
 """Tuning: Experiment, Suggestion and Trial, as Katib has them.
 
-``composition`` composes ``TUNING``, and gives ``metrics_collector`` to the node as the entrypoint of the image of that
-name.
+``composition`` composes ``TUNING``, calls ``bootstrap`` once the API answers, and gives ``metrics_collector`` to the
+node as the entrypoint of the image of that name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from lightship.domains.furniture import Domain, Kind
 from lightship.domains.tuning import kinds
+from lightship.domains.tuning.bootstrap import bootstrap
 from lightship.domains.tuning.collectors import injection
 from lightship.domains.tuning.collectors.injection import ENTRYPOINT_NAME
 from lightship.domains.tuning.collectors.sidecar import collect as metrics_collector
@@ -46,4 +47,4 @@ TUNING = Domain(
     controllers=controllers,
 )
 
-__all__ = ["TUNING", "TuningDeps", "metrics_collector", "ENTRYPOINT_NAME"]
+__all__ = ["TUNING", "TuningDeps", "bootstrap", "metrics_collector", "ENTRYPOINT_NAME"]

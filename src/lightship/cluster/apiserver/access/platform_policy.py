@@ -125,7 +125,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                rule((*READ, *WRITE), "trainer.kubeflow.org", "trainjobs"),
                rule(("get",), "trainer.kubeflow.org", "clustertrainingruntimes", "trainingruntimes"),
                rule(READ, "", "configmaps", "pods"), rule(("get",), "", "pods/log", "pods/proxy"),
-               rule(("create", "get"), "", "persistentvolumeclaims")),
+               rule(("create", "get"), "", "persistentvolumeclaims"), rule(("create",), "", "services")),
     "training": (*_EVENTS, _DELEGATION[0], _status("trainer.kubeflow.org", "trainjobs"),
                  rule(("create",), "trainer.kubeflow.org", "clustertrainingruntimes"),
                  rule(("create",), "", "namespaces"), rule(("create", "get", "patch"), "", "configmaps"),
@@ -135,7 +135,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                  # The jobs of kubeflow.org/v1.
                  *(_status("kubeflow.org", plural) for plural in _V1_JOBS),
                  rule(("delete",), "kubeflow.org", *_V1_JOBS),
-                 rule(("create", "delete", "get"), "", "pods", "services"),
+                 rule(("create", "delete", "get"), "", "pods", "services"), rule(("get",), "", "pods/log"),
                  rule(("create", "delete", "get", "patch"), "autoscaling", "horizontalpodautoscalers"),
                  # An MPIJob's launcher may run commands in its workers: who grants that must have it.
                  rule(READ, "", "pods"), rule(("create",), "", "pods/exec"),

@@ -121,6 +121,8 @@ class _Hub:
             return []
         if "sockets" in message:
             return [await self._dialer.pod_socket() for _ in range(message["sockets"])]
+        if "listen" in message:
+            return await self._maker.ask({"listen": message["listen"]})
         if "inside" in message:
             return await self._maker.ask(message, given)
         if "tables" in message:

@@ -25,9 +25,10 @@ from lightship.client.client import Client, Selection
 from lightship.cluster.node.addresses import Addresses, PodAddresses
 from lightship.cluster.node.network import hub, resolution, tables
 from lightship.cluster.node.network.channel import Channel, ChannelError, receive
+from lightship.cluster.node.network.own_services import Begin, OwnServices
 from lightship.cluster.node.processes import Zygote
 from lightship.kube import conditions, objects
-from lightship.kube.objects import Object
+from lightship.kube.objects import Key, Object
 from lightship.kube.resources import ENDPOINT_SLICES, SERVICES
 from lightship.lib.clock import Clock
 from lightship.lib.tasks import Tasks
@@ -126,11 +127,13 @@ def owns_network(pod: Object, capability: Capability) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """``api`` is where the API server is on this host; Pods find the platform's ``loopback_ports`` on their own."""
+    """``api`` is where the API server is on this host; Pods find the platform's ``loopback_ports`` on their own, and
+    ``own`` at the Services of those names."""
 
     directory: Path
     api: tuple[str, int] = ("", 0)
     loopback_ports: tuple[int, ...] = ()
+    own: Mapping[Key, Begin] = field(default_factory=dict)
 
 
 class PodNetwork:
@@ -154,6 +157,7 @@ class PodNetwork:
         self._watching_idleness = False
         self._idle_since = 0.0
         self._tasks = Tasks("Pods' network")
+        self._own = OwnServices(options.own)
         self._stopped = False
 
     def begin(self, capability: Capability) -> None:
@@ -164,6 +168,7 @@ class PodNetwork:
         """Ends the hub; every namespace goes with its last process."""
         self._stopped = True
         await self._tasks.close()
+        await self._own.close()
         await self._end_hub()
         for running in list(self._hubs):
             await running.stop()  # one whose end was begun, and given up with its task
@@ -307,7 +312,8 @@ class PodNetwork:
         return await asyncio.shield(self._hub)
 
     async def _start_hub(self) -> _Hub:
-        running = await _Hub.start(self._options, self.capability, self._client, self._clock, self._shared)
+        running = await _Hub.start(self._options, self.capability, self._client, self._clock,
+                                   (self._shared, self._own))
         self._hubs.add(running)
         self._tasks.spawn(self._replace_when_dead(running), name="watch of the hub")
         return running
@@ -381,9 +387,9 @@ class _Hub:
     """The hub's process, and the informers that tell it of Services."""
 
     def __init__(self, process: asyncio.subprocess.Process, channel: Channel, api: tuple[str, int],
-                 shared: tables.Shared) -> None:
+                 told: tuple[tables.Shared, OwnServices]) -> None:
         self.channel = channel
-        self._shared = shared
+        self._shared, self._own = told
         self.stopping = False
         self._end: asyncio.Task[None] | None = None
         self._process = process
@@ -394,7 +400,7 @@ class _Hub:
 
     @staticmethod
     async def start(options: NetworkOptions, capability: Capability, client: Client, clock: Clock,
-                    shared: tables.Shared) -> _Hub:
+                    told: tuple[tables.Shared, OwnServices]) -> _Hub:
         """Starts the process; returns when it serves. Raises ``ChannelError``."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         configuration = {"channel": theirs.fileno(), "user": capability.user, "net": capability.net,
@@ -410,7 +416,7 @@ class _Hub:
             raise ChannelError(f"could not start the process of the Pods' network: {error}") from error
         finally:
             theirs.close()
-        running = _Hub(process, Channel(ours), options.api, shared)
+        running = _Hub(process, Channel(ours), options.api, told)
         try:
             await running._learn(client, clock)
         except BaseException:
@@ -481,3 +487,4 @@ class _Hub:
             await self.channel.ask({"tables": True}, (body,))
         finally:
             os.close(body)
+        await self._own.follow(services.list(), self.channel)

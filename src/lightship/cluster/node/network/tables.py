@@ -45,7 +45,7 @@ def make(services: Iterable[Object], slices: Iterable[Object], api: tuple[str, i
         if objects.key(service) == Key("default", "kubernetes"):
             continue
         own = by_service[objects.key(service)]
-        ip = _cluster_ip(service)
+        ip = cluster_ip(service)
         if ip:
             ports += _ports(service, ip, own)
             pointers[ip] = _name(service)
@@ -84,7 +84,7 @@ def service_links(services: Iterable[Object], namespace: str) -> dict[str, str]:
     """The variables by which a Pod finds the Services of its namespace that were there before it."""
     found: dict[str, str] = {}
     for service in services:
-        ip, ports = _cluster_ip(service), objects.spec(service).get("ports") or ()
+        ip, ports = cluster_ip(service), objects.spec(service).get("ports") or ()
         if objects.namespace(service) != namespace or not ip or not ports or objects.name(service) == "kubernetes":
             continue
         prefix = objects.name(service).upper().replace("-", "_")
@@ -110,7 +110,8 @@ def _name(service: Object) -> str:
     return f"{objects.name(service)}.{objects.namespace(service)}.svc.{DOMAIN}".lower()
 
 
-def _cluster_ip(service: Object) -> str:
+def cluster_ip(service: Object) -> str:
+    """The Service's IPv4 address, or nothing."""
     ip = objects.spec(service).get("clusterIP") or ""
     return "" if ip == "None" or ":" in ip else str(ip)
 
@@ -144,7 +145,7 @@ def _records(service: Object, slices: list[Object], pointers: dict[str, str]) ->
     if spec.get("type") == "ExternalName":
         target = str(spec.get("externalName") or "").rstrip(".").lower()
         return {name: {"cname": target} if dns.is_name(target) else {}}
-    ip = _cluster_ip(service)
+    ip = cluster_ip(service)
     if ip:
         records: dict[str, dict[str, Any]] = {name: {"a": [ip]}}
         for port in spec.get("ports") or ():

@@ -100,6 +100,8 @@ class _Trial:
     stopper: stopping.Stopper
     pods: dict[str, _Pod] = field(default_factory=dict)
     told: bool = False
+    heard: bool = False
+    """Whether what it had reported before is counted."""
 
 
 class Collectors:
@@ -154,6 +156,16 @@ class Collectors:
                     connection, *followed.key, readings))
         self._let_go(followed)
         return metrics
+
+    async def reported(self, key: Key, readings: Sequence[Reading]) -> None:
+        """A trial has reported by itself: its early stopping rules hear of it, after a restart of all of it."""
+        followed = self._trials.get(key)
+        if followed is None or not followed.source.pushed or followed.source.reader is not None:
+            return
+        if not followed.heard:
+            followed.heard = True
+            readings = await self._reported(followed)
+        self._hear(followed, readings)
 
     async def forget(self, trial: Object) -> None:
         """The trial is being deleted: its observation log goes with it."""
@@ -238,6 +250,9 @@ class Collectors:
     def _take(self, followed: _Trial, pod: _Pod, found: Sequence[Reading]) -> None:
         pod.taken += len(found)
         pod.add(found)
+        self._hear(followed, found)
+
+    def _hear(self, followed: _Trial, found: Sequence[Reading]) -> None:
         followed.stopper.add(found)
         if followed.stopper.met is not None and not followed.told:
             followed.told = True
