@@ -52,7 +52,8 @@ def _set(status: Status, wanted: dict[str, str], now: datetime) -> Status:
     stamp = times.rfc3339(now)
     wanted = wanted | {"message": wanted["message"][:LIMIT_MESSAGE_CHARACTERS]}
     kept = [one for one in status.get("conditions") or () if one.get("type") != wanted["type"]]
-    before = next((one for one in status.get("conditions") or () if one.get("type") == wanted["type"]), {})
+    there = (one for one in status.get("conditions") or () if one.get("type") == wanted["type"])
+    before: dict[str, str] = next(there, {})
     if all(before.get(name) == value for name, value in wanted.items()):
         return status
     since = before.get("lastTransitionTime") if before.get("status") == wanted["status"] else stamp
