@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lightship import errors
 from lightship.client.client import Client
 from lightship.kube import objects, times
-from lightship.kube.resources import LEASES
+from lightship.kube.resources import LEASES, NAMESPACES
 from lightship.lib import clock as clocks
 from lightship.records.database import Database
 from lightship.records.fence import Fence
@@ -22,6 +22,8 @@ from lightship.runtime.election import Election, ElectionOptions, FencingToken
 
 LEASE = objects.Key("kubeflow", "lightship-controllers")
 EMBEDDED = "lightship-up"
+CLUSTER_NAMESPACE = "kube-system"
+"""Every cluster has it once, and its uid is the cluster's name by custom."""
 
 
 class ControllersElsewhere(errors.StateError):
@@ -62,6 +64,12 @@ async def require_free(client: Client, clock: clocks.Clock) -> None:
         raise ControllersElsewhere(
             f"the controllers of this cluster run in another process ({holder})",
             remedy="stop that one, or start this one with --no-controllers")
+
+
+async def claim(client: Client, database: Database) -> None:
+    """Hold the records for this cluster. Raises ``errors.StateError`` where another's platform is at work on them."""
+    cluster = await client.get(NAMESPACES, CLUSTER_NAMESPACE)
+    await database.claim(objects.uid(cluster))
 
 
 async def lead(client: Client, database: Database, candidate: Candidate, work: Callable[[], Awaitable[None]]) -> None:

@@ -39,6 +39,7 @@ async def control(settings: Settings, kubeconfig_file: Path | None, context: str
             client = Client(transport, field_manager="lightship-controllers")
             await _require_known(client, cluster.source)
             history = await domains.open_history(settings, stack)
+            await leadership.claim(client, history.database)
             host = f"http://{settings.url_host}:{settings.gateway_port}"
             await _lead(client, history, settings, host, stop)
     finally:

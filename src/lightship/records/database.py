@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
 from lightship import errors
-from lightship.records import faults, upgrade
+from lightship.records import claim, faults, upgrade
 from lightship.records.fence import Fence
 from lightship.records.writer import Writer
 
@@ -73,6 +73,11 @@ class Database:
         fence = self._fence
         return await self.run(work if fence is None else lambda connection: _fenced(connection, fence, work))
 
+    async def claim(self, cluster: str) -> None:
+        """These records are the cluster's until I am closed. Raises ``claim.ClaimedElsewhere``; see there."""
+        if not self.sqlite:
+            await asyncio.to_thread(self._claim, cluster)
+
     async def take_lead(self, fence: Fence) -> None:
         """From now on this process writes as the leader, and earlier leaders no longer do. Raises ``fence.Deposed``."""
         await self.run(fence.raise_)
@@ -103,6 +108,14 @@ class Database:
             connection.close()
         self._connections.clear()
         self._engine.dispose()
+
+    def _claim(self, cluster: str) -> None:
+        try:
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connections.append(connection)
+            claim.hold(connection, cluster, self.place)
+        except exc.SQLAlchemyError as error:
+            raise self._translate(error) from error
 
     def _migrate(self) -> str:
         """On a connection of its own, since SQLite rebuilds tables with foreign keys off, or rows would cascade."""

@@ -29,6 +29,18 @@ def test_runs_end_and_outlive_a_killed_server(new_platform: Callable[[], Platfor
     assert "lightship@" not in platform.server_log()
 
 
+def test_a_second_platform_keeps_away_from_the_records_of_one_that_runs(
+        new_platform: Callable[[], Platform], postgres_url: str) -> None:
+    records = ("--records", postgres_url.replace("+psycopg", ""))
+    first, second = new_platform().start(*records), new_platform()
+    done = second.run("up", "--detach", "--port", "0", "--kube-port", "0", "--gateway-port", "0", *records)
+    assert done.returncode != 0
+    assert "belong to a platform of another cluster that is running" in done.stdout + done.stderr
+
+    first.kill()
+    second.start(*records)
+
+
 def test_a_server_without_its_database_says_which_and_what_to_do(new_platform: Callable[[], Platform]) -> None:
     platform = new_platform()
     done = platform.run("up", "--detach", "--port", "0", "--kube-port", "0", "--gateway-port", "0",
