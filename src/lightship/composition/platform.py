@@ -84,7 +84,6 @@ class _Platform:
         if options.controllers:
             await leadership.require_free(cluster.client_for("lightship"), cluster.clock)
             await leadership.claim(cluster.client_for("lightship"), platform._history.database)
-            await leadership.claim(cluster.client_for("lightship"), platform._history.database)
         config = kubeconfig.render(cluster.url, cluster.pki.ca_pem, token)
         private.write(settings.kubeconfig_file, config.encode())
         platform._gateway = Gateway(settings, await _gateway_kubeconfig(settings, cluster), gateway_port)
