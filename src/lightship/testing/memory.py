@@ -72,6 +72,8 @@ class MemoryApi:
     def __init__(self, clock: clocks.Clock = clocks.SYSTEM, id_source: ids.IdSource | None = None) -> None:
         self.writes: list[Write] = []
         self.fault: Fault | None = None
+        self.logs: dict[Key, bytes] = {}
+        """What Pods have said, by their key."""
         self.watches_open = 0
         self.lists_served = 0
         self.watches_served = 0
@@ -148,6 +150,8 @@ class MemoryApi:
                 return Response(status=200, body=self._watch(place, query))
             self.lists_served += 1
             return _json(self._list(place, query))
+        if request.method == "GET" and place.subresource == "log":
+            return Response(status=200, body=self.logs.get(place.key, b""))
         if request.method == "GET":
             return _json(self._existing(place))
         body = msgspec.json.decode(request.body) if request.body else {}

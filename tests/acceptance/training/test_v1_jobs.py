@@ -129,10 +129,11 @@ def test_retried_exit_codes_come_to_an_end_by_the_limit_and_others_at_once(platf
     worker = {"restartPolicy": "ExitCode", "command": ["sh", "-c", "exit 143"]}
     create(platform, "PyTorchJob", "retried", {"Worker": worker}, runPolicy={"backoffLimit": 1})
     ended = until(platform, "PyTorchJob", "retried", "Failed")
-    assert ended["message"] == "Job retried has failed because it has reached the specified backoff limit"
-    create(platform, "PyTorchJob", "final", {"Worker": worker | {"command": ["sh", "-c", "exit 3"]}})
+    assert ended["message"] == ("Job retried has failed because it has reached the specified backoff limit. "
+                                "retried-worker-0 exited with code 143")
+    create(platform, "PyTorchJob", "final", {"Worker": worker | {"command": ["sh", "-c", "echo no such data; exit 3"]}})
     assert until(platform, "PyTorchJob", "final", "Failed")["message"] == (
-        'job "final" is failing because "Worker" replica(s) failed.')
+        'job "final" is failing because "Worker" replica(s) failed. final-worker-0 exited with code 3: no such data')
 
 
 def test_suspended_resumed_and_gone_when_its_time_is_up(platform: Platform) -> None:

@@ -194,7 +194,8 @@ async def test_which_failures_are_retried(policy: str, code: int | None, state: 
     retried = "delete pods default/run-worker-0" in outcome.words
     assert retried == (state == "Restarting")
     if policy == "ExitCode" and state == "Failed":
-        assert state_of(outcome, "TFJob")["message"] == 'job "run" is failing because "Worker" replica(s) failed.'
+        assert state_of(outcome, "TFJob")["message"] == (
+            f'job "run" is failing because "Worker" replica(s) failed. run-worker-0 exited with code {code}')
     if retried:
         assert outcome.words[0] == "patch tfjobs default/run", "counted before the Pod is gone"
         again = await rest(job, first, second)
@@ -216,7 +217,7 @@ async def test_retries_are_counted_though_their_pods_are_gone(limit: int | None,
     assert state_of(outcome, "TFJob")["type"] == state
     if state == "Failed":
         assert state_of(outcome, "TFJob")["message"] == (
-            "Job run has failed because it has reached the specified backoff limit")
+            "Job run has failed because it has reached the specified backoff limit. run-worker-0 exited with code 130")
 
 
 @pytest.mark.parametrize(("restarts", "limit", "state"), [(1, 2, "Running"), (2, 2, "Failed"), (1, 0, "Failed"),
@@ -401,6 +402,23 @@ async def test_what_the_api_server_refuses_fails_the_job_with_its_words() -> Non
     outcome = await stage.once(RUN)
     assert state_of(outcome, "JAXJob") == {"type": "Failed", "reason": "JAXJobFailedValidation",
                                            "message": "spec.volumes[0].name: Required value"}
+    await stage.stop()
+
+
+async def test_the_first_that_failed_is_told_with_its_last_lines() -> None:
+    job = job_object("JAXJob", {"Worker": 3})
+    there = [pod_of(job, "Worker", index, "Failed", code) for index, code in enumerate((143, 1, 143))]
+    for pod, second in zip(there, (9, 2, 5), strict=True):
+        ended_at = f"2026-01-01T00:00:0{second}Z"
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = ended_at
+    stage = await table_of("JAXJob")._stage((job, *there))
+    stage.api.logs[Key("default", "run-worker-1")] = b"\n".join(b"line %d" % number for number in range(8)) + b"\n\n"
+    outcome = await stage.once(RUN)
+    told = ("JAXJob run is failed because 3 Worker replica(s) failed. run-worker-1 exited with code 1: "
+            "line 3\nline 4\nline 5\nline 6\nline 7")
+    assert state_of(outcome, "JAXJob")["message"] == told
+    assert f"Warning JAXJobFailed {told}" in outcome.events
+    assert not (await stage.once(RUN)).writes
     await stage.stop()
 
 

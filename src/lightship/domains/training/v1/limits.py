@@ -39,8 +39,8 @@ def deadline(job: Job, status: Status) -> datetime | None:
 def given_up(job: Job, status: Status) -> bool:
     """Whether the job failed by a limit: then nothing of it runs on, whatever the policy for Pods."""
     said = statuses.message(status, names.FAILED)
-    return statuses.has(status, names.FAILED) and said in (_BACKOFF.format(name=job.name),
-                                                           _DEADLINE.format(name=job.name))
+    ways = _BACKOFF.format(name=job.name), _DEADLINE.format(name=job.name)
+    return statuses.has(status, names.FAILED) and said.startswith(ways)
 
 
 def in_place(job: Job, pods: Sequence[tuple[str, Object]]) -> int:

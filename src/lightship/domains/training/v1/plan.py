@@ -45,6 +45,8 @@ class Plan:
     make: Sequence[Object] = ()
     status: Status
     expired: bool = False
+    culprit: Object | None = None
+    """The first Pod whose failure fails the job: what it said last belongs to the story."""
     said: Sequence[Announcement] = ()
     requeue_after_seconds: float | None = None
 
@@ -68,6 +70,22 @@ def refused(plan: Plan, job: Job, why: str, now: datetime) -> Plan:
     """The plan where the API server will not have a child as it is: nothing but a change of the job would help."""
     status = statuses.mark_failed(plan.status, job, why, now, names.FAILED_VALIDATION)
     return Plan(status=status, said=_news(job, status))
+
+
+def explained(plan: Plan, job: Job, words: str) -> Plan:
+    """The plan by which a job fails, with what the culprit said last."""
+    assert plan.culprit is not None
+    name, code = objects.name(plan.culprit), replicas.exit_code(job, plan.culprit)
+    words = words or str(objects.status(plan.culprit).get("message") or "")
+    if code < replicas.LIMIT_CODES:
+        why = f"{name} exited with code {code}" + (f": {words}" if words else "")
+    elif words:
+        why = f"{name} failed: {words}"
+    else:
+        return plan
+    status = statuses.explain_failure(plan.status, why)
+    told = [one for one in plan.said if one.reason != names.reason(job.kind, names.FAILED)]
+    return replace(plan, status=status, said=[*told, *_news(job, status)])
 
 
 def _after_the_end(observed: Observed, status: Status, now: datetime) -> Plan:
@@ -101,11 +119,12 @@ def _go_on(observed: Observed, status: Status, now: datetime) -> Plan:
     tally = replicas.tally(job, pods.slots)
     status = statuses.propagate_counts(status, job, tally.counts)
     if why := limits.exceeded(job, status, counted.total, in_place, now):
-        return Plan(status=statuses.mark_failed(status, job, why, now))
+        return Plan(status=statuses.mark_failed(status, job, why, now), culprit=replicas.first_of(failed))
     status = _judge((job, pods.slots), status, failed, now, succeeded=job.framework.succeeded(job, tally))
     said = _exits(job, failed)
     if statuses.finished(status):
-        return Plan(status=status, said=said)
+        culprit = replicas.first_of(failed) if statuses.has(status, names.FAILED) else None
+        return Plan(status=status, said=said, culprit=culprit)
     before = objects.annotations(job.obj).get(names.RESTARTS_ANNOTATION)
     missing, wait = _missing(job, pods.slots, counted, now)
     services = replicas.sort(job, observed.services)
@@ -206,7 +225,7 @@ def _exits(job: Job, failed: Mapping[str, Failures]) -> list[Announcement]:
     for one in failed.values():
         for pod in (*one.final, *one.anew):
             code = replicas.exit_code(job, pod)
-            if replicas.phase(pod) == "Failed" and not objects.deleting(pod) and code < 256:
+            if replicas.phase(pod) == "Failed" and not objects.deleting(pod) and code < replicas.LIMIT_CODES:
                 said.append(Announcement("Normal", names.EVENT_EXITED,
                                          f"Pod: {job.namespace}.{objects.name(pod)} exited with code {code}"))
     return said

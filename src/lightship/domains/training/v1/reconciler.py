@@ -11,6 +11,7 @@ from functools import partial
 
 from lightship import errors
 from lightship.client.client import EVERYTHING
+from lightship.domains.training import last_words
 from lightship.domains.training.deps import TrainingDeps
 from lightship.domains.training.v1 import names, plan
 from lightship.domains.training.v1.framework import Extra, Framework, Job, read
@@ -52,6 +53,9 @@ class JobReconciler:
         if job.policy.managed_by != names.MANAGER:
             return DONE
         made = plan.decide(self._observe(job), self._deps.clock.now())
+        if made.culprit is not None:
+            words = await last_words.read(self._deps.client, objects.key(made.culprit), self._framework.container)
+            made = plan.explained(made, job, words)
         said: list[Announcement] = []
         trouble: errors.LightshipError | None = None
         try:

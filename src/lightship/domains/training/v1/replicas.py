@@ -14,6 +14,7 @@ from lightship.kube import conditions, objects
 from lightship.kube.objects import Object
 
 FIRST_RETRYABLE_CODE = 128
+LIMIT_CODES = 256
 _NO_CODE = 0xBEEF
 """Of a Pod that failed without an exit code, as one that was evicted: upstream's, and retryable."""
 
@@ -92,6 +93,19 @@ def failures(job: Job, slots: Mapping[Slot, Object]) -> Mapping[str, Failures]:
         kept = found.setdefault(type, Failures())
         (kept.interrupted if _interrupted(pod) else kept.again if again else kept.final).append(pod)
     return found
+
+
+def first_of(failed: Mapping[str, Failures]) -> Object | None:
+    """Of the failed Pods the one that ended first: the others may have failed because it had."""
+    ended = [pod for one in failed.values() for pod in (one.final or one.again)
+             if phase(pod) == "Failed" and not objects.deleting(pod)]
+    return min(ended, key=_ended_at, default=None)
+
+
+def _ended_at(pod: Object) -> tuple[str, str]:
+    times = [str(((one.get("state") or {}).get("terminated") or {}).get("finishedAt") or "")
+             for one in objects.status(pod).get("containerStatuses") or ()]
+    return max(times, default=""), objects.name(pod)
 
 
 def tally(job: Job, slots: Mapping[Slot, Object]) -> Tally:

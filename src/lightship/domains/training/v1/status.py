@@ -62,6 +62,13 @@ def mark_failed(status: Status, job: Job, why: str, now: datetime, word: str = n
     return _ended(_with(status, job, _State(names.FAILED, True, word), why, now), now)
 
 
+def explain_failure(status: Status, why: str) -> Status:
+    """A failure with its cause after upstream's words."""
+    return status | {"conditions": [
+        one | {"message": f"{one['message']} {why}" if one["message"].endswith(".") else f"{one['message']}. {why}"}
+        if one["type"] == names.FAILED else one for one in status["conditions"]]}
+
+
 def mark_suspended(status: Status, job: Job, now: datetime) -> Status:
     why = f"{job.kind} {job.name} is suspended."
     if has(status, names.RUNNING):
