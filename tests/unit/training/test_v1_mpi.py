@@ -72,7 +72,7 @@ def test_hosts_script_and_what_the_account_may() -> None:
         "discover_hosts.sh": "#!/bin/sh\necho run-worker-1:3"}
     assert found["Role"]["rules"] == [
         {"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["pods"]},
-        {"verbs": ["create"], "apiGroups": [""], "resources": ["pods/exec"],
+        {"verbs": ["create", "get"], "apiGroups": [""], "resources": ["pods/exec"],
          "resourceNames": ["run-worker-0", "run-worker-1"]}]
     assert found["RoleBinding"]["subjects"] == [
         {"kind": "ServiceAccount", "name": "run-launcher", "namespace": "default"}]

@@ -138,7 +138,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                  rule(("create", "delete", "get"), "", "pods", "services"), rule(("get",), "", "pods/log"),
                  rule(("create", "delete", "get", "patch"), "autoscaling", "horizontalpodautoscalers"),
                  # An MPIJob's launcher may run commands in its workers: who grants that must have it.
-                 rule(READ, "", "pods"), rule(("create",), "", "pods/exec"),
+                 rule(READ, "", "pods"), rule(("create", "get"), "", "pods/exec"),
                  rule(("create", "get", "patch"), "", "serviceaccounts"),
                  rule(("create", "get", "patch"), "rbac.authorization.k8s.io", "roles", "rolebindings")),
 }

@@ -26,6 +26,8 @@ _KUBECTL, _KUBECTL_PATH = "mpi-job-kubectl", "/opt/kube"
 _KUBEXEC, _HOSTS, _DISCOVER = "kubexec.sh", "hostfile", "discover_hosts.sh"
 _PROGRAM, _TEXT = 0o555, 0o444
 _DELIVERY_NEEDS = {"cpu": "100m", "ephemeral-storage": "5Gi", "memory": "512Mi"}
+_EXEC = ("create", "get")
+"""Upstream gives the first alone, from when kubectl spoke SPDY; over a WebSocket it asks by the second too."""
 _SLEEP = {"command": ["sleep"], "args": ["365d"]}
 _CLEAN = "cleanPodPolicy"
 
@@ -107,7 +109,7 @@ def extras(job: Job, pods: Sequence[Object]) -> Sequence[Extra]:
     meta = _meta(job, launcher(job.name))
     workers = [_name(job.name, names.WORKER, index) for index in range(_workers(job))]
     rules = [{"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["pods"]},
-             {"verbs": ["create"], "apiGroups": [""], "resources": ["pods/exec"], "resourceNames": workers}]
+             {"verbs": list(_EXEC), "apiGroups": [""], "resources": ["pods/exec"], "resourceNames": workers}]
     group = ROLES.group
     made = [
         Extra(resource=CONFIGMAPS, obj={"apiVersion": "v1", "kind": "ConfigMap",
