@@ -155,3 +155,17 @@ def test_a_kill_loses_and_doubles_no_run(new_platform: Callable[[], Platform]) -
     times = sorted(run["scheduled_at"] for run in runs())
     assert len(times) == shown["runs_made"] == len(set(times))
     eventually(lambda: all(run["state"] == "SUCCEEDED" for run in runs()))
+
+
+def test_a_pipeline_that_goes_with_its_versions_leaves_no_warning(platform: Platform) -> None:
+    log = platform.data_dir / "logs" / "server.log"
+    before = len(log.read_text())
+    for number in range(3):
+        made = platform.rest("POST", f"{BASE}/pipelines", {"display_name": f"goes-{number}"})
+        base = f"{BASE}/pipelines/{made['pipeline_id']}"
+        for version in range(4):
+            platform.rest("POST", f"{base}/versions", {"display_name": f"goes-{number}-{version}",
+                                                       "pipeline_spec": SPEC})
+        platform.rest("DELETE", f"{base}?cascade=true")
+    eventually(lambda: not platform.kube("GET", f"{KUBE}/pipelineversions")["items"])
+    assert "pipeline-versions" not in log.read_text()[before:]

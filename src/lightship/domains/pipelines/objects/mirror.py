@@ -73,6 +73,13 @@ class VersionMirror:
     parents: PipelineMirror
 
     async def reconcile(self, key: Key) -> Result:
+        try:
+            return await self._pass(key)
+        except errors.NotFound:
+            # It, or its pipeline, went while it was looked at: a pipeline goes with all its versions.
+            return Result(requeue_after_seconds=0)
+
+    async def _pass(self, key: Key) -> Result:
         obj = await _live(self.client, PIPELINE_VERSIONS, key)
         if obj is None:
             await self.database.run(lambda c: pipelines.forget_version_object(c, key.namespace, key.name))
