@@ -1,0 +1,141 @@
+"""Experiments on a real platform: they end, resume after a kill, restart by a raised budget; and bad ones say why."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+import urllib.error
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import Platform
+from tests.acceptance.tuning.sweeps import Sweeps, states, sweep
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("the node is for Linux", allow_module_level=True)
+
+New = Callable[[], Platform]
+
+
+def test_it_finds_the_best_and_keeps_nothing_that_ran(platform: Platform) -> None:
+    sweeps = Sweeps(platform)
+    sweeps.create(sweep("plain"))
+    status = sweeps.wait("plain")["status"]
+    assert status["trialsSucceeded"] == 6 and states({"status": status})["Succeeded"] == "ExperimentMaxTrialsReached"
+    trials = sweeps.trials("plain")
+    losses = {one["metadata"]["name"]: float(one["status"]["observation"]["metrics"][0]["min"]) for one in trials}
+    assert status["currentOptimalTrial"]["bestTrialName"] == min(losses, key=lambda name: losses[name])
+    assert sweeps.get("plain", "suggestions")["status"]["suggestionCount"] == 6
+    platform.kube("DELETE", f"{sweeps.path}/experiments/plain")
+    limit = time.monotonic() + 30
+    while sweeps.trials("plain"):
+        assert time.monotonic() < limit, "its Trials did not go with it"
+        time.sleep(0.1)
+
+
+def test_a_goal_ends_it_early(platform: Platform) -> None:
+    sweeps = Sweeps(platform)
+    goal = {"type": "maximize", "objectiveMetricName": "loss", "goal": 0.0}
+    sweeps.create(sweep("goal", objective=goal, maxTrialCount=50))
+    found = sweeps.wait("goal")
+    assert states(found)["Succeeded"] == "ExperimentGoalReached" and found["status"]["trials"] < 50
+
+
+def test_a_raised_budget_goes_on_where_it_ended(platform: Platform) -> None:
+    sweeps = Sweeps(platform)
+    sweeps.create(sweep("longer", resumePolicy="LongRunning"))
+    before = {one["metadata"]["name"]: one["status"]["completionTime"] for one in
+              (sweeps.wait("longer"), *sweeps.trials("longer"))}
+    sweeps.patch("longer", {"maxTrialCount": 10})
+    limit = time.monotonic() + 60
+    while sweeps.get("longer")["status"].get("trialsSucceeded") != 10:
+        assert time.monotonic() < limit, sweeps.get("longer")
+        time.sleep(0.1)
+    found = sweeps.wait("longer")
+    assert {"Restarting", "Succeeded"} <= states(found).keys()
+    after = {one["metadata"]["name"]: one["status"]["completionTime"] for one in sweeps.trials("longer")}
+    assert before.items() - {("longer", before["longer"])} <= after.items()
+
+
+@pytest.mark.parametrize(("name", "experiment", "reason", "says"), [
+    ("no-metric", sweep("no-metric", "echo nothing to see of ${trialParameters.rate}", maxFailedTrialCount=1),
+     "Failed", "max failed count"),
+    ("never-right", sweep("never-right", "echo loss=nan ${trialParameters.rate}", maxTrialCount=3), "Succeeded", ""),
+    ("fails", sweep("fails", "echo ${trialParameters.rate}; exit 3", maxFailedTrialCount=2), "Failed",
+     "max failed count"),
+    ("hides", sweep("hides", "(setsid sh -c 'while :; do sleep 1; done' &) ; echo loss=${trialParameters.rate}",
+                    maxTrialCount=3), "Succeeded", ""),
+])
+def test_what_goes_wrong_ends_in_a_condition(platform: Platform, name: str, experiment: dict[str, Any], reason: str,
+                                             says: str) -> None:
+    sweeps = Sweeps(platform)
+    sweeps.create(experiment)
+    found = sweeps.wait(name)
+    assert reason in states(found), found["status"]
+    assert says in found["status"]["conditions"][-1]["message"]
+
+
+def test_a_run_that_cannot_be_made_says_why(platform: Platform) -> None:
+    sweeps = Sweeps(platform)
+    odd = {"apiVersion": "odd.example/v1", "kind": "Odd", "spec": {"rate": "${trialParameters.rate}"}}
+    made = sweep("odd", maxFailedTrialCount=1)
+    made["spec"]["trialTemplate"] |= {"trialSpec": odd, "successCondition": "status.ok",
+                                      "failureCondition": "status.no"}
+    sweeps.create(made)
+    assert "Failed" in states(sweeps.wait("odd"))
+    said = [one["message"] for trial in sweeps.trials("odd") for one in trial["status"]["conditions"]]
+    assert any("Odd of odd.example/v1 is not served here" in one for one in said), said
+
+
+def test_a_role_binding_is_no_trial(platform: Platform) -> None:
+    """Whoever may create Experiments gets by it no more than Katib's controller may create."""
+    sweeps = Sweeps(platform)
+    binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {
+        "annotations": {"rate": "${trialParameters.rate}"}}, "roleRef": {
+        "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}, "subjects": []}
+    made = sweep("escalate", maxFailedTrialCount=1)
+    made["spec"]["trialTemplate"] |= {"trialSpec": binding, "successCondition": "status.ok",
+                                      "failureCondition": "status.no"}
+    sweeps.create(made)
+    assert "Failed" in states(sweeps.wait("escalate"))
+    said = [one["message"] for trial in sweeps.trials("escalate") for one in trial["status"]["conditions"]]
+    assert any("Bind a ClusterRole that allows it" in one for one in said), said
+
+
+def test_a_bad_one_is_refused_with_its_field(platform: Platform) -> None:
+    bad = sweep("bad", parameters=[{"name": "lr", "parameterType": "double",
+                                    "feasibleSpace": {"min": "2", "max": "1"}}])
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        Sweeps(platform).create(bad)
+    body = caught.value.read().decode()
+    assert caught.value.code == 422 and "spec.parameters[0].feasibleSpace.max" in body, body
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_a_killed_platform_goes_on_and_repeats_nothing(new_platform: New, kills: int) -> None:
+    """The same seed and the same order of ends give the same Trials: an Experiment without kills has them, too."""
+    platform, chance = new_platform().start(), random.Random(20_261)
+    sweeps = Sweeps(platform)
+    experiment = sweep("killed", "sleep 0.2; echo loss=${trialParameters.rate}", maxTrialCount=kills * 4,
+                       algorithm={"algorithmName": "random", "algorithmSettings": [
+                           {"name": "random_state", "value": "7"}]})
+    sweeps.create(experiment)
+    seen: dict[str, Any] = {}
+    for _ in range(kills):
+        time.sleep(chance.uniform(0.3, 0.9))
+        seen |= {one["metadata"]["name"]: one["status"] for one in sweeps.trials("killed")
+                 if states(one).keys() & {"Succeeded", "Failed"}}
+        platform.kill()
+        platform.start()
+    status = sweeps.wait("killed")["status"]
+    final = {one["metadata"]["name"]: one["status"] for one in sweeps.trials("killed")}
+    assert status["trialsSucceeded"] == kills * 4 == len(final), status
+    assert {name: final[name] for name in seen} == seen, "what had ended was changed"
+    sweeps.create(experiment | {"metadata": {"name": "unharmed"}})
+    sweeps.wait("unharmed")
+    given = [[one["parameterAssignments"] for one in sweeps.get(name, "suggestions")["status"]["suggestions"]]
+             for name in ("killed", "unharmed")]
+    assert given[0] == given[1]
