@@ -156,5 +156,5 @@ async def test_a_worker_that_dies_midway_fails_the_job() -> None:
             pod_of(job, "Launcher", 0, "Running")]
     outcome = await run(job, *pods)
     failed = outcome.object(FRAMEWORKS["MPIJob"].resource, "run")["status"]["conditions"][-1]
-    assert (failed["type"], failed["message"]) == (
-        "Failed", "MPIJob run is failed because 1 Worker replica(s) failed.")
+    assert failed["type"] == "Failed"
+    assert failed["message"].startswith("MPIJob run is failed because 1 Worker replica(s) failed.")
