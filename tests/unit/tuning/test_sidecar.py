@@ -66,7 +66,12 @@ def test_a_custom_collector_is_a_sidecar_of_its_author() -> None:
         {"name": "metrics-volume", "mountPath": "/m"}]}]
 
 
-@pytest.mark.parametrize("kind", ["StdOut", "Push", "PrometheusMetric", "None"])
+def test_what_is_printed_needs_no_sidecar_and_answers_for_the_one_that_sdks_ask_for() -> None:
+    assert injection.amend(trial("StdOut"), template()) == template() | {
+        "metadata": {"annotations": {"logs.lightship.dev/metrics-logger-and-collector": "main"}}}
+
+
+@pytest.mark.parametrize("kind", ["Push", "PrometheusMetric", "None"])
 def test_other_collectors_leave_the_pod_as_it_is(kind: str) -> None:
     assert injection.amend(trial(kind), template()) == template()
     assert injection.amend(trial("File", place("/metrics.log")), template()) == template()

@@ -39,6 +39,8 @@ class LogSource(Protocol):
     def logs(self, key: Key, query: LogQuery) -> Awaitable[AsyncIterator[bytes]]: ...
 
 
+LOG_OF = "logs.lightship.dev/"
+"""Before the name of a container that a Pod lacks: the annotation tells whose log is given in its place."""
 ProxyHandler = Callable[[Request], Awaitable[Response]]
 """Answers a request to a Service through ``/proxy/``; the request's path is what follows."""
 
@@ -124,6 +126,8 @@ async def log(backend: Backend, call: Call, source: LogSource | None) -> Respons
     names = [str(c["name"]) for field in ("containers", "initContainers")
              for c in objects.spec(pod).get(field) or []]
     container = query.text("container") or _default_container(pod, names)
+    if container not in names:  # a Pod may say which of its logs stands for that of a container it does without
+        container = objects.annotations(pod).get(f"{LOG_OF}{container}", container)
     if container not in names:
         raise errors.BadRequest(f"container {container[:100]} is not valid for pod {call.target.name}")
     if not objects.spec(pod).get("nodeName"):  # as upstream: there is no log yet, and that is no error

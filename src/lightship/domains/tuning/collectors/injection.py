@@ -18,15 +18,22 @@ from lightship.kube.objects import Object
 
 ENTRYPOINT_NAME = "metrics-collector"
 IMAGE = f"lightship.dev/{ENTRYPOINT_NAME}:v1"
+LOG_OF = "logs.lightship.dev/"
+"""With the name of a container that the Pod lacks, the annotation that tells whose log stands for that one's."""
 FILE, EVENTS = "file", "events"
 """The sidecar's first argument; then comes the path, and for event files the metrics."""
 
 
 def amend(trial: Object, pod: Object) -> Object:
     """The Pod template with what its trial's collector needs."""
+    primary = str(objects.spec(trial).get("primaryContainerName") or "")
+    if sources.collector_of(trial).get("kind") in (defaults.STDOUT, None):
+        metadata = objects.meta(pod)
+        # SDKs ask for the log of upstream's sidecar, of which there is no need: it is the trial's own.
+        return pod | {"metadata": metadata | {"annotations": {
+            **objects.annotations(pod), LOG_OF + sources.LOGGER_CONTAINER: primary}}}
     folder, path = sources.folder_of(trial)
     sidecar = _sidecar(trial, path)
-    primary = str(objects.spec(trial).get("primaryContainerName") or "")
     if sidecar is None or folder == "/":
         return pod
     spec = dict(pod["spec"])
