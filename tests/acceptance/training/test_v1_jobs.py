@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
@@ -13,7 +15,9 @@ import pytest
 from tests.acceptance.conftest import Platform, processes_with
 from tests.acceptance.training import v1_programs as programs
 from tests.acceptance.training.test_training import _require_torch
+from tests.sdks import sdk_python
 
+SCRIPT = Path(__file__).with_name("v1_sdk_script.py")
 WAIT_SECONDS = 60
 BUILD_SECONDS = 540
 """An environment with a framework in it is several hundred megabytes to build."""
@@ -173,6 +177,17 @@ def test_a_killed_platform_goes_on_with_a_job_that_would_not_be_retried(new_plat
     platform.start()
     assert until(platform, "JAXJob", "lasts", "Succeeded", "Failed")["type"] == "Succeeded"
     assert logs_of(platform, "lasts") == ["went on", "went on"]
+
+
+@pytest.mark.sdk
+def test_a_script_of_the_old_sdk_runs_unmodified(new_platform: Callable[[], Platform], tmp_path: Path) -> None:
+    platform = new_platform().start()
+    python = sdk_python("kubeflow-training==1.9.4")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(platform.kubeconfig)}
+    done = subprocess.run([str(python), "-P", str(SCRIPT)], capture_output=True, text=True, timeout=240, cwd=tmp_path,
+                          env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip().endswith("all done")
 
 
 def test_a_template_that_no_pod_could_have_ends_with_the_servers_words(platform: Platform) -> None:

@@ -428,6 +428,10 @@ async def test_why_replicas_wait_is_told_of_the_job() -> None:
     pod["status"]["containerStatuses"] = [{"name": "jax", "state": {"waiting": {
         "reason": "ErrImagePull", "message": "the image maps to no environment"}}}]
     outcome = await run(job, pod)
+    again = pod_of(job, "Worker", 0, "Running")
+    again["status"]["containerStatuses"] = [{"name": "jax", "restartCount": 3, "state": {"waiting": {
+        "reason": "CrashLoopBackOff", "message": "back-off 2s restarting failed container"}}}]
+    assert any("CrashLoopBackOff" in event for event in (await run(job, again)).events)
     assert ("Warning ErrImagePull Error pod run-worker-0 container jax waiting message: the image maps to no "
             "environment") in outcome.events
 

@@ -237,11 +237,11 @@ def _overwritten(job: Job, missing: Sequence[Slot]) -> list[Announcement]:
 
 
 def _abnormal(pods: Sorted) -> list[Announcement]:
-    """Why a replica does not start, as its Pod says."""
+    """Why a replica does not start, or not again, as its Pod says."""
     said = []
     for pod in pods.slots.values():
         status = objects.status(pod)
-        if replicas.phase(pod) != "Pending":
+        if replicas.phase(pod) not in _ACTIVE:
             continue
         for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
             waiting = (one.get("state") or {}).get("waiting") or {}
