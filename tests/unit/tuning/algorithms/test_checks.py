@@ -54,7 +54,8 @@ SETTINGS_CASES = [
      "Param(n_population) should be >= 5 and at most 10000"),
     ("pbt", {"suggestion_trial_dir": "/c", "n_population": "9", "truncation_threshold": "1.1"},
      "Param(truncation_threshold) should be between 0 and 1, inclusive"),
-    ("pbt", {"suggestion_trial_dir": "/c", "n_population": "9", "truncation_threshold": "1", "resample_probability": "2"},
+    ("pbt", {"suggestion_trial_dir": "/c", "n_population": "9", "truncation_threshold": "1",
+             "resample_probability": "2"},
      "Param(resample_probability) should be null to perturb at 0.8 or 1.2, or be between 0 and 1, inclusive, to "
      "resample"),
     ("darts", {"num_epochs": "0"}, "num_epochs should be greater than zero"),

@@ -131,6 +131,7 @@ def test_darts_hands_the_search_to_its_trial() -> None:
     experiment = Experiment(search("darts", (), settings={"num_epochs": "3", "w_grad_clip": "None"}))
     assignments = experiment.ask(1)[0].assignments
     assert assignments["num-layers"] == "8"
-    assert assignments["search-space"] == "['separable_convolution_3x3', 'separable_convolution_5x5', 'skip_connection']"
+    assert assignments["search-space"] == (
+        "['separable_convolution_3x3', 'separable_convolution_5x5', 'skip_connection']")
     assert assignments["algorithm-settings"].startswith("{'num_epochs': '3', 'w_lr': 0.025,")
     assert "'w_grad_clip': null" in assignments["algorithm-settings"]

@@ -39,7 +39,7 @@ async def suggesters() -> AsyncIterator[Suggesters]:
 
 
 class Remote(Experiment):
-    """An Experiment whose engine is in the worker; beside it runs one in this process, which it must not differ from."""
+    """An Experiment whose engine is in the worker; one in this process runs beside it, and must not differ."""
 
     async def ask_worker(self, suggesters: Suggesters, count: int = 1) -> Sequence[Proposal]:
         told = [*self.ended, *self.running]
