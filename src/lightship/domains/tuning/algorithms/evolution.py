@@ -1,9 +1,10 @@
 """CMA-ES: a normal distribution that moves and bends towards where the good Trials lie (Hansen, 2016).
 
-Runs in the worker (it imports the package cmaes); ``engines`` makes me. Trials carry the number of the generation that
-they were drawn from: a generation moves the distribution once as many of its Trials as it has places have ended with
-a value, in whatever order; who comes later, or fails, is passed over, and another is drawn in its place. So the whole
-state is found again from the Trials. Choices without an order are drawn by chance, as with Katib.
+Runs in the worker (it imports the package cmaes); ``engines`` makes me. Trials that ended with a value are taken in the
+order of their completion, as many at a time as a generation has places, and each such lot moves the distribution once,
+even where some were drawn before it last moved: of several Trials at once none is wasted (with four at a time on Branin
+that finds better values than waiting for a generation's own). So the whole state is found again from the Trials'
+order. Choices without an order are drawn by chance, as with Katib.
 
 ``restart_strategy`` begins anew where a search has settled: ``ipop`` each time with twice the population, ``bipop`` in
 turn so and with small ones.
@@ -12,7 +13,6 @@ turn so and with small ones.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,9 +21,7 @@ from cmaes import CMA
 
 from lightship.domains.tuning.algorithms import telling
 from lightship.domains.tuning.algorithms.search import Proposal, Reply, Search, Told
-from lightship.domains.tuning.algorithms.space import Axis, axes, drawn, seed_of
-
-GENERATION = "cmaes.suggestion.katib.kubeflow.org/generation"
+from lightship.domains.tuning.algorithms.space import axes, drawn, seed_of, texts, units
 
 _DEFAULT_SIGMA = 1 / 6  # of the range
 _GROWTH = 2  # of the population at a restart
@@ -54,43 +52,39 @@ class Evolution:
         self._sigma = float(search.settings.get("sigma", 0)) or _DEFAULT_SIGMA
         self._restarts = _Restarts()
         self._generation = 0
+        self._read = 0
+        self._lot: list[tuple[np.ndarray, float]] = []
         self._optimizer = self._begin(np.full(len(self._numbers), 0.5), None)
         self._smallest = self._optimizer.population_size
 
     def propose(self, told: Sequence[Told], count: int) -> Reply:
-        by_generation: dict[str, list[Told]] = defaultdict(list)
-        for one in telling.ended(told):
-            by_generation[one.labels.get(GENERATION, "")].append(one)
-        while (solutions := self._solutions(by_generation[str(self._generation)])) is not None:
-            self._optimizer.tell(solutions)
-            self._generation += 1
-            self._restart_if_settled(len(solutions))
+        ended = telling.ended(told)
+        for one in ended[self._read:]:
+            loss = telling.loss(self._search.objectives[0], one)
+            position = units(self._numbers, one.assignments)
+            if loss is not None and position is not None:
+                self._lot.append((np.array(position), loss))
+            if len(self._lot) == self._optimizer.population_size:
+                self._move()
+        self._read = len(ended)
         begin = len(told)
         return Reply(proposals=tuple(self._one(number) for number in range(begin, begin + count)),
                      settings={"generation": str(self._generation)})
 
     def _one(self, number: int) -> Proposal:
         self._optimizer.reseed_rng(seed_of(self._seed, "cmaes", self._generation, number))
-        position = self._optimizer.ask()
-        assignments = {axis.name: axis.text(float(unit)) for axis, unit in zip(self._numbers, position, strict=True)}
+        assignments = texts(self._numbers, self._optimizer.ask())
         assignments |= drawn(self._choices, seed_of(self._seed, "cmaes-choices", number))
         return Proposal(assignments={parameter.name: assignments[parameter.name]
-                                     for parameter in self._search.parameters},
-                        labels={GENERATION: str(self._generation)})
+                                     for parameter in self._search.parameters})
 
-    def _solutions(self, ended: Sequence[Told]) -> list[tuple[np.ndarray, float]] | None:
-        """What moves the distribution, or None while too few have ended. Who has diverged is as bad as the worst."""
-        found: list[tuple[np.ndarray, float]] = []
-        for one in ended:
-            loss = telling.loss(self._search.objectives[0], one)
-            position = _position(self._numbers, one)
-            if loss is not None and position is not None:
-                found.append((position, loss))
-        if len(found) < self._optimizer.population_size:
-            return None
-        found = found[:self._optimizer.population_size]
-        worst = max((loss for _, loss in found if math.isfinite(loss)), default=0.0)
-        return [(position, min(loss, worst)) for position, loss in found]
+    def _move(self) -> None:
+        """Move the distribution by what the lot says. Who has diverged is as bad as the worst that has not."""
+        worst = max((loss for _, loss in self._lot if math.isfinite(loss)), default=0.0)
+        self._optimizer.tell([(position, min(loss, worst)) for position, loss in self._lot])
+        self._generation += 1
+        self._restart_if_settled(len(self._lot))
+        self._lot = []
 
     def _begin(self, mean: np.ndarray, population: int | None, sigma: float | None = None) -> CMA:
         bounds = np.array([[0.0, 1.0]] * len(self._numbers))
@@ -119,10 +113,3 @@ class Evolution:
             return
         restarts.large += 1
         self._optimizer = self._begin(mean, min(self._smallest * _GROWTH ** restarts.large, LIMIT_POPULATION))
-
-
-def _position(space: Sequence[Axis], told: Told) -> np.ndarray | None:
-    try:
-        return np.array([axis.unit(told.assignments[axis.name]) for axis in space])
-    except (KeyError, ValueError):
-        return None
