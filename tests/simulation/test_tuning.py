@@ -13,8 +13,9 @@ import random
 import pytest
 
 from lightship import errors
-from lightship.domains.tuning import controllers, kinds, names
+from lightship.domains.tuning import kinds, names
 from lightship.domains.tuning.algorithms.search import Told
+from lightship.domains.tuning.domain import controllers
 from lightship.kube import objects, resources
 from lightship.kube.objects import Key, Object
 from lightship.lib import ids

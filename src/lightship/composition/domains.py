@@ -21,8 +21,8 @@ from lightship.domains.pipelines import logs as pipelines_logs
 from lightship.domains.pipelines import rest as pipelines_rest
 from lightship.domains.pipelines.objects.store import Objects
 from lightship.domains.registry import routes as registry_routes
-from lightship.domains.tuning import TUNING
 from lightship.domains.tuning.collectors.manager import SERVICE
+from lightship.domains.tuning.domain import TUNING
 from lightship.kube.objects import Key
 from lightship.kube.resources import CONFIGMAPS
 from lightship.lib import clock as clocks

@@ -26,8 +26,9 @@ from lightship.composition import domains, leadership, rest
 from lightship.composition.proxy import Gateway
 from lightship.daemon import datadir, process
 from lightship.daemon.commands import UpOptions
-from lightship.domains import serving, training, tuning
+from lightship.domains import serving, training
 from lightship.domains.pipelines import domain as pipelines
+from lightship.domains.tuning import domain as tuning
 from lightship.lib import private
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from lightship.domains.tuning import TUNING, TuningDeps
 from lightship.domains.tuning.algorithms.worker import Suggesters
 from lightship.domains.tuning.collectors.gather import CollectorDeps, Collectors
 from lightship.domains.tuning.collectors.manager import Manager as DbManager
 from lightship.domains.tuning.collectors.manager import ManagerDeps
+from lightship.domains.tuning.domain import TUNING, TuningDeps
 from lightship.domains.tuning.stopping import MedianStop
 from lightship.domains.tuning.trial import reconciler as trials
 from lightship.kube.objects import Key
