@@ -44,6 +44,22 @@ async def test_a_failing_step_tells_its_exit_code_and_its_last_words(shared_plat
     assert "exit code 3" in done.task("step").error and "the cause is plain" in done.task("step").error
 
 
+async def test_dollars_in_what_a_step_is_given_stay_as_they_are(shared_platform: Platform) -> None:
+    """Kubernetes replaces ``$(NAME)`` in a command line: what its author wrote there, and not what it is given."""
+    odd = "$$5 $(GREETING) $(KFP_RUN_ID) $ $"
+    script = 'printf "%s|%s|%s" "$0" "$1" "$GIVEN" > {{$.outputs.parameters[\'Output\'].output_file}}'
+    container = {"image": "busybox", "command": ["sh", "-c", script],
+                 "args": ["$(GREETING)", "{{$.inputs.parameters['odd']}}"],
+                 "env": [{"name": "GREETING", "value": "hello"},
+                         {"name": "GIVEN", "value": "$(GREETING) {{$.inputs.parameters['odd']}}"}]}
+    done = await shared_platform.run(specs.pipeline(
+        {"step": specs.task("comp-step", inputs={"odd": specs.constant(odd)})},
+        {"comp-step": specs.component("step", inputs=specs.parameters(odd="STRING"), outputs=specs.STRING_OUT)},
+        exec_step={"container": container}))
+    assert done.run.state == rows.SUCCEEDED, done.task("step").error
+    assert done.task("step").outputs.parameters["Output"] == f"hello|{odd}|hello {odd}"
+
+
 async def test_outputs_of_a_container_component_are_kept_typed_and_digested(shared_platform: Platform) -> None:
     done = await shared_platform.run(one_step(WRITE, outputs=OUT))
     assert done.run.state == rows.SUCCEEDED, done.task("step").error

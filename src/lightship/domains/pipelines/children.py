@@ -120,12 +120,12 @@ def _pod(step: Execution, volumes: list[Object], before: list[Object], container
 
 
 def _main(step: Execution, scope: placeholders.Scope, mounts: list[Object]) -> Object:
-    container = step.container
+    container, in_pod = step.container, dataclasses.replace(scope, in_pod=True)
     main: Object = {
         "name": names.MAIN,
         "image": placeholders.replaced(container.image, scope),
         "env": [
-            *({"name": name, "value": placeholders.replaced(value, scope)} for name, value in container.env),
+            *({"name": name, "value": placeholders.replaced(value, in_pod)} for name, value in container.env),
             stagers.field("KFP_POD_NAME", "metadata.name"),
             stagers.field("KFP_POD_UID", "metadata.uid"),
             {"name": "KFP_RUN_ID", "value": step.run.run_id},
@@ -140,8 +140,9 @@ def _main(step: Execution, scope: placeholders.Scope, mounts: list[Object]) -> O
 
 
 def _command(main: Object, step: Execution, scope: placeholders.Scope) -> None:
-    command = placeholders.command_line(step.container.command, scope)
-    arguments = placeholders.command_line(step.container.args, scope)
+    in_pod = dataclasses.replace(scope, in_pod=True)
+    command = placeholders.command_line(step.container.command, in_pod)
+    arguments = placeholders.command_line(step.container.args, in_pod)
     if command:
         main["command"] = command
     if arguments:

@@ -64,6 +64,9 @@ class Scope:
     executor_input: Mapping[str, Any]
     local_path: Callable[[str], str]
     job: Job = field(default=NO_JOB)
+    in_pod: bool = False
+    """Whether the text goes into a Pod's command, arguments or environment, where Kubernetes replaces ``$(NAME)`` and
+    ``$$``: what its author wrote there is meant so, and what placeholders stand for is not."""
 
 
 def decode(element: str) -> Any:
@@ -112,7 +115,11 @@ def replaced(value: str, scope: Scope) -> str:
     """``value`` with the placeholders in it replaced, once: what they stand for is not searched again."""
     if "{{$" not in value:
         return value
-    return _PLACEHOLDER.sub(lambda match: _meaning(match, scope), value)
+    return _PLACEHOLDER.sub(lambda match: _escaped(_meaning(match, scope), scope), value)
+
+
+def _escaped(meaning: str, scope: Scope) -> str:
+    return meaning.replace("$", "$$") if scope.in_pod else meaning
 
 
 def _meaning(match: re.Match[str], scope: Scope) -> str:
