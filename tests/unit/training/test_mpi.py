@@ -177,5 +177,6 @@ async def test_keys_of_another_are_not_taken() -> None:
     job, of = train_job({}, runtime="mlx-distributed"), cluster_runtime("mlx-distributed")
     other = mpi.make_keys(job | {"metadata": job["metadata"] | {"uid": "earlier"}}, b"", b"")
     outcome = await TABLE.run(RUN, job, of, other)
-    assert outcome.words == ["patch configmaps default/run-runtime-snapshot"] and outcome.result.requeue_after_seconds
+    assert outcome.words == ["patch configmaps default/run-runtime-snapshot", "patch trainjobs/status default/run"]
+    assert outcome.result.requeue_after_seconds
     assert "Secret \"default/run-mpi-ssh-auth\" is not this TrainJob's" in outcome.events[0]

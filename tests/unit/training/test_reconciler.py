@@ -8,9 +8,9 @@ import pytest
 
 from lightship.domains.training import kinds
 from lightship.domains.training.deps import TrainingDeps
-from lightship.domains.training.train_job import lower, reconciler
+from lightship.domains.training.train_job import failures, lower, reconciler
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import CONFIGMAPS, EVENTS, JOB_SETS
+from lightship.kube.resources import CONFIGMAPS, EVENTS, JOB_SETS, PODS
 from lightship.lib import ids
 from lightship.runtime.controller import Controller
 from lightship.runtime.events import Recorder
@@ -20,7 +20,7 @@ from lightship.testing.reconciler_table import Outcome, ReconcilerTable
 from tests.unit.training.objects_of import cluster_runtime, job_set_state, runtime, step, train_job
 
 RUN = Key("default", "run")
-KINDS = (kinds.TRAIN_JOBS, kinds.TRAINING_RUNTIMES, kinds.CLUSTER_TRAINING_RUNTIMES, JOB_SETS, CONFIGMAPS, EVENTS)
+KINDS = (kinds.TRAIN_JOBS, kinds.TRAINING_RUNTIMES, kinds.CLUSTER_TRAINING_RUNTIMES, JOB_SETS, CONFIGMAPS, EVENTS, PODS)
 
 
 def _build(manager: Manager, clock: FakeClock, id_source: ids.IdSource) -> Controller:
@@ -70,11 +70,14 @@ async def test_a_change_of_the_runtime_does_not_reach_a_job_that_has_begun() -> 
 
 async def test_a_job_without_its_runtime_says_so_and_waits() -> None:
     outcome = await TABLE.run(RUN, train_job({}))
-    assert not outcome.words and outcome.result.requeue_after_seconds
+    assert outcome.words == ["patch trainjobs/status default/run"] and outcome.result.requeue_after_seconds
     assert outcome.events == ('Warning TrainJobResourcesCreationFailed TrainJob resources reconciliation failed: '
                               'ClusterTrainingRuntime "torch-distributed" is not there: it must be made before the '
                               'TrainJob',)
-    assert not conditions_of(outcome)
+    assert conditions_of(outcome) == {"Created": ("False", "JobsCreationFailed")}
+    told = outcome.object(kinds.TRAIN_JOBS, "run")["status"]["conditions"]
+    better = await TABLE.run(RUN, train_job({}, status={"conditions": told}), cluster_runtime())
+    assert not conditions_of(better)
 
 
 async def test_an_unsupported_runtime_fails() -> None:
@@ -153,9 +156,68 @@ async def test_others_objects_are_left_alone() -> None:
     job_set, snapshot = made_of(job)
     stranger = job_set | {"metadata": job_set["metadata"] | {"ownerReferences": []}}
     outcome = await TABLE.run(RUN, job, cluster_runtime(), stranger)
-    assert not outcome.words and "belongs to nobody" in outcome.events[0]
+    assert outcome.words == ["patch trainjobs/status default/run"] and "belongs to nobody" in outcome.events[0]
     foreign = snapshot | {"metadata": snapshot["metadata"] | {"ownerReferences": []}}
     outcome = await TABLE.run(RUN, job, cluster_runtime(), foreign)
-    assert not outcome.words and "belongs to another object" in outcome.events[0]
+    assert outcome.words == ["patch trainjobs/status default/run"]
+    assert "belongs to another object" in outcome.events[0]
     elsewhere = await TABLE.run(RUN, train_job({}, managedBy="kueue.x-k8s.io/multikueue"), cluster_runtime())
     assert not elsewhere.words
+
+
+def failed_pod(index: int, at: str, message: str = "", *, attempt: int = 0, restarts: int = 0, code: int = 1,
+               again: bool = False, **metadata: Any) -> Object:
+    """A training's Pod whose container has ended; with ``again`` it has been started once more since."""
+    terminated = {"exitCode": code, "reason": "Error", "finishedAt": at, "message": message}
+    state = {"lastState": {"terminated": terminated}, "state": {"running": {}}} if again else {
+        "state": {"terminated": terminated}}
+    labels = {"jobset.sigs.k8s.io/jobset-name": "run", "jobset.sigs.k8s.io/replicatedjob-name": "node",
+              "jobset.sigs.k8s.io/restart-attempt": str(attempt),
+              "batch.kubernetes.io/job-completion-index": str(index)}
+    return {"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": f"run-node-0-{index}", "namespace": "default", "labels": labels} | metadata,
+            "spec": {"containers": []}, "status": {"phase": "Running", "containerStatuses": [
+                {"name": "node", "restartCount": restarts} | state]}}
+
+
+async def test_the_node_that_failed_first_is_told_of_with_its_last_words() -> None:
+    job = train_job({"numNodes": 2})
+    job_set, snapshot = made_of(job)
+    pods = [failed_pod(0, "2026-01-01T00:00:09Z", "Connection reset by peer"),
+            failed_pod(1, "2026-01-01T00:00:05Z", "Traceback ...\nValueError: no data")]
+    outcome = await TABLE.run(RUN, job, cluster_runtime(), job_set_state(job_set, "Failed", "FailedJobs"), snapshot,
+                              *pods)
+    said = "node 1 failed first (Pod run-node-0-1, exit code 1): Traceback ...\nValueError: no data"
+    status = outcome.object(kinds.TRAIN_JOBS, "run")["status"]
+    assert status["conditions"][0]["message"] == f"said so; {said}"
+    assert f"Warning NodeFailed {said}" in outcome.events
+    running = await TABLE.run(RUN, job, cluster_runtime(), job_set, snapshot, *pods)
+    assert running.events == (f"Warning NodeFailed {said}",) and not running.words
+
+
+@pytest.mark.parametrize(("pods", "first"), [
+    ([], ""), ([failed_pod(0, "2026-01-01T00:00:05Z", code=0)], ""),
+    ([failed_pod(0, "2026-01-01T00:00:05Z", deletionTimestamp="2026-01-01T00:00:04Z")], ""),
+    ([failed_pod(0, "2026-01-01T00:00:05Z"), failed_pod(1, "2026-01-01T00:00:07Z", attempt=1)], "node 1"),
+    ([failed_pod(0, "2026-01-01T00:00:05Z", restarts=1, again=True),
+      failed_pod(1, "2026-01-01T00:00:04Z", restarts=0)], "node 1"),
+    ([failed_pod(0, "2026-01-01T00:00:05Z", restarts=1), failed_pod(1, "2026-01-01T00:00:04Z")], "node 0"),
+])
+def test_who_failed_first(pods: list[Object], first: str) -> None:
+    witness = failures.Witness()
+    for pod in pods:
+        witness.pod_changed(None, pod)
+    found = witness.first(RUN)
+    assert (found.told() if found is not None else "").startswith(first) and (found is not None or not first)
+    if found is not None:
+        assert witness.news(RUN) == found
+        witness.told(RUN, found)
+        assert witness.news(RUN) is None
+        witness.forget(RUN)
+        assert witness.first(RUN) is None
+
+
+def test_last_words_are_bounded() -> None:
+    pod = failed_pod(0, "2026-01-01T00:00:05Z", "\n".join("x" * 200 for _ in range(50)))
+    found = failures.failure_of(pod)
+    assert found is not None and len(found.words) < 800

@@ -6,6 +6,10 @@ ANCESTOR_LABEL = "trainer.kubeflow.org/trainjob-ancestor-step"
 FRAMEWORK_LABEL = "trainer.kubeflow.org/framework"
 SUPPORT_LABEL = "trainer.kubeflow.org/support"
 SHIPPED_LABEL = "lightship.dev/shipped"
+JOB_SET_LABEL = "jobset.sigs.k8s.io/jobset-name"
+REPLICATED_JOB_LABEL = "jobset.sigs.k8s.io/replicatedjob-name"
+LOST_CONTAINER = "ContainerStatusUnknown"
+"""Why a container ended that nobody saw end: its node was killed."""
 APPLIED_ANNOTATION = "lightship.dev/applied"
 """On a JobSet: a digest of what was applied last, so that a pass knows without asking whether it would change it."""
 
@@ -25,12 +29,15 @@ CONTAINER_OF_STEP = {TRAINER: NODE, DATASET_INITIALIZER: DATASET_INITIALIZER, MO
 PORT = 29500
 COMPLETION_INDEX_PATH = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 
-# Conditions: no others, since the SDK takes any other for the state of the job.
+# Conditions: no others while a job runs, since the SDK takes any other for its state. Created, which Trainer once had,
+# is there only while nothing could be made, and then the SDK's word is right.
 SUSPENDED, COMPLETE, FAILED = "Suspended", "Complete", "Failed"
+CREATED, REASON_NOT_CREATED = "Created", "JobsCreationFailed"
 REASON_SUSPENDED, REASON_RESUMED = "Suspended", "Resumed"
 REASON_DEADLINE, REASON_NOT_SUPPORTED = "DeadlineExceeded", "TrainingRuntimeNotSupported"
 SAYS_SUSPENDED, SAYS_RESUMED = "TrainJob is suspended", "TrainJob is resumed"
 SAYS_DEADLINE = "TrainJob exceeded its active deadline"
+EVENT_RANK_FAILED = "NodeFailed"
 EVENT_NOT_MADE = "TrainJobResourcesCreationFailed"
 
 SYSTEM_NAMESPACE = "kubeflow-system"

@@ -177,7 +177,8 @@ def _job_set_faults(obj: Object) -> Iterator[FieldFault]:
                                               "generated for this JobSet will exceed 63 characters")
         elif not is_label(longest):
             yield FieldFault(f"{place}.name", f'Invalid value: "{longest}": {LABEL_RULE}')
-        yield from workloads.job_spec_faults(objects.spec(job.get("template") or {}), f"{place}.template.spec")
+        yield from workloads.job_spec_faults(claim_policies.mounted(objects.spec(job.get("template") or {}), spec),
+                                             f"{place}.template.spec")
     subdomain = (spec.get("network") or {}).get("subdomain")
     if subdomain and not is_label(subdomain):
         yield FieldFault("spec.network.subdomain", f'Invalid value: "{subdomain}": {LABEL_RULE}')

@@ -30,6 +30,19 @@ def faults(job_set: str, spec: Mapping[str, Any]) -> Iterator[FieldFault]:
             taken.add(name)
 
 
+def mounted(job: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A Job's specification with the volumes that it will have by the policies, so that its mounts can be judged."""
+    templates = [template for policy in spec.get("volumeClaimPolicies") or ()
+                 for template in policy.get("templates") or ()]
+    if not templates:
+        return dict(job)
+    template = job.get("template") or {}
+    pod = objects.spec(template)
+    more = [{"name": objects.name(one), "persistentVolumeClaim": {"claimName": objects.name(one) or "claim"}}
+            for one in templates]
+    return dict(job) | {"template": template | {"spec": pod | {"volumes": [*(pod.get("volumes") or ()), *more]}}}
+
+
 def _template(place: str, job_set: str, template: objects.Object, spec: Mapping[str, Any]) -> Iterator[FieldFault]:
     name = objects.name(template)
     if objects.namespace(template):

@@ -25,6 +25,8 @@ class Observed:
     snapshot: Object | None
     runtime: Object | None
     site: Site = OTHER
+    failure: str = ""
+    """Which node failed first, and how, where one has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ def decide(observed: Observed, now: datetime) -> Plan:
     if _runtime_resource(job) is None:
         return Plan(status=status.mark_failed(before, names.REASON_NOT_SUPPORTED, _unsupported(job), now))
     mine = _mine(job, observed.job_set)
-    after = status.propagate_job_set(before, mine, now) if mine is not None else before
+    after = status.propagate_job_set(before, mine, now, observed.failure) if mine is not None else before
     if status.finished(job) or status.finished({"status": after}):
         return Plan(status=after)
     deadline = _deadline(job, after)

@@ -102,6 +102,7 @@ def _draft(job: Object, runtime: Object, site: Site) -> Draft:
         _initializer(step, job)
     if site.progress:
         reporting.enforce(draft, job)
+        reporting.keep_last_words(draft)
     gangs.mark(draft, job, runtime, site)
     return draft
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lightship import errors
-from lightship.client.client import EVERYTHING
+from lightship.client.client import EVERYTHING, Selection
 from lightship.domains.training import kinds, names
 from lightship.domains.training.deps import TrainingDeps
 from lightship.domains.training.errors import BadSnapshot
-from lightship.domains.training.train_job import gangs, mpi
+from lightship.domains.training.train_job import failures, gangs, mpi, status
 from lightship.domains.training.train_job.decide import Observed, Plan, decide
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import CONFIGMAPS, JOB_SETS, SECRETS
+from lightship.kube.resources import CONFIGMAPS, JOB_SETS, PODS, SECRETS
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
 
@@ -32,33 +32,42 @@ class TrainJobReconciler:
         self._deps = deps
         self._jobs = deps.informer(kinds.TRAIN_JOBS, EVERYTHING)
         self._job_sets = deps.informer(JOB_SETS, EVERYTHING)
+        self._witness = failures.Witness()
+        deps.informer(PODS, Selection(labels=names.JOB_SET_LABEL)).subscribe(self._witness.pod_changed)
         self._runtimes = {kind: deps.informer(resource, EVERYTHING) for kind, resource in kinds.RUNTIMES.items()}
 
     async def reconcile(self, key: Key) -> Result:
         job = self._jobs.get(key)
         if job is None or objects.deleting(job):
+            self._witness.forget(key)
             return DONE  # children go by their owner references
         if objects.spec(job).get("managedBy", names.MANAGER) != names.MANAGER:
             return DONE
+        plan = Plan(status=dict(objects.status(job)))
         try:
             plan = decide(await self._observe(key, job), self._deps.clock.now())
-        except BadSnapshot as problem:
-            return await self._tell(job, str(problem))
-        try:
             await self._apply(job, plan)
-        except (errors.AlreadyExists, errors.InvalidInput) as problem:
-            # What the API refuses is for the user to mend; the TrainJob goes on trying.
-            await self._write_status(job, plan)
-            return await self._tell(job, str(problem))
-        await self._write_status(job, plan)
-        if plan.trouble:
-            return await self._tell(job, plan.trouble)
+            trouble = plan.trouble
+        except (BadSnapshot, errors.AlreadyExists, errors.InvalidInput) as problem:
+            trouble = str(problem)  # What the API refuses is for the user to mend; the TrainJob goes on trying.
+        await self._write_status(job, plan, trouble)
+        await self._tell_of_failure(key, job, over=status.finished({"status": plan.status}))
+        if trouble:
+            return await self._tell(job, trouble)
         return Result(requeue_after_seconds=plan.requeue_after_seconds)
 
     def wake_all(self, runtime: Object) -> Iterable[Key]:
         """A runtime has come or changed: the TrainJobs that name it look again."""
         return [objects.key(job) for job in self._jobs.list(objects.namespace(runtime))
                 if (objects.spec(job).get("runtimeRef") or {}).get("name") == objects.name(runtime)]
+
+    async def _tell_of_failure(self, key: Key, job: Object, *, over: bool) -> None:
+        """The first node that failed in an attempt, as an event, when it has failed."""
+        if (failure := self._witness.news(key)) is not None:
+            await self._deps.recorder.event(job, "Warning", names.EVENT_RANK_FAILED, failure.told())
+            self._witness.told(key, failure)
+        if over:
+            self._witness.forget(key)
 
     async def _observe(self, key: Key, job: Object) -> Observed:
         reference = objects.spec(job).get("runtimeRef") or {}
@@ -67,8 +76,9 @@ class TrainJobReconciler:
         if informer is not None:
             namespace = key.namespace if reference["kind"] == kinds.TRAINING_RUNTIMES.kind else ""
             runtime = informer.get(Key(namespace, str(reference.get("name"))))
+        failure = self._witness.first(key)
         return Observed(job=job, job_set=self._job_sets.get(key), snapshot=await self._snapshot(key), runtime=runtime,
-                        site=self._deps.site)
+                        site=self._deps.site, failure=failure.told() if failure is not None else "")
 
     async def _snapshot(self, key: Key) -> Object | None:
         """Read, not watched: there is one for each TrainJob that ever was, and it matters when a JobSet is made."""
@@ -120,8 +130,9 @@ class TrainJobReconciler:
             raise errors.AlreadyExists(f'Secret "{key}" is not this TrainJob\'s',
                                        remedy="Delete or rename it; the TrainJob keeps its ssh keys under that name")
 
-    async def _write_status(self, job: Object, plan: Plan) -> None:
-        self._jobs.observe(await apply.patch_status(self._deps.client, kinds.TRAIN_JOBS, job, plan.status))
+    async def _write_status(self, job: Object, plan: Plan, trouble: str) -> None:
+        wanted = status.mark_trouble(plan.status, trouble, self._deps.clock.now())
+        self._jobs.observe(await apply.patch_status(self._deps.client, kinds.TRAIN_JOBS, job, wanted))
         for type in (names.COMPLETE, names.FAILED, names.SUSPENDED):
             before, after = conditions.find(job, type) or {}, conditions.find({"status": plan.status}, type) or {}
             if after and after.get("status") != before.get("status"):
@@ -142,5 +153,6 @@ def controller(deps: TrainingDeps) -> Controller:
         Watch(resource=kinds.TRAIN_JOBS),
         Watch(resource=kinds.TRAINING_RUNTIMES, keys=reconciler.wake_all),
         Watch(resource=kinds.CLUSTER_TRAINING_RUNTIMES, keys=reconciler.wake_all),
+        Watch(resource=PODS, label_selector=names.JOB_SET_LABEL, keys=failures.wakes),
         Watch(resource=JOB_SETS, keys=owner_key(kinds.TRAIN_JOBS.kind)),
     ))

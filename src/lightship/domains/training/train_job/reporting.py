@@ -37,3 +37,10 @@ def enforce(draft: Draft, job: Object) -> None:
             body["env"] = upsert(body.get("env") or (), variables)
             body["volumeMounts"] = upsert(body.get("volumeMounts") or (), [mount], key="mountPath")
         step.pod["volumes"] = upsert(step.pod.get("volumes") or (), [volume])
+
+
+def keep_last_words(draft: Draft) -> None:
+    """Have a container that fails leave its last lines in its Pod's status, from where they get into the TrainJob's."""
+    for step in draft.steps:
+        for body in step.pod.get("containers") or ():
+            body.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")

@@ -37,13 +37,26 @@ def mark_failed(status: Status, reason: str, message: str, now: datetime) -> Sta
     return _with(status, conditions.make(names.FAILED, True, reason, message), now)
 
 
-def propagate_job_set(status: Status, job_set: Object, now: datetime) -> Status:
-    """The JobSet's end, in its words, and how far its Jobs are."""
+def mark_trouble(status: Status, trouble: str, now: datetime) -> Status:
+    """Why nothing could be made, as long as that is so."""
+    if trouble:
+        return _with(status, conditions.make(names.CREATED, False, names.REASON_NOT_CREATED, trouble), now)
+    there = status.get("conditions") or []
+    kept = [one for one in there if one.get("type") != names.CREATED]
+    return status if len(kept) == len(there) else status | {"conditions": kept}
+
+
+def propagate_job_set(status: Status, job_set: Object, now: datetime, detail: str = "") -> Status:
+    """The JobSet's end, in its words and with ``detail`` of a failure, and how far its Jobs are."""
     for theirs, ours in _FROM_JOB_SET.items():
         found = conditions.find(job_set, theirs)
         if found is not None and found.get("status") == "True":
-            status = _with(status, conditions.make(
-                ours, True, str(found.get("reason") or theirs), str(found.get("message") or "")), now)
+            message = str(found.get("message") or "")
+            if ours == names.FAILED and detail and not conditions.is_true({"status": status}, ours):
+                message = f"{message}; {detail}"
+            elif conditions.is_true({"status": status}, ours):
+                continue  # told already, perhaps with a detail that is forgotten by now
+            status = _with(status, conditions.make(ours, True, str(found.get("reason") or theirs), message), now)
     jobs = objects.status(job_set).get("replicatedJobsStatus") or ()
     counted = [{"name": one["name"]} | {count: int(one.get(count) or 0) for count in _COUNTS} for one in jobs]
     return status | {"jobsStatus": counted} if counted else status
