@@ -57,6 +57,14 @@ OWN_SEAMS: dict[tuple[str, str], str] = {
         "the pipeline format and CEL double the command line's start; only a verb that compiles needs them",
     ("lightship.domains.pipelines.commands.launching", "lightship.domains.pipelines.commands.sources"):
         "as above",
+    ("lightship.domains.tuning.algorithms.engines", "lightship.domains.tuning.algorithms.tpe"):
+        "imports Optuna, an extra; only a worker with such a search needs it",
+    ("lightship.domains.tuning.algorithms.engines", "lightship.domains.tuning.algorithms.sequences"):
+        "imports scipy, an extra; as above",
+    ("lightship.domains.tuning.algorithms.engines", "lightship.domains.tuning.algorithms.evolution"):
+        "imports cmaes, an extra; as above",
+    ("lightship.domains.tuning.algorithms.engines", "lightship.domains.tuning.algorithms.gaussian"):
+        "imports scipy, an extra; as above",
 }
 
 # Imports that are allowed against the layers, as (importer, imported): reason.
@@ -114,7 +122,7 @@ COMPONENT_DECORATORS = ("dsl.component", "component", "step")
 COPIED_FUNCTIONS = (("lightship.demo.delivery", "call"),)  # KFP copies these into components
 
 # What must not be loaded once `import lightship.app` is done: the start path stays short.
-NOT_AT_START = ("kfp", "sklearn", "numpy", "pandas", "rich", "alembic", "aiohttp", "cryptography", "psycopg")
+NOT_AT_START = ("kfp", "sklearn", "optuna", "scipy", "cmaes", "numpy", "pandas", "rich", "alembic", "aiohttp", "cryptography", "psycopg")
 
 # Text that no tracked file may hold: (a name for it, a regular expression).
 FORBIDDEN_TEXT = (
