@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import Platform
 from tests.acceptance.training.test_training import JOBS, WAIT_SECONDS, logs_of, pods_of, train_job, until
+from tests.sdks import sdk_python
 
 RUNTIMES = "/apis/trainer.kubeflow.org/v1alpha1"
 IMAGE = "ghcr.io/kubeflow/trainer/deepspeed-runtime"
@@ -100,6 +104,19 @@ def test_a_node_that_dies_midway_fails_the_training_and_nothing_stays(mpi_platfo
     ended = until(mpi_platform, "dying", "Complete", "Failed")
     assert ended["status"]["conditions"][-1]["type"] == "Failed"
     _wait(lambda: not _running(mpi_platform, "dying"))
+
+
+@pytest.mark.slow
+@pytest.mark.sdk
+@pytest.mark.timeout(WAIT_SECONDS)
+def test_a_users_script_runs_unmodified(mpi_platform: Platform, tmp_path: Path) -> None:
+    python = sdk_python("kubeflow==0.5.0")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(mpi_platform.kubeconfig)}
+    script = Path(__file__).with_name("mpi_sdk_script.py")
+    done = subprocess.run([str(python), "-P", str(script)], capture_output=True, text=True, timeout=240, cwd=tmp_path,
+                          env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip().endswith("all done")
 
 
 def _running(platform: Platform, name: str) -> list[Any]:
