@@ -44,6 +44,8 @@ def _failure(status: Object) -> str:
         if code:
             told.append(_ended_badly(container, code))
             break
+    else:
+        told.append(_waiting(status))  # What never started says what it waited for.
     return "; ".join(text for text in told if text) or "the Pod failed"
 
 
