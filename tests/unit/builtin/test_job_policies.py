@@ -58,6 +58,16 @@ async def test_which_failures_count(rule: dict[str, Any], code: int, counted: bo
         assert len([pod for pod in outcome.all(PODS) if pods_active(pod)]) == 1
 
 
+async def test_who_made_room_with_a_gang_has_not_failed() -> None:
+    for group, counted in (({"scheduling.x-k8s.io/pod-group": "g"}, False), ({}, True)):
+        gone = exited("a", 137)
+        gone["metadata"]["labels"] |= group
+        gone["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True",
+                                         "reason": "PreemptionByScheduler"}]
+        outcome = await TABLE.rest(TRAIN, build.job(backoffLimit=0), gone)
+        assert conditions.is_true(outcome.object(JOBS, "train"), "Failed") is counted
+
+
 def pods_active(pod: Object) -> bool:
     return objects.status(pod).get("phase", "Pending") in ("Pending", "Running")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from lightship.cluster.builtin import job_indexes, names
 from lightship.cluster.builtin.job_indexes import Indexes
-from lightship.kube import objects
+from lightship.cluster.builtin.scheduling.facts import GROUP_LABEL
+from lightship.kube import conditions, objects
 from lightship.kube.objects import Object
 
 
@@ -48,7 +49,13 @@ def judge(job: Object, pod: Object) -> Verdict:
                 continue
             why = f"Pod {objects.key(pod)} has condition {condition} matching {action} rule at index {number}"
         return Verdict(action=action, message=why if action == "FailJob" else "")
-    return COUNT
+    return IGNORE if _gave_way(pod) else COUNT
+
+
+def _gave_way(pod: Object) -> bool:
+    """Whether it made room with its whole gang. Upstream counts that, too, and so many at once would use up any limit."""
+    found = conditions.find(pod, "DisruptionTarget") or {}
+    return bool(found.get("reason") == names.PREEMPTED and objects.labels(pod).get(GROUP_LABEL))
 
 
 def _exit(pod: Object, rule: Mapping[str, Any]) -> tuple[str, int] | None:

@@ -43,6 +43,7 @@ SELECTED_NODE = "volume.kubernetes.io/selected-node"
 DEVICES = "lightship.dev/devices"
 """The numbers of the devices that a Pod was given, by resource: ``{"nvidia.com/gpu": [0, 1]}``."""
 
+PREEMPTED = "PreemptionByScheduler"
 NODE_RESTARTED = "NodeRestarted"
 """Why a Pod failed that was running when the node was killed: no fault of its own."""
 

@@ -208,7 +208,7 @@ class Scheduler:
 
     async def _evict(self, victim: PodFacts, refusal: Refusal) -> None:
         """Say why, and let it end with its own grace."""
-        why = conditions.make("DisruptionTarget", True, "PreemptionByScheduler",
+        why = conditions.make("DisruptionTarget", True, names.PREEMPTED,
                               f"{DEFAULT_SCHEDULER}: preempting to accommodate a higher priority pod")
         merged = conditions.merge(objects.status(victim.pod).get("conditions"), why, self._clock.now())
         try:
