@@ -53,7 +53,7 @@ def judge(job: Object, pod: Object) -> Verdict:
 
 
 def _gave_way(pod: Object) -> bool:
-    """Whether it made room with its whole gang. Upstream counts that, too, and so many at once would use up any limit."""
+    """Whether it made room with its gang. Upstream counts that, too, but so many at once would use up any limit."""
     found = conditions.find(pod, "DisruptionTarget") or {}
     return bool(found.get("reason") == names.PREEMPTED and objects.labels(pod).get(GROUP_LABEL))
 
