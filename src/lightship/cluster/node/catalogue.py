@@ -37,6 +37,8 @@ _TRAINING = (
     (re.compile(r"pytorch/pytorch\Z"), re.compile(r"(\d+\.\d+\.\d+)(?=\Z|-)"), ("torch=={version}", "numpy")),
     (re.compile(r"tensorflow/tensorflow\Z"), re.compile(r"(\d+\.\d+\.\d+)(?=\Z|-)"),
      ("tensorflow-cpu=={version}", "numpy")),
+    (re.compile(r"(registry\.baidubce\.com/)?paddlepaddle/paddle\Z"), re.compile(r"(\d+\.\d+\.\d+)(?=\Z|-)"),
+     ("paddlepaddle=={version}", "numpy", "setuptools")),
     (re.compile(r"ghcr\.io/kubeflow/trainer/xgboost-runtime\Z"), None, ("xgboost-cpu", "scikit-learn", "numpy")),
     (re.compile(r"nvcr\.io/nvidia/jax\Z"), None, ("jax", "numpy")),
     (re.compile(r"ghcr\.io/kubeflow/trainer/deepspeed-runtime\Z"), None,
