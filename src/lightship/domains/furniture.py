@@ -45,6 +45,9 @@ class Kind:
 
     A kind whose validity rests on another object names that in ``related``; ``validate_with`` then gets it as it is, or
     None where it is not there.
+
+    A kind whose objects have Pods may give these more than their makers did: ``pod_of`` names the object that a new Pod
+    belongs to, and ``amend_pod`` gets the Pod and that object. On a real cluster that is a mutating webhook.
     """
 
     resource: Resource
@@ -53,6 +56,8 @@ class Kind:
     schema: Mapping[str, Any] | None = None
     related: Callable[[Object], tuple[Resource, Key] | None] | None = None
     validate_with: Callable[[Object, Object | None, Object | None], Sequence[FieldError]] | None = None
+    pod_of: Callable[[Object], Key | None] | None = None
+    amend_pod: Callable[[Object, Object], Object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

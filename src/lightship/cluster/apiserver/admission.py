@@ -1,4 +1,5 @@
-"""What stands between a valid object and the store: priority, limits, escalation, quota; in upstream's order.
+"""What stands between a valid object and the store, in upstream's order: what others add to Pods, priority, limits,
+escalation, quota.
 
 ``writes`` calls ``prepared`` before an object is defaulted and ``held`` around its write. A kind that none of this is
 about costs a look-up.
@@ -6,6 +7,7 @@ about costs a look-up.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from lightship.cluster.apiserver.backend import Call, decode
 from lightship.cluster.apiserver.kinds import pods
 from lightship.cluster.apiserver.quota import limits
 from lightship.cluster.apiserver.quota.ledger import Ledger
+from lightship.cluster.apiserver.registry import AdmittedKind
 from lightship.cluster.store.broadcast import Key
 from lightship.cluster.store.store import Store
 from lightship.kube import objects, quota
@@ -36,20 +39,30 @@ class _Priority:
 
 
 class Admission:
-    """``known`` is None where no RBAC is in force."""
+    """``known`` is None where no RBAC is in force; ``kinds`` may have something to add to Pods."""
 
-    def __init__(self, store: Store, known: Rbac | None) -> None:
+    def __init__(self, store: Store, known: Rbac | None, kinds: Iterable[AdmittedKind] = ()) -> None:
         self._store, self._known, self._ledger = store, known, Ledger(store)
+        self._amending = [kind for kind in kinds if kind.pod_of is not None and kind.amend_pod is not None]
         self._defaults: tuple[int, _Priority | None] = (-1, None)
 
     def prepared(self, call: Call, obj: Object) -> Object:
         """A new object with what others decided for it. Raises ``errors.Forbidden``."""
         if call.served.store_resource != quota.PODS:
             return obj
+        for kind in self._amending:
+            obj = self._amended(kind, obj)
         obj = self._prioritised(obj | {"spec": pods.placed(objects.spec(obj))})
         for limit_range in self._limit_ranges(call.target.namespace):
             obj = limits.filled(obj, limit_range)
         return obj
+
+    def _amended(self, kind: AdmittedKind, pod: Object) -> Object:
+        """The Pod with what the object that it belongs to has it get."""
+        assert kind.pod_of is not None and kind.amend_pod is not None
+        owner = kind.pod_of(pod)
+        entry = self._store.get(Key(kind.resource.group_resource, *owner)) if owner is not None else None
+        return pod if entry is None else kind.amend_pod(pod, decode(entry.value))
 
     def held(self, call: Call, new: Object, old: Object | None) -> AbstractContextManager[None]:
         """Judges a write, and holds its share of the quota meanwhile. Raises ``errors.Forbidden``."""

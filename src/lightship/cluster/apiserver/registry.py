@@ -65,6 +65,12 @@ class AdmittedKind(Protocol):
     @property
     def validate_with(self) -> Callable[[Object, Object | None, Object | None], Sequence[Fault]] | None: ...
 
+    @property
+    def pod_of(self) -> Callable[[Object], Key | None] | None: ...
+
+    @property
+    def amend_pod(self) -> Callable[[Object, Object], Object] | None: ...
+
 
 def keep(obj: Object) -> Object:
     return obj

@@ -112,7 +112,8 @@ class ApiServer:
                                      Client(InProcess(self.handle, DEFINITIONS_CONTROLLER)))
         rules = rbac.Rbac(options.store)
         self._backend = Backend(store=options.store, registry=self.registry, clock=options.clock, ids=options.ids,
-                                admission=Admission(options.store, None if options.authorizer else rules))
+                                admission=Admission(options.store, None if options.authorizer else rules,
+                                                    options.kinds))
         self._gate = gate.Gate(options.authenticator, options.authorizer or rules)
         self._tokens = options.tokens
         self._reviewer = Reviewer(options.authenticator, options.authorizer or rules, rules)

@@ -19,6 +19,7 @@ from lightship.domains.tuning.experiment import admission, defaults
 from lightship.domains.tuning.experiment import reconciler as experiments
 from lightship.domains.tuning.experiment import schema as experiment_schema
 from lightship.domains.tuning.suggestion import schema as suggestion_schema
+from lightship.domains.tuning.trial import pods as trial_pods
 from lightship.domains.tuning.trial import reconciler as trials
 from lightship.domains.tuning.trial import schema as trial_schema
 from lightship.domains.tuning.trial.runs import Runs
@@ -42,7 +43,8 @@ TUNING = Domain(
         Kind(resource=kinds.EXPERIMENTS, default=defaults.default, validate=admission.validate,
              schema=experiment_schema.SCHEMA, related=admission.related, validate_with=admission.validate_with),
         Kind(resource=kinds.SUGGESTIONS, schema=suggestion_schema.SCHEMA),
-        Kind(resource=kinds.TRIALS, schema=trial_schema.SCHEMA),
+        Kind(resource=kinds.TRIALS, schema=trial_schema.SCHEMA, pod_of=trial_pods.trial_of,
+             amend_pod=trial_pods.amend),
     ),
     controllers=controllers,
 )

@@ -48,12 +48,21 @@ def amend(trial: Object, pod: Object) -> Object:
     return pod | {"spec": spec}
 
 
+def has_sidecar(trial: Object, pod: Object) -> bool:
+    """Whether the Pod has the container that ``amend`` would add."""
+    sidecar = _sidecar(trial, "")
+    names = {one.get("name") for one in objects.spec(pod).get("initContainers") or ()}
+    return sidecar is not None and sidecar["name"] in names
+
+
 def _sidecar(trial: Object, path: str) -> dict[str, Any] | None:
     collector = sources.collector_of(trial)
     kind = collector.get("kind")
     if kind == defaults.CUSTOM:
         given = collector.get("customCollector")
-        return dict(given) | {"restartPolicy": "Always"} if isinstance(given, Mapping) else None
+        if not isinstance(given, Mapping) or not given.get("name"):
+            return None
+        return dict(given) | {"restartPolicy": "Always"}
     if kind == defaults.FILE:
         return _own(sources.LOGGER_CONTAINER, [FILE, path])
     if kind == defaults.EVENTS:

@@ -90,6 +90,12 @@ def _named(container: Mapping[str, Any], trial: Object) -> Object:
     return dict(container) | {"env": [*env, {"name": names.TRIAL_NAME_VARIABLE, "value": objects.name(trial)}]}
 
 
+def _metadata_of(trial: Object, pod: Object, primary: str, amend: Amend | None) -> Object:
+    """What a patch may say of a Pod: a TrainJob's may add no container to its runtime's, so ``pods`` does the rest."""
+    with_primary = pod | {"spec": {"containers": [{"name": primary}]}}
+    return {"metadata": (amend(trial, with_primary) if amend is not None else with_primary)["metadata"]}
+
+
 def _train_job(trial: Object, spec: Object, replicated_jobs: tuple[str, ...], amend: Amend | None) -> Object:
     """A TrainJob has no Pod template of its own: its runtime's are patched."""
     if not replicated_jobs:
@@ -99,16 +105,7 @@ def _train_job(trial: Object, spec: Object, replicated_jobs: tuple[str, ...], am
     for name in replicated_jobs:
         pod: Object = {"metadata": {"labels": labels_of(trial)}}
         if name == primary:
-            with_name = _named({"name": primary}, trial)
-            pod["spec"] = {"containers": [with_name]}
-            pod = checkpoints.amend(trial, pod)
-            if amend is not None:
-                pod = amend(trial, pod)
-            pod["spec"]["containers"] = [one for one in pod["spec"]["containers"] if one != with_name]
-            if not pod["spec"]["containers"]:
-                del pod["spec"]["containers"]
-            if not pod["spec"]:
-                del pod["spec"]
+            pod = _metadata_of(trial, pod, primary, amend)
         jobs.append({"name": name, "template": {"spec": {"template": pod}}})
     patch = {"manager": _PATCHES_MANAGER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": jobs}}}}
     others = [one for one in spec.get("runtimePatches") or () if one.get("manager") != _PATCHES_MANAGER]
