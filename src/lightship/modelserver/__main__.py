@@ -34,7 +34,9 @@ def main() -> int:
     except trunk.LightshipError as problem:
         _report(str(problem))
         return 1
-    return 0
+    # A model that still loads or predicts would hold the interpreter's end up; nobody waits for it any more.
+    logging.shutdown()
+    os._exit(0)
 
 
 async def _serve(options: Options) -> None:
@@ -50,11 +52,14 @@ async def _serve(options: Options) -> None:
     await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         loading.result()
-        logger.info('model "%s" is ready', options.model_name)
+        logger.info("ready")
         await stop.wait()
     stopping.cancel()
     logger.info("draining")
     await server.drain()
+    if not loading.done():
+        logging.shutdown()
+        os._exit(0)  # the loop's own end would wait for the thread that loads
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

@@ -3,6 +3,10 @@
 ``models`` makes one ``Batcher`` a model and submits prepared inputs; a thread of the batcher's own runs the model's
 predict, so that a slow model holds up neither health checks nor other models. A single request never waits for
 company. Only inputs of the same key (columns and type) share a predict; order is kept otherwise.
+
+The batcher field's ``maxBatchSize`` bounds a batch's rows. Its ``maxLatency`` bounds how long a predict may take for
+the sake of a larger batch: where predicts take longer, batches become smaller, and grow again when there is room. It is
+never waited for.
 """
 
 from __future__ import annotations
@@ -13,38 +17,65 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from lightship.modelserver import errors
 
-Done = Callable[[Any, Exception | None, float], None]
-"""Told once on the loop's thread: the item's own part of the result, or the error, and predict's seconds."""
+Work = Callable[[Any], Any]
 
 
-@dataclass(slots=True)
+class Done(Protocol):
+    """Told once on the loop's thread: the item's own part of the result, or the error, and the predict's seconds."""
+
+    def __call__(self, result: Any, error: Exception | None, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How much one batcher may hold and do at once."""
+
+    queue_requests: int
+    batch_rows: int
+    latency_seconds: float = float("inf")
+
+
 class Item:
     """One request's prepared inputs; ``key`` None means that they must be predicted alone."""
 
-    inputs: Any
-    rows: int
-    key: Hashable | None
-    done: Done
-    gone: Callable[[], bool]
-    """Whether the client has left: such an item is dropped before it costs a predict."""
+    __slots__ = ("_batcher", "cancelled", "done", "inputs", "key", "rows", "work")
+
+    def __init__(self, work: Work, inputs: Any, rows: int, key: Hashable | None, done: Done) -> None:
+        self.work, self.inputs, self.rows, self.key, self.done = work, inputs, rows, key, done
+        self.cancelled = False
+        self._batcher: Batcher | None = None
+
+    def enter(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+
+    def leave(self) -> None:
+        """It is being predicted: too late to cancel."""
+        self._batcher = None
+
+    def cancel(self) -> None:
+        """The client has left: do not predict it, and do not tell."""
+        if self._batcher is not None and not self.cancelled:
+            self._batcher.forget()
+        self.cancelled = True
 
 
 class Batcher:
     """Owns the queue and the thread of one model."""
 
-    def __init__(self, predict: Callable[[Any], Any], *, queue_requests: int, batch_rows: int, name: str) -> None:
-        self._predict = predict
-        self._queue_requests = queue_requests
-        self._batch_rows = batch_rows
+    def __init__(self, bounds: Bounds, *, name: str, observe: Callable[[int], None] = lambda rows: None) -> None:
+        self._bounds = bounds
         self._name = name
+        self._observe = observe
         self._waiting: deque[Item] = deque()
-        self._busy = False
+        self._live = 0
+        self._batch_rows = bounds.batch_rows
+        self._busy = self._closing = False
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"predict-{name}", daemon=True)
@@ -53,32 +84,54 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """How many requests wait for a predict."""
-        return len(self._waiting)
+        return self._live
 
     def submit(self, item: Item) -> None:
-        """Predict ``item`` with the next batch. Raises ``QueueFull``."""
-        if len(self._waiting) >= self._queue_requests:
-            raise errors.QueueFull(f'model "{self._name}" has {self._queue_requests} requests waiting',
+        """Predict ``item`` with the next batch. Raises ``QueueFull`` and ``ModelNotReady``."""
+        most = self._bounds.queue_requests
+        if self._closing:
+            raise errors.ModelNotReady(f'model "{self._name}" is being unloaded')
+        if self._live >= most:
+            raise errors.QueueFull(f'model "{self._name}" has {most} requests waiting',
                                    remedy="Send fewer at once, or raise --max_queue or the number of replicas")
+        if len(self._waiting) > 2 * most:
+            self._waiting = deque(one for one in self._waiting if not one.cancelled)
+        item.enter(self)
         self._waiting.append(item)
+        self._live += 1
         if not self._busy:
             self._dispatch()
 
+    def forget(self) -> None:
+        """A waiting item was cancelled."""
+        self._live -= 1
+
     def close(self) -> None:
-        """End the thread once its current predict returns."""
-        self._jobs.put(None)
+        """Take no more, and end the thread once what waits is predicted."""
+        self._closing = True
+        if not self._busy:
+            self._dispatch()
+
+    def join(self, seconds: float) -> None:
+        """Wait, in another thread than the loop's, until the thread has ended; no longer than this."""
+        self._thread.join(seconds)
 
     def _dispatch(self) -> None:
         batch = take(self._waiting, self._batch_rows)
+        self._live -= len(batch)
+        for item in batch:
+            item.leave()
         self._busy = bool(batch)
         if batch:
             self._jobs.put(batch)
+        elif self._closing:
+            self._jobs.put(None)
 
     def _work(self) -> None:
         clock = self._loop.time
         while (batch := self._jobs.get()) is not None:
             start = clock()
-            outcomes = run(self._predict, batch)
+            outcomes = run(batch)
             seconds = clock() - start
             try:
                 self._loop.call_soon_threadsafe(self._finish, batch, outcomes, seconds)
@@ -86,10 +139,15 @@ class Batcher:
                 return  # The loop is closed: the process is ending and nobody waits for this answer.
 
     def _finish(self, batch: list[Item], outcomes: list[Outcome], seconds: float) -> None:
+        rows = sum(item.rows for item in batch)
+        if seconds * 2 > self._bounds.latency_seconds or self._batch_rows != self._bounds.batch_rows:
+            self._batch_rows = adapted(self._batch_rows, rows, seconds, self._bounds)
         # The next predict starts before these answers are encoded: the two overlap.
         self._dispatch()
+        self._observe(rows)
         for item, outcome in zip(batch, outcomes, strict=True):
-            item.done(outcome.result, outcome.error, seconds)
+            if not item.cancelled:
+                item.done(outcome.result, outcome.error, seconds)
 
 
 @dataclass(slots=True)
@@ -100,9 +158,18 @@ class Outcome:
     error: Exception | None = None
 
 
+def adapted(limit: int, rows: int, seconds: float, bounds: Bounds) -> int:
+    """How many rows the next batch may have, after one of ``rows`` took ``seconds``."""
+    if seconds > bounds.latency_seconds:
+        return max(1, min(limit, int(rows * bounds.latency_seconds / seconds)))
+    if rows >= limit and seconds * 2 < bounds.latency_seconds:
+        return min(limit * 2, bounds.batch_rows)
+    return limit
+
+
 def take(waiting: deque[Item], batch_rows: int) -> list[Item]:
     """Remove the next batch from the queue: its head and, in order, all that may share a predict with it."""
-    while waiting and waiting[0].gone():
+    while waiting and waiting[0].cancelled:
         waiting.popleft()
     if not waiting:
         return []
@@ -111,45 +178,59 @@ def take(waiting: deque[Item], batch_rows: int) -> list[Item]:
     if head.key is None:
         return batch
     kept: list[Item] = []
-    while waiting:
+    while waiting and rows < batch_rows:
         item = waiting.popleft()
-        if item.gone():
+        if item.cancelled:
             continue
-        if item.key == head.key and rows + item.rows <= batch_rows:
+        if item.key == head.key and item.work == head.work and rows + item.rows <= batch_rows:
             batch.append(item)
             rows += item.rows
         else:
             kept.append(item)
-    waiting.extend(kept)
+    waiting.extendleft(reversed(kept))
     return batch
 
 
-def run(predict: Callable[[Any], Any], batch: Sequence[Item]) -> list[Outcome]:
+def run(batch: Sequence[Item]) -> list[Outcome]:
     """Predict a batch at once; where that fails or gives the wrong number of rows, each item alone.
 
     So one bad input never fails the requests that happened to be beside it.
     """
-    if len(batch) > 1:
-        try:
-            together = predict(np.concatenate([item.inputs for item in batch]))
-        except Exception:
-            # Not lost: predicting each alone raises it again for the item at fault.
-            together = None
-        if together is not None and len(together) == sum(item.rows for item in batch):
-            return _split(together, batch)
-    return [_alone(predict, item) for item in batch]
+    together = _together(batch) if len(batch) > 1 else None
+    return [_alone(item) for item in batch] if together is None else together
 
 
-def _alone(predict: Callable[[Any], Any], item: Item) -> Outcome:
+def _together(batch: Sequence[Item]) -> list[Outcome] | None:
     try:
-        return Outcome(result=predict(item.inputs))
+        return _split(batch[0].work(_join([item.inputs for item in batch])), batch)
+    except Exception:
+        return None  # Not lost: predicting each alone raises it again for the item at fault.
+
+
+def _alone(item: Item) -> Outcome:
+    try:
+        return Outcome(result=item.work(item.inputs))
     except Exception as problem:
         return Outcome(error=problem)
 
 
+def _join(inputs: list[Any]) -> Any:
+    if isinstance(inputs[0], dict):
+        return {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
+    return np.concatenate(inputs)
+
+
 def _split(result: Any, batch: Sequence[Item]) -> list[Outcome]:
+    """Each item's rows. Raises ``ValueError`` where the model gave another number of rows than it was asked for."""
+    arrays = result.values() if isinstance(result, dict) else (result,)
+    total = sum(item.rows for item in batch)
+    if any(len(array) != total for array in arrays):
+        raise ValueError("the model answered another number of rows")
     outcomes, start = [], 0
     for item in batch:
-        outcomes.append(Outcome(result=result[start:start + item.rows]))
-        start += item.rows
+        end = start + item.rows
+        part = ({name: array[start:end] for name, array in result.items()} if isinstance(result, dict)
+                else result[start:end])
+        outcomes.append(Outcome(result=part))
+        start = end
     return outcomes

@@ -1,51 +1,54 @@
-"""The model server's endpoints: which path means what, and an answer for each request.
+"""The model server's endpoints over HTTP: which path means what.
 
-``http1`` hands me whole requests; I call ``models`` and answer through ``Request.respond``. The hot path (V1 predict
-and V2 infer) goes by callbacks, without a task for each request.
+``http1`` hands me whole requests; ``predicting`` and ``openai`` answer those that need a model, I the others.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
-from time import perf_counter
-from typing import Any
+from functools import partial
 from urllib.parse import unquote
 
-import msgspec
-
 import lightship
-from lightship import errors as trunk
 from lightship.lib import prometheus
-from lightship.modelserver import errors, v1, v2
-from lightship.modelserver.formats import Model, Prepared
-from lightship.modelserver.http1 import Request, Response, error
-from lightship.modelserver.models import Call, Metrics, ServedModel
+from lightship.modelserver import errors, replies, v2
+from lightship.modelserver.failures import Failures, WrongMethod
+from lightship.modelserver.http1 import Request
+from lightship.modelserver.models import Metrics, ServedModel
+from lightship.modelserver.openai.endpoints import Endpoints
 from lightship.modelserver.options import Limits
+from lightship.modelserver.predicting import Predicting
+from lightship.modelserver.replies import Response
+from lightship.modelserver.repository import Repository
 
-logger = logging.getLogger(__name__)
+SERVER_NAME = "lightship-modelserver"
+_LIMIT_ROUTES = 1024
 
-Encode = Callable[[Any], Response]
-Decode = Callable[[Model, bytes], tuple[Prepared, Encode]]
+Answer = Callable[[Request, ServedModel], None]
 
 
 class Service:
-    """The endpoints over a table of models."""
+    """The endpoints over the repository of models."""
 
-    def __init__(self, models: dict[str, ServedModel], metrics: Metrics, limits: Limits) -> None:
-        self._models = models
+    def __init__(self, repository: Repository, metrics: Metrics, limits: Limits) -> None:
+        self._repository = repository
         self._metrics = metrics
-        self._limits = limits
-        self._decoding: set[asyncio.Task[None]] = set()
+        self._failures = Failures(metrics)
+        self._predicting = Predicting(metrics, limits, self._failures)
+        self._openai = Endpoints(repository, self._predicting, self._failures, metrics, limits)
+        self._routes: dict[str, tuple[str, Answer]] = {}
         self.draining = False
 
     def handle(self, request: Request) -> None:
         """Answer one request, now or later. Every failure has the contract's shape."""
         try:
-            self._route(request)
+            known = self._routes.get(request.path)
+            if known is not None and request.method == "POST":
+                known[1](request, self._repository.get(known[0]))
+            else:
+                self._route(request)
         except Exception as problem:
-            self._fail(request, problem)
+            self._failures.answer(request, problem)
 
     def _route(self, request: Request) -> None:
         path = request.path.partition("?")[0]
@@ -53,182 +56,122 @@ class Service:
             path = unquote(path)
         if path.startswith("/v1/models/") and ":" in path:
             self._v1_verb(request, path)
-        elif path.startswith("/v2/models/"):
+        elif path.startswith("/v2/models/") and path != "/v2/models/":
             self._v2_model(request, path.removeprefix("/v2/models/"))
+        elif path.startswith("/v2/repository/"):
+            self._v2_repository(request, path.removeprefix("/v2/repository/"))
+        elif path.startswith("/openai/"):
+            self._openai.handle(request, path.removeprefix("/openai"))
         else:
             self._plain(request, path)
 
-    # ---- V1
+    # ---- models
 
     def _v1_verb(self, request: Request, path: str) -> None:
         name, _, verb = path.removeprefix("/v1/models/").rpartition(":")
-        served = self._model(name)
-        _want(request, "POST")
-        if verb == "explain":
-            raise trunk.Unsupported(f'model "{name}" has no explainer')
-        if verb != "predict":
+        served = self._repository.get(name)
+        if verb not in ("predict", "explain"):
             raise errors.ModelMissing(f'there is no verb "{verb}"; V1 has :predict and :explain')
-        self._predict(request, served, _decode_v1)
-
-    # ---- V2
+        want(request, "POST")
+        self._hot(request, served, self._predicting.v1 if verb == "predict" else self._predicting.v1_explain)
 
     def _v2_model(self, request: Request, rest: str) -> None:
-        name, _, tail = rest.strip("/").partition("/")
-        served = self._model(name)
+        name, _, tail = rest.rstrip("/").partition("/")
+        served = self._repository.get(name)
         version = served.versions[0]
         if tail.startswith("versions/"):
             version, _, tail = tail.removeprefix("versions/").partition("/")
-            if version not in served.versions:
-                raise errors.ModelMissing(f'model "{name}" has no version "{version}"; '
-                                          f"it has {', '.join(served.versions)}")
+            self._repository.version(served, version)
         if tail == "infer":
-            _want(request, "POST")
-            header_length = request.headers.get(v2.HEADER_LENGTH)
-            self._predict(request, served, _V2Decode(name, version, header_length))
+            want(request, "POST")
+            self._hot(request, served, self._predicting.v2)
         elif tail == "ready":
-            _want(request, "GET")
-            status = 200 if served.ready and not self.draining else 503
-            request.respond(_json({"name": name, "ready": status == 200}, status))
+            want(request, "GET")
+            ready = served.ready and not self.draining
+            request.respond(replies.json({"name": name, "ready": ready}, 200 if ready else 503))
         elif not tail:
-            _want(request, "GET")
-            request.respond(_json(v2.metadata(name, served.versions, served.model)))
+            want(request, "GET")
+            request.respond(replies.json(v2.metadata(name, served.versions, served.loaded)))
         else:
             raise errors.ModelMissing(f'there is no endpoint "{request.path}"')
 
-    # ---- predict
+    def _hot(self, request: Request, served: ServedModel, answer: Answer) -> None:
+        """Remember where a path leads: the next request of it is not read again."""
+        if len(self._routes) >= _LIMIT_ROUTES:
+            self._routes.clear()
+        self._routes[request.path] = (served.name, answer)
+        answer(request, served)
 
-    def _predict(self, request: Request, served: ServedModel, decode: Decode) -> None:
-        model = served.model
-        if len(request.body) > self._limits.decode_inline_bytes:
-            task = asyncio.get_running_loop().create_task(self._predict_large(request, served, decode))
-            self._decoding.add(task)
-            task.add_done_callback(self._decoding.discard)
+    def _v2_repository(self, request: Request, rest: str) -> None:
+        if rest == "index":
+            want(request, "POST")
+            ready = bool(request.body) and v2.decode_index(request.body)
+            request.respond(replies.json(self._repository.index(ready=ready)))
             return
-        start = perf_counter()
-        prepared, encode = decode(model, request.body)
-        self._metrics.preprocess.observe((served.name,), perf_counter() - start)
-        self._submit(request, served, prepared, encode)
+        kind, _, tail = rest.partition("/")
+        name, _, verb = tail.rpartition("/")
+        if kind != "models" or not name or verb not in ("load", "unload"):
+            raise errors.ModelMissing(f'there is no endpoint "{request.path}"')
+        want(request, "POST")
+        self._predicting.spawn(request, self._change, request, name, verb)
 
-    async def _predict_large(self, request: Request, served: ServedModel, decode: Decode) -> None:
-        try:
-            start = perf_counter()
-            prepared, encode = await asyncio.to_thread(decode, served.model, request.body)
-            self._metrics.preprocess.observe((served.name,), perf_counter() - start)
-            self._submit(request, served, prepared, encode)
-        except Exception as problem:
-            self._fail(request, problem)
-
-    def _submit(self, request: Request, served: ServedModel, prepared: Prepared, encode: Encode) -> None:
-        def done(result: Any, problem: Exception | None) -> None:
-            if request.gone:
-                return
-            if problem is not None:
-                self._fail(request, problem)
-                return
-            start = perf_counter()
-            try:
-                response = encode(result)
-            except Exception as broken:
-                self._fail(request, broken)
-                return
-            self._metrics.postprocess.observe((served.name,), perf_counter() - start)
-            request.respond(response)
-
-        served.predict(Call(prepared, lambda: request.gone, done))
+    async def _change(self, request: Request, name: str, verb: str) -> None:
+        request.on_gone(_stay)
+        if verb == "load":
+            await self._repository.load(name)
+        else:
+            await self._repository.unload(name)
+        request.respond(replies.json({"name": name, verb: True}))
 
     # ---- the rest
 
     def _plain(self, request: Request, path: str) -> None:
-        if path.startswith("/v2/repository/"):
-            raise trunk.Unsupported("this server serves one model and cannot load or unload",
-                                    remedy="Change the InferenceService instead")
-        if path.startswith("/openai/"):
-            raise trunk.Unsupported("this model's format has no OpenAI endpoints")
         response = self._get(path if path == "/" else path.rstrip("/"))
         if response is None:
             raise errors.ModelMissing(f'there is no endpoint "{path}"')
-        _want(request, "GET")
-        request.respond(response)
+        want(request, "GET")
+        request.respond(response())
 
-    def _get(self, path: str) -> Response | None:
-        ready = not self.draining and all(served.ready for served in self._models.values())
+    def _get(self, path: str) -> Callable[[], Response] | None:
         match path:
             case "/":
-                return _json({"status": "alive"})
+                return partial(replies.json, {"status": "alive"})
             case "/metrics":
-                return Response(200, self._metrics.render(), prometheus.CONTENT_TYPE.encode())
-            case "/v1/models":
-                return _json({"models": list(self._models)})
+                return self._page
+            case "/v1/models" | "/v2/models":
+                return lambda: replies.json({"models": list(self._repository.models)})
             case "/v2":
-                return _json({"name": "lightship-modelserver", "version": lightship.__version__,
-                              "extensions": ["binary_tensor_data"]})
+                return lambda: replies.json({"name": SERVER_NAME, "version": lightship.__version__,
+                                             "extensions": list(v2.EXTENSIONS)})
             case "/v2/health/live":
-                return _json({"live": True})
+                return partial(replies.json, {"live": True})
             case "/v2/health/ready":
-                return _json({"ready": ready}, 200 if ready else 503)
-            case "/v2/models":
-                return _json({"models": list(self._models)})
+                return lambda: replies.json({"ready": self.ready}, 200 if self.ready else 503)
         if path.startswith("/v1/models/"):
-            served = self._model(path.removeprefix("/v1/models/"))
-            if not served.ready or self.draining:
-                raise errors.ModelNotReady(f'model "{served.name}" is not ready')
-            return _json({"name": served.name, "ready": True})
+            return partial(self._v1_ready, path.removeprefix("/v1/models/"))
         return None
 
-    def _model(self, name: str) -> ServedModel:
-        served = self._models.get(name)
-        if served is None:
-            raise errors.ModelMissing(f'there is no model "{name}" here; there is {", ".join(self._models)}')
-        return served
+    @property
+    def ready(self) -> bool:
+        """Whether traffic is welcome."""
+        return not self.draining and self._repository.ready
 
-    def _fail(self, request: Request, problem: Exception) -> None:
-        if request.gone:
-            return
-        status = 405 if isinstance(problem, _WrongMethod) else errors.http_status(problem)
-        if status == 500:
-            logger.error("request failed", exc_info=problem, extra={"path": request.path})
-        self._metrics.refused.add((str(status),))
-        message = str(problem) if isinstance(problem, trunk.LightshipError) else f"{type(problem).__name__}: {problem}"
-        request.respond(error(status, message))
+    def _page(self) -> Response:
+        self._repository.count()
+        return Response(200, self._metrics.render(), prometheus.CONTENT_TYPE.encode())
 
-
-class _WrongMethod(trunk.InvalidInput):
-    """The path is there, with another method."""
+    def _v1_ready(self, name: str) -> Response:
+        served = self._repository.get(name)
+        if not served.ready or self.draining:
+            raise errors.ModelNotReady(f'model "{name}" is not ready')
+        return replies.json({"name": name, "ready": True})
 
 
-def _want(request: Request, method: str) -> None:
+def want(request: Request, method: str) -> None:
+    """Refuse other methods. Raises ``WrongMethod``."""
     if request.method != method and not (method == "GET" and request.method == "HEAD"):
-        raise _WrongMethod(f'"{request.path}" wants {method}, not {request.method}')
+        raise WrongMethod(request.path, request.method, method)
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(status, msgspec.json.encode(value))
-
-
-def _decode_v1(model: Model, body: bytes) -> tuple[Prepared, Encode]:
-    return model.prepare_instances(v1.decode(body)), _encode_v1
-
-
-def _encode_v1(result: Any) -> Response:
-    return Response(200, v1.encode(result))
-
-
-class _V2Decode:
-    """Decodes an infer request of one model version."""
-
-    def __init__(self, name: str, version: str, header_length: bytes | None) -> None:
-        self._name = name
-        self._version = version
-        self._header_length = header_length
-
-    def __call__(self, model: Model, body: bytes) -> tuple[Prepared, Encode]:
-        inference = v2.decode(body, self._header_length)
-        v2.check_outputs(inference, model.outputs)
-
-        def encode(result: Any) -> Response:
-            encoded, head = v2.encode(self._name, self._version, inference, result)
-            if head is None:
-                return Response(200, encoded)
-            return Response(200, encoded, b"application/octet-stream", ((v2.HEADER_LENGTH, b"%d" % head),))
-
-        return model.prepare_tensors(inference.tensors), encode
+def _stay() -> None:
+    """What was begun is finished, whether or not somebody waits for it."""

@@ -1,7 +1,12 @@
-"""Tensors of the Open Inference Protocol to and from numpy. Pure; ``v2`` and the formats call me."""
+"""Tensors of the Open Inference Protocol to and from numpy. Pure; ``v2``, ``grpc_codec`` and the formats call me.
+
+BYTES become an object array of text where all of a tensor is UTF-8, of bytes otherwise. BF16, which numpy lacks,
+becomes float32 on its way in and is never on its way out.
+"""
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Sequence
 from math import prod
@@ -20,7 +25,9 @@ _NAMES = {np.dtype(kind): name for name, kind in _NUMPY.items()}
 _KINDS = {"b": "b", "u": "biu", "i": "biu", "f": "biuf"}
 """For each kind of dtype, the kinds of JSON numbers that it takes without a silent loss."""
 
-DATATYPES = (*_NUMPY, "BYTES")
+DATATYPES = (*_NUMPY, "BF16", "BYTES")
+_LIMIT_DIMENSIONS = 32
+_LIMIT_ELEMENTS = 1 << 40
 
 
 def datatype_of(array: np.ndarray[Any, Any]) -> str:
@@ -30,12 +37,12 @@ def datatype_of(array: np.ndarray[Any, Any]) -> str:
 
 def from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> np.ndarray[Any, Any]:
     """An array from JSON data, flat or nested. Raises ``InvalidTensor``."""
-    _check_shape(name, shape)
+    check_shape(name, shape)
     if datatype == "BYTES":
         values = _flatten(data)
         if not all(isinstance(value, str) for value in values):
             raise InvalidTensor(f'input "{name}": BYTES wants strings')
-        flat = np.array(values, dtype=object)
+        flat = objects(values)
     else:
         flat = _numbers(name, datatype, data)
     if flat.size != prod(shape):
@@ -45,10 +52,15 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> np.n
 
 def from_bytes(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> np.ndarray[Any, Any]:
     """An array from the binary extension's bytes (little endian, row major). Raises ``InvalidTensor``."""
-    _check_shape(name, shape)
+    check_shape(name, shape)
     count = prod(shape)
     if datatype == "BYTES":
-        return np.array(_strings(name, raw, count), dtype=object).reshape(shape)
+        return objects(_elements(name, raw, count)).reshape(shape)
+    if datatype == "BF16":
+        if len(raw) != count * 2:
+            raise InvalidTensor(f'input "{name}": BF16 of shape {list(shape)} is {count * 2} bytes, got {len(raw)}')
+        wide = np.frombuffer(raw, dtype="<u2").astype(np.uint32) << 16
+        return wide.view(np.float32).reshape(shape)
     kind = np.dtype(_dtype(name, datatype)).newbyteorder("<")
     if len(raw) != count * kind.itemsize:
         raise InvalidTensor(f'input "{name}": {datatype} of shape {list(shape)} is {count * kind.itemsize} bytes, '
@@ -56,29 +68,60 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> np
     return np.frombuffer(raw, dtype=kind).reshape(shape)
 
 
+def check_shape(name: str, shape: Sequence[int]) -> None:
+    """Raises ``InvalidTensor`` for what is no shape."""
+    if not shape or len(shape) > _LIMIT_DIMENSIONS or any(size < 0 for size in shape):
+        raise InvalidTensor(f'input "{name}": shape must be 1 to {_LIMIT_DIMENSIONS} sizes of 0 or more, '
+                            f"got {list(shape[:_LIMIT_DIMENSIONS + 1])}")
+    if prod(max(size, 1) for size in shape) > _LIMIT_ELEMENTS:
+        raise InvalidTensor(f'input "{name}": shape {list(shape)} is too large')
+
+
 def to_bytes(array: np.ndarray[Any, Any]) -> bytes:
     """The binary extension's bytes of an array."""
     if datatype_of(array) == "BYTES":
-        encoded = [str(value).encode() for value in array.ravel().tolist()]
-        return b"".join(struct.pack("<I", len(value)) + value for value in encoded)
+        return b"".join(struct.pack("<I", len(value)) + value for value in elements(array))
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
 
 
 def to_json(array: np.ndarray[Any, Any]) -> list[Any]:
     """An array's values, flat, as JSON data."""
-    flat = array.ravel().tolist()
-    return [str(value) for value in flat] if datatype_of(array) == "BYTES" else flat
+    flat: list[Any] = array.ravel().tolist()
+    return [text_of(value) for value in flat] if datatype_of(array) == "BYTES" else flat
 
 
-def _check_shape(name: str, shape: Sequence[int]) -> None:
-    if not shape or any(size < 0 for size in shape):
-        raise InvalidTensor(f'input "{name}": shape must be one or more sizes of 0 or more, got {list(shape)}')
+def elements(array: np.ndarray[Any, Any]) -> list[bytes]:
+    """A BYTES array's elements, flat."""
+    return [value if isinstance(value, bytes) else str(value).encode() for value in array.ravel().tolist()]
+
+
+def text_of(value: Any) -> str:
+    """A BYTES element as JSON has it: text, or base64 of what is none."""
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
+
+
+def objects(values: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """An object array of these values; bytes become text where all of them are."""
+    try:
+        values = [value.decode() if isinstance(value, bytes) else value for value in values]
+    except UnicodeDecodeError:
+        values = list(values)
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def _dtype(name: str, datatype: str) -> Any:
     try:
         return _NUMPY[datatype]
     except KeyError:
+        if datatype == "BF16":
+            raise InvalidTensor(f'input "{name}": BF16 can only be sent as binary data') from None
         raise InvalidTensor(f'input "{name}": unknown datatype "{datatype}"',
                             remedy=f"Use one of {', '.join(DATATYPES)}") from None
 
@@ -87,7 +130,7 @@ def _numbers(name: str, datatype: str, data: Any) -> np.ndarray[Any, Any]:
     kind = np.dtype(_dtype(name, datatype))
     try:
         found = np.array(data)
-    except ValueError as problem:
+    except (ValueError, OverflowError) as problem:
         raise InvalidTensor(f'input "{name}": data is ragged: {problem}') from problem
     if found.size and found.dtype.kind not in _KINDS[kind.kind]:
         raise InvalidTensor(f'input "{name}": data does not fit datatype {datatype}')
@@ -115,17 +158,17 @@ def _flatten(data: Any) -> list[Any]:
     return flat
 
 
-def _strings(name: str, raw: bytes, count: int) -> list[str]:
-    values: list[str] = []
+def _elements(name: str, raw: bytes, count: int) -> list[bytes]:
+    values: list[bytes] = []
     at = 0
     try:
         while at < len(raw) and len(values) <= count:
             (length,) = struct.unpack_from("<I", raw, at)
             if at + 4 + length > len(raw):
                 raise InvalidTensor(f'input "{name}": a BYTES element is cut short')
-            values.append(raw[at + 4:at + 4 + length].decode())
+            values.append(bytes(raw[at + 4:at + 4 + length]))
             at += 4 + length
-    except (struct.error, UnicodeDecodeError) as problem:
+    except struct.error as problem:
         raise InvalidTensor(f'input "{name}": BYTES cannot be read: {problem}') from problem
     if len(values) != count:
         raise InvalidTensor(f'input "{name}": expected {count} BYTES elements')

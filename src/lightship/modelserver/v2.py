@@ -1,52 +1,49 @@
-"""The Open Inference Protocol's bodies, JSON and the binary extension. Pure; ``service`` calls me."""
+"""The Open Inference Protocol's REST bodies, JSON and the binary extension. Pure; ``predicting`` calls me."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from lightship.modelserver import tensors
 from lightship.modelserver.errors import InvalidTensor
-from lightship.modelserver.formats import Model, TensorSpec
+from lightship.modelserver.formats import TensorSpec
+from lightship.modelserver.inference import Inference, Tensor, Wanted
+from lightship.modelserver.v1 import encode_whole
 
 HEADER_LENGTH = b"inference-header-content-length"
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+EXTENSIONS = ("binary_tensor_data", "model_repository")
 
 
-class _Input(msgspec.Struct):
+class _Input(msgspec.Struct, gc=False):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
     data: Any = msgspec.UNSET
 
 
-class _Output(msgspec.Struct):
+class _Output(msgspec.Struct, gc=False):
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     inputs: list[_Input]
     id: str | None = None
-    parameters: dict[str, Any] = {}
-    outputs: list[_Output] = []
+    parameters: dict[str, Any] | None = None
+    outputs: list[_Output] | None = None
 
 
+class _Index(msgspec.Struct):
+    ready: bool = False
+
+
+_index_decoder = msgspec.json.Decoder(_Index)
 _decoder = msgspec.json.Decoder(_Body)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inference:
-    """A decoded infer request: tensors by name, and how the answer is wanted."""
-
-    tensors: dict[str, Any]
-    id: str | None
-    wanted: tuple[str, ...]
-    binary: bool
+_NONE: Mapping[str, Any] = {}
 
 
 def decode(body: bytes, header_length: bytes | None) -> Inference:
@@ -60,60 +57,69 @@ def decode(body: bytes, header_length: bytes | None) -> Inference:
         raise InvalidTensor(f"the request's body is not JSON: {problem}") from problem
     if not decoded.inputs:
         raise InvalidTensor('"inputs" is empty')
-    found: dict[str, Any] = {}
+    found: dict[str, Tensor] = {}
     at = 0
     for given in decoded.inputs:
         if given.name in found:
             raise InvalidTensor(f'input "{given.name}" is there twice')
-        size = given.parameters.get("binary_data_size")
+        parameters = given.parameters or _NONE
+        size = parameters.get("binary_data_size")
         if size is not None:
             if type(size) is not int or size < 0 or at + size > len(tail):
                 raise InvalidTensor(f'input "{given.name}": binary_data_size does not fit the body')
-            found[given.name] = tensors.from_bytes(given.name, given.datatype, given.shape, tail[at:at + size])
+            array = tensors.from_bytes(given.name, given.datatype, given.shape, tail[at:at + size])
             at += size
         elif given.data is msgspec.UNSET:
             raise InvalidTensor(f'input "{given.name}" has no data')
         else:
-            found[given.name] = tensors.from_json(given.name, given.datatype, given.shape, given.data)
+            array = tensors.from_json(given.name, given.datatype, given.shape, given.data)
+        found[given.name] = Tensor(name=given.name, datatype=given.datatype, shape=tuple(given.shape), array=array,
+                                   parameters=parameters)
     if at != len(tail):
         raise InvalidTensor(f"{len(tail) - at} bytes of binary data belong to no input")
-    binary = any(output.parameters.get("binary_data") is True for output in decoded.outputs)
-    binary = binary or decoded.parameters.get("binary_data_output") is True
-    return Inference(tensors=found, id=decoded.id, wanted=tuple(output.name for output in decoded.outputs),
-                     binary=binary)
+    wanted = tuple(Wanted(name=one.name, parameters=one.parameters or _NONE) for one in decoded.outputs or ())
+    return Inference(inputs=tuple(found.values()), id=decoded.id, parameters=decoded.parameters or _NONE,
+                     wanted=wanted)
 
 
-def check_outputs(inference: Inference, outputs: Sequence[TensorSpec]) -> None:
-    """Refuse outputs that the model does not have. Raises ``InvalidTensor``."""
-    names = [output.name for output in outputs]
-    for name in inference.wanted:
-        if name not in names:
-            raise InvalidTensor(f'there is no output "{name}"; the model has {", ".join(names)}')
-
-
-def encode(model_name: str, version: str, inference: Inference, result: Any,
-           ) -> tuple[bytes, int | None]:
-    """The answer's body, and its JSON part's length where binary data follows."""
-    output: dict[str, Any] = {"name": "output-0", "shape": list(result.shape),
-                              "datatype": tensors.datatype_of(result)}
-    raw = b""
-    if inference.binary:
-        raw = tensors.to_bytes(result)
-        output["parameters"] = {"binary_data_size": len(raw)}
-    else:
-        output["data"] = tensors.to_json(result)
-    body: dict[str, Any] = {"model_name": model_name, "model_version": version}
+def encode(names: tuple[str, str], inference: Inference, outputs: Sequence[Tensor],
+           parameters: Mapping[str, Any] = _NONE) -> tuple[bytes, int | None]:
+    """The answer's body of a model (name and version), and its JSON part's length where binary data follows."""
+    raw: list[bytes] = []
+    shown: list[dict[str, Any]] = []
+    for tensor in outputs:
+        output: dict[str, Any] = {"name": tensor.name, "shape": list(tensor.shape), "datatype": tensor.datatype}
+        if inference.binary(tensor.name):
+            raw.append(tensors.to_bytes(tensor.array))
+            output["parameters"] = {**tensor.parameters, "binary_data_size": len(raw[-1])}
+        else:
+            if tensor.parameters:
+                output["parameters"] = tensor.parameters
+            output["data"] = tensors.to_json(tensor.array)
+        shown.append(output)
+    body: dict[str, Any] = {"model_name": names[0], "model_version": names[1]}
     if inference.id is not None:
         body["id"] = inference.id
-    body["outputs"] = [output]
-    head = _encode(body)
-    return (head + raw, len(head)) if inference.binary else (head, None)
+    if parameters:
+        body["parameters"] = parameters
+    body["outputs"] = shown
+    head = encode_whole(body)
+    return (head + b"".join(raw), len(head)) if raw else (head, None)
 
 
-def metadata(name: str, versions: Sequence[str], model: Model) -> dict[str, Any]:
-    """The model metadata answer."""
-    return {"name": name, "versions": list(versions), "platform": model.platform,
-            "inputs": [_spec(spec) for spec in model.inputs], "outputs": [_spec(spec) for spec in model.outputs]}
+def decode_index(body: bytes) -> bool:
+    """Whether an index request asks for the ready models only. Raises ``InvalidTensor``."""
+    try:
+        return _index_decoder.decode(body).ready
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise InvalidTensor(f"the request's body is not an index request: {problem}") from problem
+
+
+def metadata(name: str, versions: Sequence[str], model: Any) -> dict[str, Any]:
+    """The model metadata answer, of a model or of one that takes its requests whole."""
+    return {"name": name, "versions": list(versions), "platform": getattr(model, "platform", ""),
+            "inputs": [_spec(spec) for spec in getattr(model, "inputs", ())],
+            "outputs": [_spec(spec) for spec in getattr(model, "outputs", ())]}
 
 
 def _spec(spec: TensorSpec) -> dict[str, Any]:

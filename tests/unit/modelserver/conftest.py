@@ -48,7 +48,7 @@ def serve(tmp_path: Path) -> Serve:
         import joblib
 
         joblib.dump(model, tmp_path / "model.joblib")
-        server = ModelServer(Options(model_name="m", model_dir=tmp_path, http_port=0, host="127.0.0.1", limits=limits,
+        server = ModelServer(Options(model_name="m", model_dir=tmp_path, http_port=0, grpc_port=0, host="127.0.0.1", limits=limits,
                                      predict_proba=predict_proba))
         await server.listen()
         try:
