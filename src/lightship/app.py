@@ -18,6 +18,7 @@ from lightship.daemon import commands as lifecycle
 from lightship.daemon.process import ServerInfo
 from lightship.demo import command as demo
 from lightship.domains.pipelines import commands as pipelines
+from lightship.domains.tuning import commands as tuning
 from lightship.settings import Settings
 
 _DESCRIPTION = """\
@@ -27,6 +28,7 @@ on a cluster.
   lightship demo              run a whole machine-learning lifecycle and see it served
   lightship up                start the platform and leave it in the foreground
   lightship run train.py      run a pipeline; lightship runs shows what became of it
+  lightship tune sweep.yaml   start an Experiment; lightship trials shows what came of it
   lightship status            say whether it is ready, and where
 """
 
@@ -54,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.register(verbs)
     pipelines.register(verbs)
+    tuning.register(verbs)
     lifecycle.register(verbs, lifecycle.Programs(serve=_serve, control=_control))
     return top
 

@@ -1,0 +1,1 @@
+"""What came of an Experiment: the best Trial, the whole table, and plots. Pure; ``commands`` calls me."""
