@@ -33,7 +33,8 @@ def create(platform: Platform, kind: str, name: str, replicas: dict[str, Any], *
 
     def whole(given: Any) -> dict[str, Any]:
         more = dict(given) if isinstance(given, dict) else {"command": given}
-        body = {"name": container, "image": more.pop("image", "python:3.11"), "command": more.pop("command")}
+        body = {"name": container, "image": more.pop("image", "python:3.11"), "command": more.pop("command"),
+                "env": more.pop("env", [])}
         return {"template": {"spec": {"containers": [body]}}} | more
 
     platform.kube("POST", f"{ROOT}/{kind.lower()}s", {
@@ -63,13 +64,13 @@ def pods_of(platform: Platform, name: str) -> list[dict[str, Any]]:
     return list(found["items"])
 
 
-def logs_of(platform: Platform, name: str) -> list[str]:
-    """The last line that each replica has said, sorted."""
+def logs_of(platform: Platform, name: str, start: str = "") -> list[str]:
+    """The last line that each replica has said, of those that begin so, sorted."""
     said = []
     for pod in pods_of(platform, name):
         container = pod["spec"]["containers"][0]["name"]
-        text = log(platform, pod["metadata"]["name"], container)
-        said.append(text.strip().splitlines()[-1] if text.strip() else "")
+        lines = log(platform, pod["metadata"]["name"], container).strip().splitlines()
+        said.append(next((line for line in reversed(lines) if line.startswith(start)), ""))
     return sorted(said)
 
 
@@ -204,7 +205,10 @@ SLOW = [
     ("XGBoostJob", "ghcr.io/kubeflow/trainer/xgboost-runtime:v2.3.0", {"Master": 1, "Worker": 1}, programs.XGBOOST),
     ("JAXJob", "nvcr.io/nvidia/jax:25.10-py3", {"Worker": 2}, programs.JAX),
     ("TFJob", "tensorflow/tensorflow:2.21.0", {"Worker": 2}, programs.TENSORFLOW),
+    ("PaddleJob", "paddlepaddle/paddle:3.3.1", {"Worker": 2}, programs.PADDLE),
 ]
+PADDLE_LAUNCH = ("cat > /tmp/program.py; export PADDLE_DISTRI_BACKEND=gloo; "
+                 "exec python3 -m paddle.distributed.launch --log_dir /tmp/log --nproc_per_node 1 /tmp/program.py")
 
 
 @pytest.mark.slow
@@ -213,13 +217,16 @@ SLOW = [
 def test_a_frameworks_own_collective_in_two_jobs_at_once(new_platform: Callable[[], Platform], kind: str, image: str,
                                                          replicas: dict[str, int], program: str) -> None:
     platform = new_platform().start()
+    command = ["python3", "-c", program]
+    if kind == "PaddleJob":  # its launcher takes a file, and meets its peers by itself
+        command = ["sh", "-c", f"cat <<'END' | (\n{program}\nEND\n{PADDLE_LAUNCH})"]
     for name in ("one", "two"):
-        create(platform, kind, name, {type: {"replicas": count, "image": image, "command": ["python3", "-c", program]}
+        create(platform, kind, name, {type: {"replicas": count, "image": image, "command": command}
                                       for type, count in replicas.items()})
     for name in ("one", "two"):
         ended = until(platform, kind, name, "Succeeded", "Failed", seconds=BUILD_SECONDS - 30)
         assert ended["type"] == "Succeeded", logs_of(platform, name)
-        until_true(lambda name=name: logs_of(platform, name) == sums(2))
+        until_true(lambda name=name: logs_of(platform, name, "sum ") == sums(2))
 
 
 @pytest.mark.slow
@@ -240,3 +247,25 @@ def test_torch_ranks_and_elastic_workers(new_platform: Callable[[], Platform]) -
         assert ended["type"] == "Succeeded", logs_of(platform, name)
     for name in ("one", "two"):
         until_true(lambda name=name: logs_of(platform, name) == sums(2))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(BUILD_SECONDS)
+def test_elastic_torch_goes_on_with_a_worker_more(new_platform: Callable[[], Platform]) -> None:
+    """As ``kubectl scale`` asks: the one that was there meets the new one, and both begin anew as two."""
+    _require_torch()
+    platform = new_platform().start()
+    worker = {"image": "pytorch/pytorch:2.13.0", "command": ["torchrun", "--no-python", "python3", "-c",
+                                                             programs.ELASTIC],
+              "env": [{"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"}]}
+    # This torch keeps the address of a round's store for the next, where whoever is new then waits for it in vain.
+    create(platform, "PyTorchJob", "grows", {"Worker": worker}, nprocPerNode="1",
+           elasticPolicy={"minReplicas": 1, "maxReplicas": 2, "maxRestarts": 3, "rdzvId": "grows"})
+    until(platform, "PyTorchJob", "grows", "Running", seconds=BUILD_SECONDS - 120)
+    until_true(lambda: logs_of(platform, "grows") == ["world 1"])
+    scale = platform.kube("GET", f"{ROOT}/pytorchjobs/grows/scale")
+    platform.kube("PUT", f"{ROOT}/pytorchjobs/grows/scale", scale | {"spec": {"replicas": 2}})
+    assert until(platform, "PyTorchJob", "grows", "Succeeded", "Failed", seconds=100)["type"] == "Succeeded"
+    until_true(lambda: logs_of(platform, "grows", "world") == ["world 2", "world 2"])
+    restarts = [one["restartCount"] for pod in pods_of(platform, "grows") for one in pod["status"]["containerStatuses"]]
+    assert restarts == [0, 0], "torch did it, not the node"

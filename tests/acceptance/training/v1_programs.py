@@ -84,6 +84,20 @@ dist.barrier()
 dist.destroy_process_group()
 """
 
+ELASTIC = """
+import time
+import torch, torch.distributed as dist
+dist.init_process_group(backend="gloo")
+value = torch.tensor([1.0])
+dist.all_reduce(value)
+print("world", int(value.item()), flush=True)
+if dist.get_world_size() < 2:
+    time.sleep(1000)
+dist.barrier()
+dist.destroy_process_group()
+"""
+"""Waits until there are two."""
+
 XGBOOST = """
 import os, socket
 import numpy, xgboost

@@ -198,3 +198,13 @@ def test_labels_and_services_are_upstreams() -> None:
     assert service["metadata"]["name"] == "run-worker-1"
     assert service["spec"] == {"clusterIP": "None", "selector": own, "ports": [
         {"name": "metrics", "port": 9000}, {"name": "pytorchjob-port", "port": 23456}]}
+
+
+@pytest.mark.parametrize(("kind", "name", "port"), [
+    ("TFJob", "tfjob-port", 2222), ("PyTorchJob", "pytorchjob-port", 23456), ("XGBoostJob", "xgboostjob-port", 9999),
+    ("PaddleJob", "master", 36543), ("JAXJob", "jaxjob-port", 6666)])
+def test_the_main_containers_port_is_there_once(kind: str, name: str, port: int) -> None:
+    types = {"Master": 1, "Worker": 1} if kind == "XGBoostJob" else {"Worker": 1}
+    obj = job_object(kind, types)
+    assert pod(obj, "Worker")["spec"]["containers"][0]["ports"] == [{"name": name, "containerPort": port}]
+    assert children.make_service(read(obj), "Worker", 0)["spec"]["ports"] == [{"name": name, "port": port}]

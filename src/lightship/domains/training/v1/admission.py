@@ -1,6 +1,7 @@
 """What a v1 job is taken to mean and what it must be, in upstream's words: the same here and as a webhook. Pure.
 
-Upstream fills in defaults each time it reads a job; here they are filled in once, and shown.
+Upstream fills in defaults each time it reads a job; here they are filled in once, and shown, but for the main
+container's port: that is in a list, where applying the same manifest again would take it out again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _NAME_RULE = ("a DNS-1035 label must consist of lower case alphanumeric characte
 
 
 def default(framework: Framework, obj: Object) -> Object:
-    """The job with its defaults: policies, types in their own case, replicas, and the port of the main container."""
+    """The job with its defaults: policies, types in their own case, replicas."""
     spec = objects.spec(obj)
     given = spec.get(framework.specs)
     policy = spec.get("runPolicy") or {}
@@ -49,21 +50,7 @@ def _replicas(framework: Framework, given: Any) -> Any:
     if made.get("replicas") is None:
         made["replicas"] = 1
     made["restartPolicy"] = made.get("restartPolicy") or framework.restart_policy
-    template = made.get("template") or {}
-    containers = objects.spec(template).get("containers")
-    if containers and framework.port_name:
-        made["template"] = template | {"spec": objects.spec(template) | {
-            "containers": [_with_port(framework, one) for one in containers]}}
     return made
-
-
-def _with_port(framework: Framework, container: Any) -> Any:
-    if not isinstance(container, Mapping) or container.get("name") != framework.container:
-        return container
-    ports = container.get("ports") or []
-    if any(port.get("name") == framework.port_name for port in ports):
-        return container
-    return {**container, "ports": [*ports, {"name": framework.port_name, "containerPort": framework.port}]}
 
 
 def validate(framework: Framework, obj: Object, old: Object | None) -> Sequence[FieldError]:

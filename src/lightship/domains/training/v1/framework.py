@@ -229,7 +229,22 @@ def _replicas(framework: Framework, type: str, given: Mapping[str, Any]) -> Repl
     count = given.get("replicas")
     return Replicas(type=type, count=1 if count is None else int(count),
                     restart_policy=str(given.get("restartPolicy") or framework.restart_policy),
-                    template=given.get("template") or {})
+                    template=_with_port(framework, given.get("template") or {}))
+
+
+def _with_port(framework: Framework, template: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The template, whose main container has the port by which replicas meet."""
+    containers = objects.spec(template).get("containers") or ()
+    if not framework.port_name or not any(one.get("name") == framework.container for one in containers):
+        return template
+    port = {"name": framework.port_name, "containerPort": framework.port}
+    return {**template, "spec": objects.spec(template) | {"containers": [
+        one if one.get("name") != framework.container or _has_port(framework, one)
+        else one | {"ports": [*(one.get("ports") or ()), port]} for one in containers]}}
+
+
+def _has_port(framework: Framework, container: Mapping[str, Any]) -> bool:
+    return any(port.get("name") == framework.port_name for port in container.get("ports") or ())
 
 
 def _policy(given: Mapping[str, Any]) -> RunPolicy:
