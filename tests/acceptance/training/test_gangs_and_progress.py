@@ -65,8 +65,8 @@ def test_a_gang_waits_whole_and_says_why_on_the_job_its_group_and_its_pods(platf
     gang("holds", 0.4, ["sleep", "1000"])
     wait(lambda: [pod["status"].get("phase") for pod in pods_of(platform, "holds")] == ["Running"] * 2)
     gang("waits", 0.15, ["true"])
-    wait(lambda: bool(_message(platform, "waits")))
-    said = _message(platform, "waits")
+    wait(lambda: bool(message_of(platform, "waits")))
+    said = message_of(platform, "waits")
     assert said.startswith('PodGroup "default/waits": all 2 Pods wait until they fit together'), said
     assert "Insufficient cpu" in said and "Free when told: cpu" in said
     pods = pods_of(platform, "waits")
@@ -84,7 +84,7 @@ def _unscheduled(pod: dict[str, Any]) -> dict[str, Any]:
     return next((one for one in pod["status"].get("conditions", ()) if one["type"] == "PodScheduled"), {})
 
 
-def _message(platform: Platform, name: str) -> str:
+def message_of(platform: Platform, name: str) -> str:
     try:
         found = platform.kube("GET", f"{GROUPS}/{name}").get("status", {}).get("message", "")
     except urllib.error.HTTPError:
