@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests import s3_server
 from tests.acceptance.conftest import Platform
 from tests.acceptance.lifecycle import test_crash as crash
+from tests.acceptance.lifecycle.test_controllers import Controllers
 
 pytestmark = pytest.mark.postgres
 
@@ -39,6 +44,34 @@ def test_a_second_platform_keeps_away_from_the_records_of_one_that_runs(
 
     first.kill()
     second.start(*records)
+
+
+@pytest.mark.slow
+@pytest.mark.sdk
+def test_a_platform_without_controllers_gives_a_cluster_rest(
+        new_platform: Callable[[], Platform], postgres_url: str, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster has Pods and nothing of ours; the controllers run beside it; a third process answers."""
+    for name, value in s3_server.KEYS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server.running() as endpoint:
+        shared = ("--records", postgres_url.replace("+psycopg", ""), "--artifacts", endpoint)
+        cluster = new_platform().start("--no-controllers", "--artifacts", endpoint)
+        front = new_platform().start("--no-controllers", *shared)
+        controllers = Controllers(tmp_path / "controllers", cluster.kubeconfig, *shared)
+        try:
+            controllers.wait_to_say("the controllers are ready")
+            run = crash.start_run(front, crash.pipeline({"one": "echo the end is near"}))
+            ended = crash.wait_for(front, run, crash.ended)
+            assert ended["state"] == "SUCCEEDED", ended
+            [pod] = [task["pods"][0]["name"] for task in ended["tasks"] if task.get("pods")]
+            assert cluster.kube("GET", f"/api/v1/namespaces/default/pods/{pod}")["status"]["phase"] == "Succeeded"
+            printed = subprocess.run(
+                [sys.executable, "-m", "lightship", "runs", "logs", run, "--data-dir", str(front.data_dir)],
+                capture_output=True, text=True, timeout=crash.RUN_LIMIT_SECONDS, check=True).stdout
+            assert printed == "[one] the end is near\n"
+        finally:
+            controllers.stop()
 
 
 def test_a_server_without_its_database_says_which_and_what_to_do(new_platform: Callable[[], Platform]) -> None:
