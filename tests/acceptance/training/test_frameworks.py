@@ -62,7 +62,14 @@ total = strategy.experimental_local_results(step())[0]
 print("sum", int(total), "rank", rank, "of", strategy.num_replicas_in_sync, flush=True)
 """
 """This API sets no TF_CONFIG; a Pod's name and index say all that is in it."""
-PROGRAMS = {"jax-distributed": JAX, "xgboost-distributed": XGBOOST, "tensorflow-distributed": TENSORFLOW}
+MLX = """
+import mlx.core as mx
+world = mx.distributed.init(backend="mpi", strict=True)
+total = mx.distributed.all_sum(mx.array([world.rank() + 1.0])).item()
+print("sum", int(total), "rank", world.rank(), "of", world.size(), flush=True)
+"""
+PROGRAMS = {"mlx-distributed": MLX, "jax-distributed": JAX, "xgboost-distributed": XGBOOST,
+            "tensorflow-distributed": TENSORFLOW}
 
 
 @pytest.mark.slow
@@ -71,9 +78,10 @@ PROGRAMS = {"jax-distributed": JAX, "xgboost-distributed": XGBOOST, "tensorflow-
 def test_processes_meet_and_two_trainings_at_once_do_not_clash(new_platform: Callable[[], Platform],
                                                                runtime: str) -> None:
     platform = new_platform().start()
+    launcher = ["mpirun"] if runtime == "mlx-distributed" else []
     for name in ("one", "two"):
-        platform.kube("POST", JOBS, train_job(name, {"numNodes": 2, "command": ["python3", "-c", PROGRAMS[runtime]]},
-                                              runtime))
+        platform.kube("POST", JOBS, train_job(
+            name, {"numNodes": 2, "command": [*launcher, "python3", "-c", PROGRAMS[runtime]]}, runtime))
     for name in ("one", "two"):
         ended = until(platform, name, "Complete", "Failed")
         assert ended["status"]["conditions"][-1]["type"] == "Complete", logs_of(platform, name)

@@ -26,13 +26,17 @@ def test_only_environments_with_an_mpi_have_a_remote_shell() -> None:
         assert not stand_ins.of(Environment(installs=(Install(packages=(other,)),)))
 
 
+LIBRARY = {"MLX_MPI_LIBNAME": "libmpi.so.40"}
+
+
 def test_old_names_of_settings_are_said_in_the_new_ones_too() -> None:
     env = {"OMPI_MCA_orte_default_hostfile": "/etc/mpi/hostfile", "OMPI_MCA_plm_rsh_args": "-x",
            "PRTE_MCA_plm_ssh_args": "-y"}
-    assert stand_ins.translated(MPI, env) == {"PRTE_MCA_prte_default_hostfile": "/etc/mpi/hostfile"}
-    assert stand_ins.translated(MPI, {"OMPI_MCA_orte_keep_fqdn_hostnames": "true"}) == {
+    assert stand_ins.variables(MPI, env) == LIBRARY | {"PRTE_MCA_prte_default_hostfile": "/etc/mpi/hostfile"}
+    assert stand_ins.variables(MPI, {"OMPI_MCA_orte_keep_fqdn_hostnames": "true"}) == LIBRARY | {
         "PRTE_MCA_prte_keep_fqdn_hostnames": "true", "PRTE_MCA_prte_do_not_resolve": "0"}
-    assert not stand_ins.translated(MPI, {"A": "b"}) and not stand_ins.translated(Environment(), env)
+    assert stand_ins.variables(MPI, {"A": "b"}) == LIBRARY
+    assert not stand_ins.variables(MPI, {"MLX_MPI_LIBNAME": "mine"}) and not stand_ins.variables(Environment(), env)
 
 
 def test_upstreams_image_has_a_home_whatever_the_catalogue_says_it_is() -> None:

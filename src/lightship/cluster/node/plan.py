@@ -120,7 +120,7 @@ def make(pod: Object, container: Mapping[str, Any], surroundings: Surroundings) 
     return ContainerPlan(
         name=container["name"], image=str(container.get("image") or ""), environment=environment,
         entrypoint=image.entrypoint, argv=argv, arguments=arguments,
-        env=env | stand_ins.translated(environment, env), home=image.home,
+        env=env | stand_ins.variables(environment, env), home=image.home,
         stand_ins={**image.programs, **stand_ins.of(environment)},
         component=component if component is not None and _may_be_warm(container, image) else None,
         installs_own=component is not None,

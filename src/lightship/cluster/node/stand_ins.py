@@ -27,6 +27,8 @@ _RENAMED = {
     "OMPI_MCA_plm_rsh_agent": "PRTE_MCA_plm_ssh_agent",
     "OMPI_MCA_plm_rsh_args": "PRTE_MCA_plm_ssh_args",
 }
+_LIBRARY = {"MLX_MPI_LIBNAME": "libmpi.so.40"}
+"""MLX loads ``libmpi.so``, which in Open MPI's wheel is a script for linkers."""
 _UNRESOLVED = "PRTE_MCA_prte_do_not_resolve"
 
 
@@ -39,14 +41,15 @@ def of(environment: Environment) -> Mapping[str, str]:
     return _OF_MPI if has_mpi(environment) else {}
 
 
-def translated(environment: Environment, env: Mapping[str, str]) -> dict[str, str]:
-    """Open MPI 5's names for what ``env`` says in Open MPI 4's, but for those that are given."""
+def variables(environment: Environment, env: Mapping[str, str]) -> dict[str, str]:
+    """What such an image would set, and Open MPI 5's names for what ``env`` says in Open MPI 4's; but for what is
+    given."""
     if not has_mpi(environment):
         return {}
     said = {new: env[old] for old, new in _RENAMED.items() if old in env}
     # A host of the list may be the launcher itself, by its full name: Open MPI 4 looked, Open MPI 5 must be told to.
     resolving = {_UNRESOLVED: "0"} if _FULL_NAMES in env else {}
-    return {name: value for name, value in (said | resolving).items() if name not in env}
+    return {name: value for name, value in (_LIBRARY | said | resolving).items() if name not in env}
 
 
 def placed(files: Iterable[str], directory: Path) -> dict[str, str]:

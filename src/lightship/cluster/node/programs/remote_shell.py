@@ -40,7 +40,7 @@ _HEADER = struct.Struct(">cI")
 _NONCE_BYTES = _PROOF_BYTES = 32
 _KEY_FILES = ("id_rsa", "id_ecdsa", "id_ed25519")
 _SERVER_VALUES, _CLIENT_VALUES = "bCcEfghkop", "BbcDEeFIiJLlmOopQRSWw"
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ", "VIRTUAL_ENV")
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ", "VIRTUAL_ENV", "MLX_MPI_LIBNAME")
 """What a session has of the server's variables: an image's, not a container's."""
 
 
