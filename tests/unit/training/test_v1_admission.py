@@ -44,7 +44,7 @@ POLICIES = {"TFJob": "Never", "PyTorchJob": "OnFailure", "XGBoostJob": "Never", 
 async def test_defaults_are_upstreams(client: Client, kind: str) -> None:
     types = {"master": {}, "WORKER": {"replicas": 2}} if kind == "XGBoostJob" else {"WORKER": {"replicas": 2}}
     made = await client.create(RESOURCES[kind], job(kind, types))
-    assert made["spec"]["runPolicy"] == {"cleanPodPolicy": "None"}
+    assert made["spec"]["runPolicy"] == {"cleanPodPolicy": "None", "suspend": False}
     worker = made["spec"][SPECS[kind]]["Worker"]
     assert worker["replicas"] == 2 and worker["restartPolicy"] == POLICIES[kind]
     assert worker["template"]["spec"]["containers"] == [{"name": CONTAINERS[kind], "image": "busybox"}]

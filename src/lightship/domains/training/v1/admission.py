@@ -30,7 +30,8 @@ def default(framework: Framework, obj: Object) -> Object:
     spec = objects.spec(obj)
     given = spec.get(framework.specs)
     policy = spec.get("runPolicy") or {}
-    filled = spec | {"runPolicy": policy | {"cleanPodPolicy": policy.get("cleanPodPolicy") or names.CLEAN_NONE}}
+    filled = spec | {"runPolicy": {"suspend": False, **policy,
+                                   "cleanPodPolicy": policy.get("cleanPodPolicy") or names.CLEAN_NONE}}
     if isinstance(given, Mapping):
         filled[framework.specs] = {_type(framework, type, given): _replicas(framework, one)
                                    for type, one in given.items()}
