@@ -24,6 +24,24 @@ def test_what_the_executor_says_is_left_out_and_what_the_component_logs_is_not()
     assert last_words.own(text, 1) == ["no rows: giving up"]
 
 
+def test_a_traceback_begins_with_the_users_own_code() -> None:
+    site = "/env/lib/python3.11/site-packages"
+    text = f"""{_BEGINNING}Traceback (most recent call last):
+  File "<frozen runpy>", line 198, in _run_module_as_main
+  File "{site}/kfp/dsl/executor_main.py", line 109, in <module>
+    executor_main()
+  File "{site}/kfp/dsl/executor.py", line 453, in execute
+    result = self.func(**func_kwargs)
+             ^^^^^^^^^^^^^^^^^^^^^^^^
+  File "/tmp/tmp.2qw/ephemeral_component.py", line 8, in boom
+    raise RuntimeError(msg)
+RuntimeError: boom!
+"""
+    assert last_words.own(text, 20) == [
+        "Traceback (most recent call last):", '  File "/tmp/tmp.2qw/ephemeral_component.py", line 8, in boom',
+        "    raise RuntimeError(msg)", "RuntimeError: boom!"]
+
+
 def test_a_step_that_wrote_nothing_has_no_last_words() -> None:
     assert last_words.own(_BEGINNING, 20) == []
     assert last_words.own("", 20) == []

@@ -3,7 +3,7 @@
 ``pods`` calls me for the error that a task keeps, ``commands/follow`` for what a terminal shows. KFP's executor writes
 into the same log: which component it loads, and the whole executor input as JSON of dozens of lines. A step that ends
 itself (``SystemExit``, a killed process) would be told by those; what its own code logs bears the executor's head, too,
-and so the executor's lines are known by their words.
+and so the executor's lines are known by their words. Of a traceback its frames go, which lead to the user's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ LIMIT_SOUGHT_BYTES = 256 * 1024
 _EXECUTORS = re.compile(
     r"\[KFP Executor \d[^\]]* INFO\]: (?:Looking for component `|--component_module_path is not specified|"
     r"Loading KFP component \"|Got executor_input:$|Wrote executor output file to |Did not write output file\.$)")
+_FRAME = re.compile(r'  File "(?:<frozen runpy>|[^"]*/kfp/dsl/executor(?:_main)?\.py)", line \d+, in ')
+_OF_FRAME = "    "
 _INPUT = "Got executor_input:"
 _INPUT_ENDS = "}"
 _LAST_FIELD = '        "outputFile": '
@@ -26,8 +28,11 @@ def own(text: str, limit_lines: int) -> list[str]:
     """The last lines of ``text`` without the executor's; empty where it has no others."""
     lines = text.splitlines()
     kept: list[str] = []
-    within = False
+    within = framed = False
     for number, line in enumerate(lines):
+        framed = bool(_FRAME.match(line)) or (framed and line.startswith(_OF_FRAME))
+        if framed:
+            continue
         if within:
             within = line != _INPUT_ENDS
         elif _EXECUTORS.match(line):
