@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightship.domains.tuning import marks, names
+from lightship.domains.tuning.experiment import status
 from lightship.domains.tuning.trial import view
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -19,8 +20,8 @@ LIMIT_PARAMETERS_SHOWN = 8
 
 
 def ended(experiment: Object) -> bool:
-    status = objects.status(experiment)
-    return succeeded(experiment) or marks.is_true(status, names.FAILED)
+    """Whether it is over: one whose budget was just raised is about to go on."""
+    return status.ended(experiment) and not status.restarts(experiment)
 
 
 def succeeded(experiment: Object) -> bool:
@@ -45,10 +46,10 @@ class Pace:
 
 def line(experiment: Object, pace: float | None) -> str:
     """Counts, pace, and the best so far: ``12/200 trials: 10 succeeded, 2 running; 15.2 trials/s; best loss=0.1``."""
-    status, spec = objects.status(experiment), objects.spec(experiment)
+    as_is, spec = objects.status(experiment), objects.spec(experiment)
     most = spec.get("maxTrialCount")
-    counts = ", ".join(f"{status[field]} {word}" for field, word in _COUNTS if status.get(field))
-    parts = [f"{_ended(status)}{f'/{most}' if most is not None else ''} trials{f': {counts}' if counts else ''}"]
+    counts = ", ".join(f"{as_is[field]} {word}" for field, word in _COUNTS if as_is.get(field))
+    parts = [f"{_ended(as_is)}{f'/{most}' if most is not None else ''} trials{f': {counts}' if counts else ''}"]
     if pace is not None:
         parts.append(f"{pace:.1f} trials/s")
     found = best(experiment)
@@ -59,11 +60,11 @@ def line(experiment: Object, pace: float | None) -> str:
 
 def summary(experiment: Object) -> Iterator[str]:
     """How it ended, the best Trial, and where to read more."""
-    status = objects.status(experiment)
+    as_is = objects.status(experiment)
     type = names.SUCCEEDED if succeeded(experiment) else names.FAILED
-    said = next((str(one.get("message") or "") for one in status.get("conditions") or ()
+    said = next((str(one.get("message") or "") for one in as_is.get("conditions") or ()
                  if one.get("type") == type and one.get("status") == "True"), "")
-    yield f"{type.lower()}: {said or marks.reason_of(status, type)}"
+    yield f"{type.lower()}: {said or marks.reason_of(as_is, type)}"
     found = best(experiment)
     if found is not None:
         yield f"best trial {found.get('bestTrialName')}: {_metric(experiment, found)}"
@@ -78,8 +79,8 @@ def best(experiment: Object) -> Mapping[str, Any] | None:
     return found if found.get("bestTrialName") else None
 
 
-def _ended(status: Mapping[str, Any]) -> int:
-    return sum(int(status.get(field) or 0) for field in _ENDED)
+def _ended(as_is: Mapping[str, Any]) -> int:
+    return sum(int(as_is.get(field) or 0) for field in _ENDED)
 
 
 def _metric(experiment: Object, found: Mapping[str, Any]) -> str:

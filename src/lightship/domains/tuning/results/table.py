@@ -158,10 +158,10 @@ def _ticks(axis: space.Axis) -> list[dict[str, Any]]:
     """What is written beside an axis: each of few steps or choices, else five places of it."""
     steps = axis.steps
     if steps is not None and steps < LIMIT_TICKS and axis.even:
-        texts = [axis.at(index) for index in range(steps + 1)]
-    else:
-        texts = list(dict.fromkeys(axis.text(share / 4) for share in range(5)))
-    return [{"text": text, "at": axis.unit(text)} for text in texts]
+        return [{"text": axis.at(index), "at": axis.unit(axis.at(index))} for index in range(steps + 1)]
+    texts = dict.fromkeys(axis.text(share / 4) for share in range(5))
+    return [{"text": text if axis.choices or axis.whole else f"{float(text):.3g}", "at": axis.unit(text)}
+            for text in texts]
 
 
 def _row(number: int, trial: Object, lead: Objective) -> Row:
