@@ -104,3 +104,19 @@ def test_processes_that_start_sessions_of_their_own_and_hide_die_with_their_job(
     wait(lambda: len([line for line in processes_with(mark) if "time.sleep(1000)" in line]) >= 4)
     platform.kube("DELETE", f"{JOBS}/hides")
     wait(lambda: not processes_with(mark))
+
+
+def test_what_can_never_be_made_fails_with_the_reason(platform: Platform) -> None:
+    platform.kube("POST", JOBS, train_job("crowd", {"numNodes": 10_000, "command": ["true"]}))
+    circle = runtime("circle")
+    steps = circle["spec"]["template"]["spec"]["replicatedJobs"]
+    steps.append({"name": "other", "template": {"spec": steps[0]["template"]["spec"]},
+                  "dependsOn": [{"name": "node", "status": "Ready"}]})
+    steps[0]["dependsOn"] = [{"name": "other", "status": "Ready"}]
+    platform.kube("POST", RUNTIMES, circle)
+    platform.kube("POST", JOBS, train_job("circles", {"command": ["true"]}, **of("circle")))
+    for name, reason, words in (("crowd", "TooManyPods", "asks for 10000 Pods"),
+                                ("circles", "JobsCreationFailed", "DependsOn can't be set for the first")):
+        (failed,) = until(platform, name, "Failed")["status"]["conditions"]
+        assert failed["reason"] == reason and words in failed["message"]
+        assert not pods_of(platform, name)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from lightship.domains.training import kinds
+from lightship.domains.training import EMBEDDED, kinds
 from lightship.domains.training.deps import TrainingDeps
 from lightship.domains.training.train_job import failures, lower, reconciler
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import CONFIGMAPS, EVENTS, JOB_SETS, PODS
+from lightship.kube.resources import CONFIGMAPS, EVENTS, JOB_SETS, POD_GROUPS, PODS
 from lightship.lib import ids
 from lightship.runtime.controller import Controller
 from lightship.runtime.events import Recorder
@@ -29,7 +29,15 @@ def _build(manager: Manager, clock: FakeClock, id_source: ids.IdSource) -> Contr
         client=client, informer=manager.informer, recorder=Recorder(client, "training", clock), clock=clock))
 
 
+def _build_here(manager: Manager, clock: FakeClock, id_source: ids.IdSource) -> Controller:
+    client = manager.client_for("training")
+    return reconciler.controller(TrainingDeps(
+        client=client, informer=manager.informer, recorder=Recorder(client, "training", clock), clock=clock,
+        site=EMBEDDED))
+
+
 TABLE = ReconcilerTable(build=_build, kinds=KINDS)
+HERE = ReconcilerTable(build=_build_here, kinds=(*KINDS, POD_GROUPS))
 
 
 def made_of(job: Object, of: Object | None = None) -> tuple[Object, Object]:
@@ -221,3 +229,17 @@ def test_last_words_are_bounded() -> None:
     pod = failed_pod(0, "2026-01-01T00:00:05Z", "\n".join("x" * 200 for _ in range(50)))
     found = failures.failure_of(pod)
     assert found is not None and len(found.words) < 800
+
+
+@pytest.mark.parametrize("policy", [None, {"numNodes": 10_000}])
+async def test_more_pods_than_this_cluster_makes_for_one_fail_at_once(policy: dict[str, Any] | None) -> None:
+    job = train_job({"numNodes": 10_000} if policy is None else {}, runtime="mine", kind="TrainingRuntime")
+    outcome = await HERE.run(RUN, job, runtime(step("node", "trainer"), policy=policy or {"numNodes": 2}))
+    assert outcome.words == ["patch trainjobs/status default/run"]
+    assert conditions_of(outcome) == {"Failed": ("True", "TooManyPods")}
+
+
+async def test_the_embedded_cluster_gets_a_group_before_the_job_set() -> None:
+    outcome = await HERE.run(RUN, train_job({"numNodes": 2}), cluster_runtime())
+    assert outcome.words == ["patch configmaps default/run-runtime-snapshot", "patch podgroups default/run",
+                             "patch jobsets default/run"]

@@ -3,8 +3,10 @@
 ::
 
     LightshipError
-    └── InvalidInput
-        └── BadSnapshot       a runtime snapshot that is not the TrainJob's own     422
+    ├── InvalidInput
+    │   └── BadSnapshot       a runtime snapshot that is not the TrainJob's own     422
+    └── NotFound
+        └── NoPodGroups       the cluster lacks the kind of PodGroup asked for      404
 """
 
 from __future__ import annotations
@@ -14,3 +16,7 @@ from lightship import errors
 
 class BadSnapshot(errors.InvalidInput):
     """The ConfigMap that should hold the runtime's snapshot belongs to another, or holds something else."""
+
+
+class NoPodGroups(errors.NotFound):
+    """A runtime's podGroupPolicy asks for a PodGroup of a kind that the cluster does not serve."""

@@ -32,6 +32,7 @@ COMPLETION_INDEX_PATH = "metadata.annotations['batch.kubernetes.io/job-completio
 # Conditions: no others while a job runs, since the SDK takes any other for its state. Created, which Trainer once had,
 # is there only while nothing could be made, and then the SDK's word is right.
 SUSPENDED, COMPLETE, FAILED = "Suspended", "Complete", "Failed"
+REASON_TOO_MANY = "TooManyPods"
 CREATED, REASON_NOT_CREATED = "Created", "JobsCreationFailed"
 REASON_SUSPENDED, REASON_RESUMED = "Suspended", "Resumed"
 REASON_DEADLINE, REASON_NOT_SUPPORTED = "DeadlineExceeded", "TrainingRuntimeNotSupported"

@@ -21,8 +21,6 @@ LIMIT_NAME_CHARACTERS = 63 - len(f"-{names.DATASET_INITIALIZER}-0-0")
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _MANAGER = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/_.~!$&'()*+,;=:@-]+")
 _TORCHTUNE = ["tune", "run"]
-LIMIT_NODES = 1000
-"""Nodes of one TrainJob: more would keep every other from the API for long."""
 _PATCHES = "spec.runtimePatches"
 
 
@@ -73,8 +71,6 @@ def _reference(obj: Object) -> Iterator[FieldError]:
 
 def _trainer(obj: Object) -> Iterator[FieldError]:
     trainer = objects.spec(obj).get("trainer") or {}
-    if (trainer.get("numNodes") or 0) > LIMIT_NODES:
-        yield FieldError(path="spec.trainer.numNodes", message=f"at most {LIMIT_NODES}")
     if trainer.get("command") == _TORCHTUNE:
         yield FieldError(path="spec.trainer.command", message="torchtune's builtin trainer is not served by this "
                                                               "version; give a command of your own")

@@ -15,6 +15,9 @@ from lightship.domains.training.train_job import lower, status
 from lightship.kube import conditions, objects, times
 from lightship.kube.objects import Object
 
+LIMIT_PODS = 1000
+"""Pods of one TrainJob on the embedded cluster: more would keep every other from its API for long."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
@@ -69,12 +72,19 @@ def decide(observed: Observed, now: datetime) -> Plan:
         snapshot = lower.make_snapshot(job, runtime)
     else:
         return Plan(status=after, trouble=missing(job), requeue_after_seconds=wake)
+    if observed.site.gangs and (count := lower.pods(job, runtime)) > LIMIT_PODS:
+        return Plan(status=status.mark_failed(after, names.REASON_TOO_MANY, _too_many(count), now))
     job_set = _changed(job, mine, runtime, observed.site)
     if job_set is None:
         return Plan(status=after, requeue_after_seconds=wake)
     return Plan(snapshot=snapshot, hosts=lower.make_hosts(job, runtime),
                 pod_group=lower.make_pod_group(job, runtime, observed.site), job_set=job_set, status=after,
                 requeue_after_seconds=wake)
+
+
+def _too_many(count: int) -> str:
+    return (f"the TrainJob asks for {count} Pods, and this cluster makes at most {LIMIT_PODS} for one: ask for fewer "
+            "nodes, each with more processes")
 
 
 def missing(job: Object) -> str:

@@ -41,11 +41,11 @@ def mark(draft: Draft, job: Object, runtime: Object, site: Site) -> None:
 def make(draft: Draft, job: Object, runtime: Object, site: Site) -> Object | None:
     """The PodGroup, where there is to be one."""
     asked = _asked(runtime)
-    members = [gang.Members(count=_pods(step), pod=step.pod) for step in _members(draft, site)]
+    members = [gang.Members(count=pods_of(step), pod=step.pod) for step in _members(draft, site)]
     coscheduling = asked.get("coscheduling")
     if site.gangs or coscheduling is not None:
         timeout = (coscheduling or {}).get("scheduleTimeoutSeconds", gang.DEFAULT_TIMEOUT_SECONDS)
-        first = sum(map(_pods, _first(draft, site))) if site.gangs else None
+        first = max(1, sum(map(pods_of, _first(draft, site)))) if site.gangs else None
         return gang.make_pod_group(job, members, gang.Terms(min_member=first, timeout_seconds=int(timeout))
                                    ) if members else None
     if asked.get("volcano") is None:
@@ -93,7 +93,8 @@ def _depends(step: Step) -> Iterable[Mapping[str, Any]]:
     return found
 
 
-def _pods(step: Step) -> int:
+def pods_of(step: Step) -> int:
+    """The Pods of a step."""
     replicas = step.body.get("replicas")
     return step.count * (1 if replicas is None else int(replicas))
 

@@ -47,6 +47,11 @@ def make_hosts(job: Object, runtime: Object) -> Object | None:
     return mpi.make_hosts(draft, job, policy, policies.resources_of_node(draft, job))
 
 
+def pods(job: Object, runtime: Object) -> int:
+    """How many Pods it makes."""
+    return sum(gangs.pods_of(step) for step in _draft(job, runtime, OTHER).steps)
+
+
 def make_pod_group(job: Object, runtime: Object, site: Site) -> Object | None:
     """The group of all Pods that are to be admitted together, where there is to be one."""
     return gangs.make(_draft(job, runtime, site), job, runtime, site)

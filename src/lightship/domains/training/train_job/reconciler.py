@@ -7,13 +7,14 @@ server-side apply, as upstream's controller, the status once and last.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from lightship import errors
 from lightship.client.client import EVERYTHING, Selection
 from lightship.domains.training import kinds, names
 from lightship.domains.training.deps import TrainingDeps
-from lightship.domains.training.errors import BadSnapshot
-from lightship.domains.training.train_job import failures, gangs, mpi, status
+from lightship.domains.training.errors import BadSnapshot, NoPodGroups
+from lightship.domains.training.train_job import failures, gangs, lower, mpi, status
 from lightship.domains.training.train_job.decide import Observed, Plan, decide
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
@@ -48,8 +49,14 @@ class TrainJobReconciler:
             plan = decide(await self._observe(key, job), self._deps.clock.now())
             await self._apply(job, plan)
             trouble = plan.trouble
-        except (BadSnapshot, errors.AlreadyExists, errors.InvalidInput) as problem:
-            trouble = str(problem)  # What the API refuses is for the user to mend; the TrainJob goes on trying.
+        except (BadSnapshot, NoPodGroups, errors.AlreadyExists, errors.Forbidden) as problem:
+            trouble = str(problem)  # Somebody can mend what is in the way; the TrainJob goes on trying.
+        except errors.InvalidInput as problem:
+            # What was asked for is refused, and only a suspended TrainJob can still be changed.
+            trouble = str(problem) if lower.suspended(job) else ""
+            if not trouble:
+                plan = replace(plan, status=status.mark_failed(
+                    plan.status, names.REASON_NOT_CREATED, str(problem), self._deps.clock.now()))
         await self._write_status(job, plan, trouble)
         await self._tell_of_failure(key, job, over=status.finished({"status": plan.status}))
         if trouble:
@@ -107,12 +114,12 @@ class TrainJobReconciler:
                 await client.patch(JOB_SETS, objects.key(plan.job_set), plan.job_set, type="apply"))
 
     async def _group(self, group: Object) -> None:
-        """The PodGroup. Raises ``InvalidInput`` where the cluster lacks the kind."""
+        """The PodGroup. Raises ``NoPodGroups``."""
         resource = gangs.resource_of(group)
         try:
             await self._deps.client.patch(resource, objects.key(group), group, type="apply")
         except errors.NotFound as problem:
-            raise errors.InvalidInput(
+            raise NoPodGroups(
                 f"the runtime's podGroupPolicy asks for a {resource.kind} of {resource.group}, which this cluster does "
                 "not serve", remedy="Install that scheduler, or use a runtime without podGroupPolicy") from problem
 
