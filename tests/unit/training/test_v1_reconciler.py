@@ -389,6 +389,18 @@ async def test_others_pods_are_left_alone_and_the_job_says_so() -> None:
     assert any("FailedCreatePod" in event and "rename the job" in event for event in outcome.events)
 
 
+async def test_a_large_job_is_made_in_several_passes() -> None:
+    job = job_object("JAXJob", {"Worker": 150})
+    stage = await table_of("JAXJob")._stage((job,))
+    first = await stage.once(RUN)
+    assert len(first.writes) == 201 and first.result.requeue_after_seconds == 0.0
+    assert state_of(first, "JAXJob")["type"] == "Created"
+    second = await stage.once(RUN)
+    assert len(second.writes) == 100 and second.result.requeue_after_seconds is None
+    assert len(second.all(PODS)) == len(second.all(SERVICES)) == 150
+    await stage.stop()
+
+
 async def test_what_another_manages_is_left_to_it() -> None:
     job = job_object("JAXJob", {"Worker": 1}, policy={"managedBy": "kueue.x-k8s.io/multikueue"})
     assert not (await run(job)).words

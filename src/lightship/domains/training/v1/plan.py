@@ -21,6 +21,10 @@ from lightship.kube.objects import Object
 from lightship.runtime.events import Announcement
 
 _ACTIVE = ("Running", "Pending")
+LIMIT_MADE = 200
+"""So many Pods and Services are made in one pass, so that a large job soon shows that it is on its way."""
+LIMIT_TOLD = 5
+"""So many waiting replicas are told of in one pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +136,10 @@ def _go_on(observed: Observed, status: Status, now: datetime) -> Plan:
     make = [*_services(job, services), *(children.make_pod(job, *slot, gangs.labels(observed.gang, job))
                                          for slot in missing)]
     until = limits.deadline(job, status)
-    waits = [wait, (until - now).total_seconds() if until is not None else None]
+    waits = [wait, (until - now).total_seconds() if until is not None else None, 0.0 if make[LIMIT_MADE:] else None]
     return Plan(restarts=counted.text() if counted.entries and counted.text() != before else None,
                 delete=_going(doomed), extras=job.framework.extras(job, observed.pods),
-                group=gangs.make(job) if observed.gang else None, make=make, status=status,
+                group=gangs.make(job) if observed.gang else None, make=make[:LIMIT_MADE], status=status,
                 said=[*said, *_overwritten(job, missing), *_abnormal(pods)],
                 requeue_after_seconds=min((one for one in waits if one is not None), default=None))
 
@@ -256,5 +260,3 @@ def _abnormal(pods: Sorted) -> list[Announcement]:
     return said[:LIMIT_TOLD]
 
 
-LIMIT_TOLD = 5
-"""So many waiting replicas are told of in one pass."""
