@@ -216,3 +216,14 @@ def test_deprecated_forms_are_read() -> None:
     assert pipeline.components["comp-a"].inputs.parameters["x"].type == ir.NUMBER_INTEGER
     assert pipeline.root.dag is not None
     assert pipeline.root.dag.tasks["a"].parameters["x"].source == ir.Constant(value=7)
+
+
+@pytest.mark.parametrize(("kubernetes", "place"), [
+    ({"deploymentSpec": {"executors": {"exec-a": {"tolerance": []}}}}, "deploymentSpec.executors.exec-a.tolerance"),
+    ({"pipelineConfig": {"mutexName": "x"}}, "pipelineConfig.mutexName"),
+])
+def test_what_is_not_known_of_a_platform_config_is_refused_by_name(kubernetes: dict[str, Any], place: str) -> None:
+    spec = specs.pipeline({"a": specs.task("a")}, {"a": specs.component("a")})
+    with pytest.raises(errors.InvalidInput) as refused:
+        parse.spec({"pipeline_spec": spec, "platform_spec": {"platforms": {"kubernetes": kubernetes}}})
+    assert refused.value.field == f"platform_spec.platforms.kubernetes.{place}"

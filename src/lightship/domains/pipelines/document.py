@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -231,6 +231,14 @@ class Reader:
     def raw(self, name: str) -> Any:
         value = self.value.get(name)
         return self.value.get(_snake(name)) if value is None else value
+
+    def only(self, names: Sequence[str]) -> Reader:
+        """Me, who have no other fields than these. Raises ``InvalidPipeline``: what is not known cannot be honoured."""
+        known = {*names, *(_snake(name) for name in names)}
+        unknown = next((name for name in self.value if name not in known), None)
+        if unknown is not None:
+            raise self.fail(str(unknown), "is not known to this server", f"Known there are: {', '.join(names)}")
+        return self
 
     def within(self, name: str) -> str:
         return f"{self.place}.{name}" if self.place else name

@@ -17,6 +17,15 @@ from lightship.kube.resources import CONFIGMAPS, SECRETS, Resource
 
 Resolve = Callable[[Reader], Any]
 
+FIELDS = ("secretAsVolume", "secretAsEnv", "pvcMount", "nodeSelector", "podMetadata", "imagePullSecret",
+          "imagePullPolicy", "configMapAsVolume", "configMapAsEnv", "activeDeadlineSeconds", "fieldPathAsEnv",
+          "tolerations", "genericEphemeralVolume", "nodeAffinity", "podAffinity", "enabledSharedMemory",
+          "emptyDirMounts", "securityContext", "initContainers")
+"""Of a KubernetesExecutorConfig."""
+PIPELINE_FIELDS = ("resourceTtlOnCompletion", "workspace", "resourceTtlOnSuccess", "resourceTtlOnFailure",
+                   "activeDeadlineSeconds")
+"""Of a PipelineConfig."""
+
 
 def apply(pod: Object, config: Object, resolve: Resolve) -> None:
     """Change ``pod`` (which nobody else holds yet) as ``config`` says. Raises ``StepError``, ``InvalidPipeline``."""

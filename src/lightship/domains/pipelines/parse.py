@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from lightship import errors
-from lightship.domains.pipelines import document, ir, placeholders, validate
+from lightship.domains.pipelines import document, ir, kubernetes, placeholders, validate
 from lightship.domains.pipelines.document import Reader
 from lightship.kube import quantities
 from lightship.kube.objects import Object
@@ -54,8 +54,8 @@ def spec(stored: Object) -> ir.Pipeline:
     platform = Reader.of(stored.get("platform_spec") or stored.get("platformSpec"), "platform_spec")
     info = body.child("pipelineInfo")
     name = info.text("name") or "pipeline"
-    kubernetes = platform.child("platforms").child("kubernetes")
-    config = kubernetes.child("pipelineConfig")
+    on_kubernetes = platform.child("platforms").child("kubernetes")
+    config = on_kubernetes.child("pipelineConfig").only(kubernetes.PIPELINE_FIELDS)
     pipeline = ir.Pipeline(
         name=name,
         display_name=info.text("displayName") or name,
@@ -64,7 +64,8 @@ def spec(stored: Object) -> ir.Pipeline:
         executors={key: _executor(item) for key, item in body.child("deploymentSpec").entries("executors")},
         root=_component("root", body.child("root")),
         default_root=body.text("defaultPipelineRoot"),
-        kubernetes={key: item.value for key, item in kubernetes.child("deploymentSpec").entries("executors")},
+        kubernetes={key: item.only(kubernetes.FIELDS).value
+                    for key, item in on_kubernetes.child("deploymentSpec").entries("executors")},
         deadline_seconds=max(0, config.integer("activeDeadlineSeconds")),
         workspace=_workspace(config.child("workspace")) if config.has("workspace") else None,
         time_to_live=ir.TimeToLive(**{kind: max(0, config.integer(f"resourceTtlOn{kind.capitalize()}"))
