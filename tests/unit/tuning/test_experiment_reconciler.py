@@ -177,6 +177,23 @@ async def test_a_deleted_trial_is_made_again() -> None:
     assert f"create trials default/{name_of(0)}" in outcome.words
 
 
+async def test_a_deleted_suggestion_is_made_again_of_the_trials() -> None:
+    trials = [trial(0, names.SUCCEEDED), trial(1, names.RUNNING), trial(2, names.RUNNING)]
+    outcome = await table().rest(SWEEP, place.experiment(), *trials)
+    assert {one["metadata"]["name"] for one in outcome.all(kinds.TRIALS)} == {name_of(number) for number in range(4)}
+    assert not any(one.startswith("delete trials") for one in outcome.words)
+    assert outcome.object(kinds.SUGGESTIONS, "sweep")["status"]["suggestionCount"] == 4
+
+
+async def test_what_left_the_list_and_was_deleted_takes_no_place() -> None:
+    trials = [trial(number, names.RUNNING) for number in range(2)]
+    long = suggestion(*trials)
+    long["status"] |= {"suggestionCount": 30}
+    long["status"]["progress"]["issued"] = 30
+    outcome = await table().rest(SWEEP, place.experiment(), long, *trials)
+    assert {one["metadata"]["name"] for one in outcome.all(kinds.TRIALS)} == {name_of(0), name_of(1), name_of(30)}
+
+
 async def test_a_raised_budget_restarts_one_that_used_it_up() -> None:
     trials = [trial(0, names.SUCCEEDED), trial(1, names.SUCCEEDED, second=1)]
     done = {"conditions": [{"type": "Created", "status": "True", "reason": "ExperimentCreated"},

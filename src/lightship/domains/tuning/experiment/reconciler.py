@@ -99,7 +99,12 @@ class ExperimentReconciler:
             before = known.get(name)
             current[name] = before if before is not None and before[0] == revision else (revision, view.of(trial))
         self._views[objects.uid(experiment)] = current
-        return Scene(experiment, books.read(suggestion), [one for _, one in current.values()])
+        views = [one for _, one in current.values()]
+        if suggestion is None and views:
+            book = books.recovered(views, objects.name(experiment), objects.uid(experiment))
+        else:
+            book = books.read(suggestion)
+        return Scene(experiment, book, views)
 
     async def _advance(self, scene: Scene, suggestion: Object | None) -> Scene:
         """Ask for what is missing and make it. Raises ``_Failed`` where that cannot be."""
@@ -107,7 +112,8 @@ class ExperimentReconciler:
             suggestion = await self._create_suggestion(scene)
         if marks.is_true(objects.status(suggestion), names.FAILED):
             raise _Failed("Suggestion has failed")
-        before = scene.book
+        before = books.read(suggestion)
+        scene = dataclasses.replace(scene, book=books.recounted(scene.book, scene.ended))
         book = await self._ask(scene, suggestion)
         if gone := scene.excess(book):
             book = books.without(book, gone)

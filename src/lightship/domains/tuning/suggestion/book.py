@@ -22,7 +22,7 @@ LIMIT_ASKED_AT_ONCE = 100
 """Assignments of one reply."""
 LIMIT_PARALLEL_TRIALS = 500
 """Trials of one Experiment that run at once, whatever it asks for."""
-LIMIT_LISTED_ASSIGNMENTS = 2000
+LIMIT_LISTED_ASSIGNMENTS = 1000
 """Assignments in a Suggestion's status, which would be too large: those of Trials that ended first go."""
 
 
@@ -85,6 +85,23 @@ def read(suggestion: Object | None) -> Book:
     return Book(assignments=listed, told=int(progress.get("told") or 0), issued=int(progress.get("issued") or count),
                 count=count, exhausted=bool(progress.get("exhausted")),
                 settings={str(one["name"]): str(one["value"]) for one in status.get("algorithmSettings") or ()})
+
+
+def recovered(views: Sequence[View], experiment: str, uid: str) -> Book:
+    """The book of a Suggestion that somebody deleted: all Trials there are, and names beyond theirs."""
+    given = tuple(Assignment(name=view.name, assignments=view.assignments, labels=view.labels)
+                  for view in sorted(views, key=lambda view: (not view.ended, view.place)))
+    known = {view.name for view in views}
+    numbers = [number for number in range(2 * len(views) + LIMIT_PARALLEL_TRIALS)
+               if names.trial(experiment, uid, number) in known]
+    return Book(assignments=given, issued=max(numbers, default=-1) + 1, count=len(given))
+
+
+def recounted(book: Book, ended: Sequence[View]) -> Book:
+    """The book without what left its list long ago and whose Trial has been deleted since: that does not count."""
+    listed = {one.name for one in book.assignments}
+    count = len(listed) + sum(view.name not in listed for view in ended)
+    return book if count == book.count else dataclasses.replace(book, count=count)
 
 
 def written(book: Book) -> dict[str, Any]:
