@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from lightship import errors
 from lightship.artifacts import location
 from lightship.artifacts.errors import BadLocation
@@ -93,14 +91,19 @@ def parse(data: Mapping[str, Any]) -> Config:
     text = str(data.get(PROVIDERS_KEY) or "")
     if len(text) > LIMIT_PROVIDERS_CHARACTERS:
         raise _wrong(PROVIDERS_KEY, f"has more than {LIMIT_PROVIDERS_CHARACTERS} characters")
-    try:
-        given = yaml.safe_load(text) if text.strip() else {}
-    except yaml.YAMLError as cause:
-        raise _wrong(PROVIDERS_KEY, f"is not YAML: {cause}") from cause
-    providers = _fields(given, PROVIDERS_KEY, (*_S3_LIKE, GCS))
+    providers = _fields(_loaded(text) if text.strip() else {}, PROVIDERS_KEY, (*_S3_LIKE, GCS))
     return Config(root=root, providers={
         scheme: provider for scheme, one in providers.items()
         if (provider := _provider(scheme, one, f"{PROVIDERS_KEY}.{scheme}")) is not None})
+
+
+def _loaded(text: str) -> Any:
+    import yaml  # late: not needed to start the server
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as cause:
+        raise _wrong(PROVIDERS_KEY, f"is not YAML: {cause}") from cause
 
 
 def _provider(scheme: str, given: Any, place: str) -> Provider | None:
