@@ -360,7 +360,8 @@ async def test_the_autoscaler_comes_and_goes_with_the_workers() -> None:
     assert not (await run(plain)).all(HORIZONTAL_POD_AUTOSCALERS)
 
 
-@pytest.mark.parametrize(("scheduling", "least"), [({}, 3), ({"minAvailable": 2, "scheduleTimeoutSeconds": 7}, 2)])
+@pytest.mark.parametrize(("scheduling", "least"), [({}, 3),
+    ({"minAvailable": 2, "scheduleTimeoutSeconds": 7, "priorityClass": "high"}, 2)])
 async def test_a_gang_of_all_replicas_where_the_cluster_has_gangs(scheduling: Any, least: int) -> None:
     container = {"name": "pytorch", "image": "busybox", "resources": {"requests": {"cpu": "500m"}}}
     template = {"spec": {"containers": [container]}}
@@ -374,6 +375,7 @@ async def test_a_gang_of_all_replicas_where_the_cluster_has_gangs(scheduling: An
     assert group["spec"]["minResources"] == {"cpu": f"{least * 500}m" if least % 2 else "1"}
     assert {objects.labels(pod)["scheduling.x-k8s.io/pod-group"] for pod in outcome.all(PODS)} == {"run"}
     assert outcome.words.index("create podgroups default/run") < outcome.words.index("create pods default/run-master-0")
+    assert {pod["spec"].get("priorityClassName") for pod in outcome.all(PODS)} == {scheduling.get("priorityClass")}
     held = job_object("PyTorchJob", {"Master": 1, "Worker": 2}, policy={"suspend": True})
     assert not (await table.run(RUN, held, group)).all(POD_GROUPS)
     done = job_object("PyTorchJob", {"Master": 1, "Worker": 2}, status=ended("PyTorchJob"))

@@ -13,7 +13,7 @@ from tests.unit.training.v1_objects import env_of, job_object, read
 
 
 def pod(obj: Object, type: str, index: int = 0) -> Object:
-    return children.make_pod(read(obj), type, index, {})
+    return children.make_pod(read(obj), type, index)
 
 
 def variables(obj: Object, type: str, index: int = 0) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def test_the_nodes_restart_policy(policy: str, of_pod: str) -> None:
 def test_which_replica_is_the_master(kind: str, replicas: Any, masters: set[str]) -> None:
     """Tuning watches it, and log readers ask for it."""
     job = read(job_object(kind, replicas))
-    made = [children.make_pod(job, type, index, {}) for type, one in job.replicas.items() for index in range(one.count)]
+    made = [children.make_pod(job, type, index) for type, one in job.replicas.items() for index in range(one.count)]
     found = {one["metadata"]["name"] for one in made
              if one["metadata"]["labels"].get("training.kubeflow.org/job-role") == "master"}
     assert found == masters

@@ -39,7 +39,7 @@ def read(obj: Object) -> Job:
 def pod_of(obj: Object, type: str, index: int, phase: str = "", code: int | None = None, **metadata: Any) -> Object:
     """A replica's Pod, as the node leaves it."""
     job = read(obj)
-    made = children.make_pod(job, type, index, {})
+    made = children.make_pod(job, type, index)
     made["metadata"] |= {"uid": f"{objects.name(made)}-uid"} | metadata
     state: dict[str, Any] = {"phase": phase} if phase else {}
     if code is not None:

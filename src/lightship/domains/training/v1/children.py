@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from lightship.domains.training.v1 import names
@@ -27,11 +26,11 @@ def selector(job: Job, type: str) -> str:
     return ",".join(f"{name}={wanted[name]}" for name in sorted(wanted))
 
 
-def make_pod(job: Job, type: str, index: int, more_labels: Mapping[str, str]) -> Object:
+def make_pod(job: Job, type: str, index: int) -> Object:
     """A replica's Pod: the template, and what its peers and the framework expect."""
     replicas = job.replicas[type]
     template = objects.meta(replicas.template)
-    own = replica_labels(job, type, index) | dict(more_labels)
+    own = replica_labels(job, type, index)
     if job.framework.master_role(job, type, index):
         own[names.ROLE_LABEL] = names.MASTER_ROLE
     metadata: dict[str, Any] = {

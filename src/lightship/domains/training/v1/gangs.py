@@ -10,9 +10,13 @@ from lightship.kube import objects
 from lightship.kube.objects import Object
 
 
-def labels(wanted: bool, job: Job) -> dict[str, str]:
-    """What marks the Pods of a gang, where Pods come as gangs."""
-    return gang.label(job.obj) if wanted else {}
+def joined(pod: Object, job: Job) -> Object:
+    """A Pod as a member of the job's gang; of the job's priority, unless its template has one."""
+    spec, priority = objects.spec(pod), job.policy.scheduling.get("priorityClass")
+    if priority and not spec.get("priorityClassName"):
+        spec = spec | {"priorityClassName": priority}
+    metadata = objects.meta(pod)
+    return pod | {"metadata": metadata | {"labels": metadata["labels"] | gang.label(job.obj)}, "spec": spec}
 
 
 def make(job: Job) -> Object:

@@ -133,8 +133,8 @@ def _go_on(observed: Observed, status: Status, now: datetime) -> Plan:
     missing, wait = _missing(job, pods.slots, counted, now)
     services = replicas.sort(job, observed.services)
     doomed = [*(pod for one in failed.values() for pod in one.anew), *pods.stray, *services.stray]
-    make = [*_services(job, services), *(children.make_pod(job, *slot, gangs.labels(observed.gang, job))
-                                         for slot in missing)]
+    made = [children.make_pod(job, *slot) for slot in missing]
+    make = [*_services(job, services), *([gangs.joined(pod, job) for pod in made] if observed.gang else made)]
     until = limits.deadline(job, status)
     waits = [wait, (until - now).total_seconds() if until is not None else None, 0.0 if make[LIMIT_MADE:] else None]
     return Plan(restarts=counted.text() if counted.entries and counted.text() != before else None,
