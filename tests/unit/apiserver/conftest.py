@@ -37,6 +37,8 @@ class WidgetKind:
     schema: Mapping[str, Any] | None = None
     related: None = None
     validate_with: None = None
+    pod_of: None = None
+    amend_pod: None = None
 
     @property
     def default(self) -> Callable[[Object], Object]:
