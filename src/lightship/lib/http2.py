@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
-from lightship.lib import hpack
+from lightship.lib import hpack, transports
 from lightship.lib import http2_wire as wire
 from lightship.lib.deadline import Deadline
 
@@ -475,7 +475,7 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         """Say that no more comes. To close with the client's bytes unread could destroy what is on its way to it."""
         self._buffer, self._closed = b"", True
-        self._transport.write_eof()
+        transports.half_close(self._transport)
         self._deadline.set(wire.LINGER_SECONDS)
 
     def _reset(self, number: int, code: int) -> None:

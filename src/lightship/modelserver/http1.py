@@ -16,6 +16,7 @@ from typing import cast
 
 import httptools
 
+from lightship.lib import transports
 from lightship.lib.deadline import Deadline
 from lightship.modelserver.options import Limits
 from lightship.modelserver.replies import CHUNKED, Response, encoded, error, phrase
@@ -359,7 +360,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(encoded(error(status, message), keep=False))
             # To close with the client's bytes unread could destroy the answer on its way: say that no more comes, and
             # read on for a while. (Where a request is active, its answer closes the connection.)
-            self._transport.write_eof()
+            transports.half_close(self._transport)
             self._deadline.set(LINGER_SECONDS)
 
     def _expired(self) -> None:

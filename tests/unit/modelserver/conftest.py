@@ -15,8 +15,10 @@ import uvloop
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed in this environment")
 
+from lightship.modelserver import formats
 from lightship.modelserver.options import Limits, Options
 from lightship.modelserver.server import ModelServer
+from tests.unit.modelserver import formats_for_tests
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Running:
 
     server: ModelServer
     client: aiohttp.ClientSession
+    model: Any = None
 
     async def post(self, path: str, body: Any = None, *, data: bytes | None = None,
                    headers: dict[str, str] | None = None) -> tuple[int, Any]:
@@ -48,14 +51,34 @@ def serve(tmp_path: Path) -> Serve:
         import joblib
 
         joblib.dump(model, tmp_path / "model.joblib")
-        server = ModelServer(Options(model_name="m", model_dir=tmp_path, http_port=0, grpc_port=0, host="127.0.0.1", limits=limits,
-                                     predict_proba=predict_proba))
+        server = ModelServer(Options(model_name="m", model_dir=tmp_path, http_port=0, grpc_port=0, host="127.0.0.1",
+                                     limits=limits, predict_proba=predict_proba))
         await server.listen()
         try:
             if load:
                 await server.load()
             async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
                 yield Running(server, client)
+        finally:
+            await server.drain()
+
+    return start
+
+
+@pytest.fixture
+def serve_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Serve one of ``formats_for_tests``: the running server, with the model as ``running.model``."""
+    monkeypatch.setitem(formats.LOADERS, "tests", formats_for_tests.__name__)
+
+    @contextlib.asynccontextmanager
+    async def start(kind: str, *, limits: Limits = DEFAULTS, access_log: bool = False) -> AsyncIterator[Running]:
+        server = ModelServer(Options(model_name="m", model_dir=tmp_path, http_port=0, grpc_port=0, host="127.0.0.1",
+                                     limits=limits, format="tests", flags={"kind": kind}, access_log=access_log))
+        await server.listen()
+        try:
+            await server.load()
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
+                yield Running(server, client, formats_for_tests.MADE[-1])
         finally:
             await server.drain()
 
