@@ -114,6 +114,27 @@ def test_a_bad_one_is_refused_with_its_field(platform: Platform) -> None:
     assert caught.value.code == 422 and "spec.parameters[0].feasibleSpace.max" in body, body
 
 
+def test_a_population_hands_its_checkpoints_on(platform: Platform) -> None:
+    """Each member counts the generations before it in a file that it finds where its parent left it."""
+    sweeps = Sweeps(platform)
+    script = ('cd /ckpt; n=$(cat steps 2>/dev/null || echo 0); n=$((n + 1)); echo $n > steps; '
+              'echo "steps=$n loss=0.${trialParameters.rate}"')
+    made = sweep("population", script, parallelTrialCount=5, maxTrialCount=15, resumePolicy="FromVolume",
+                 parameters=[{"name": "lr", "parameterType": "int", "feasibleSpace": {"min": "1", "max": "9"}}],
+                 algorithm={"algorithmName": "pbt", "algorithmSettings": [
+                     {"name": "suggestion_trial_dir", "value": "/ckpt"}, {"name": "n_population", "value": "5"},
+                     {"name": "truncation_threshold", "value": "0.4"}]})
+    made["spec"]["objective"]["additionalMetricNames"] = ["steps"]
+    sweeps.create(made)
+    assert "Succeeded" in states(sweeps.wait("population"))
+    steps = {one["metadata"]["name"]: int({metric["name"]: metric["latest"] for metric in one["status"]["observation"][
+        "metrics"]}["steps"]) for one in sweeps.trials("population")}
+    parents = {one["metadata"]["name"]: one["metadata"]["labels"].get("pbt.suggestion.katib.kubeflow.org/parent")
+               for one in sweeps.trials("population")}
+    assert max(steps.values()) == 3 and sorted(steps.values()).count(1) == 5, (steps, parents)
+    assert all(steps[name] == steps[parent] + 1 for name, parent in parents.items() if parent)
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_killed_platform_goes_on_and_repeats_nothing(new_platform: New, kills: int) -> None:
     """The same seed and the same order of ends give the same Trials: an Experiment without kills has them, too."""
