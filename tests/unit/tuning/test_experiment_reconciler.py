@@ -194,6 +194,15 @@ async def test_what_left_the_list_and_was_deleted_takes_no_place() -> None:
     assert {one["metadata"]["name"] for one in outcome.all(kinds.TRIALS)} == {name_of(0), name_of(1), name_of(30)}
 
 
+async def test_one_without_a_budget_that_only_fails_slows_down() -> None:
+    endless = place.experiment()
+    del endless["spec"]["maxTrialCount"]
+    trials = [trial(number, names.FAILED) for number in range(12)]
+    outcome = await table().rest(SWEEP, endless, suggestion(*trials), *trials)
+    assert not any("create trials" in one for one in outcome.words) and outcome.result.requeue_after_seconds == 2
+    assert "Running" in reasons(outcome)
+
+
 async def test_a_raised_budget_restarts_one_that_used_it_up() -> None:
     trials = [trial(0, names.SUCCEEDED), trial(1, names.SUCCEEDED, second=1)]
     done = {"conditions": [{"type": "Created", "status": "True", "reason": "ExperimentCreated"},

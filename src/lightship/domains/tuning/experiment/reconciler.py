@@ -23,7 +23,7 @@ from lightship.domains.tuning.experiment.scene import Scene, is_over
 from lightship.domains.tuning.marks import Status
 from lightship.domains.tuning.suggestion import book as books
 from lightship.domains.tuning.suggestion import status as suggestions
-from lightship.domains.tuning.suggestion.book import Assignment, Book
+from lightship.domains.tuning.suggestion.book import Assignment, Book, Budget
 from lightship.domains.tuning.trial import checkpoints, view
 from lightship.domains.tuning.trial.runs import Runs
 from lightship.kube import conditions, objects
@@ -43,8 +43,7 @@ class _Stalled:
 
     told: int
     count: int
-    most: int | None
-    parallel: int
+    budget: Budget
 
 
 class _Failed(Exception):
@@ -89,7 +88,8 @@ class ExperimentReconciler:
         if is_over(marked):
             await self._close(key, scene.experiment)
         await self._write_status(experiment, marked)
-        return DONE
+        pause = 0.0 if is_over(marked) else scene.pause_seconds(self._deps.clock.now())
+        return Result(requeue_after_seconds=pause) if pause else DONE
 
     def _observe(self, experiment: Object, suggestion: Object | None) -> Scene:
         known = self._views.get(objects.uid(experiment), {})
@@ -130,7 +130,7 @@ class ExperimentReconciler:
         now = self._deps.clock.now()
         if is_over(marked):
             return marked
-        if not scene.active:
+        if not scene.active and not scene.pause_seconds(now):
             if scene.book.exhausted:
                 return status.mark_succeeded(marked, names.SUGGESTION_END_REACHED, now)
             raise _Failed("Suggestion has failed: the algorithm gives no further assignments, and no Trial runs")
@@ -155,12 +155,14 @@ class ExperimentReconciler:
         """The book with all that the algorithm gives now. Raises ``_Failed``."""
         book, uid = scene.book, objects.uid(scene.experiment)
         ended, budget = scene.ended, scene.budget
+        if scene.pause_seconds(self._deps.clock.now()):
+            return book
         for told in range(min(book.told, len(ended)), len(ended) + 1):
             asked = books.question(book, budget, told)
             if asked is None:
                 book = dataclasses.replace(book, told=max(book.told, told)) if book.count else book
                 continue
-            point = _Stalled(told=told, count=book.count, most=budget.most, parallel=budget.parallel)
+            point = _Stalled(told=told, count=book.count, budget=budget)
             if self._stalled.get(uid) == point:
                 continue
             known = books.known(book, ended, scene.by_name, told)

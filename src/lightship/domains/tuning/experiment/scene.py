@@ -13,8 +13,13 @@ from lightship.domains.tuning.marks import Status
 from lightship.domains.tuning.suggestion import book as books
 from lightship.domains.tuning.suggestion.book import Assignment, Book, Budget
 from lightship.domains.tuning.trial.view import View
-from lightship.kube import objects
+from lightship.kube import objects, times
 from lightship.kube.objects import Object
+from lightship.lib.backoff import Backoff
+
+FREE_FAILURES = 10
+"""So many Trials in a row may fail before the next ones wait."""
+FAILING = Backoff(initial_seconds=1, maximum_seconds=300, jitter=0.0)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,20 @@ class Scene:
         if marks.is_true(marked, names.SUCCEEDED) or marks.is_true(marked, names.FAILED):
             return marked
         return status.mark_end(marked, self.experiment, self.ended, now)
+
+    def pause_seconds(self, now: datetime) -> float:
+        """How long to wait before more Trials begin, where no budget bounds them and one after another has failed."""
+        if objects.spec(self.experiment).get("maxTrialCount") is not None or not self.ended:
+            return 0.0
+        failed = 0
+        for one in reversed(self.ended):
+            if one.state not in (names.FAILED, names.METRICS_UNAVAILABLE):
+                break
+            failed += 1
+        if failed <= FREE_FAILURES:
+            return 0.0
+        since = (now - times.parse(self.ended[-1].completed)).total_seconds()
+        return max(0.0, FAILING.delay_seconds(failed - FREE_FAILURES, lambda: 0.5) - since)
 
     def note(self) -> str:
         """What a user should know of how it runs."""

@@ -13,6 +13,7 @@ from typing import Any
 from lightship.domains.tuning import marks, names
 from lightship.domains.tuning.experiment import pareto, search
 from lightship.domains.tuning.marks import Status
+from lightship.domains.tuning.suggestion.book import Budget
 from lightship.domains.tuning.trial.view import PENDING, View, finite
 from lightship.kube import objects, times
 from lightship.kube.objects import Object
@@ -43,8 +44,8 @@ def restartable(experiment: Object) -> bool:
 
 def restarts(experiment: Object) -> bool:
     """Whether it ended, and its budget has been raised since."""
-    most = objects.spec(experiment).get("maxTrialCount")
-    return restartable(experiment) and (most is None or most > int(objects.status(experiment).get("trials") or 0))
+    most = Budget.of(objects.spec(experiment)).most
+    return restartable(experiment) and most > int(objects.status(experiment).get("trials") or 0)
 
 
 def mark_created(status: Status, now: datetime) -> Status:
@@ -103,12 +104,12 @@ def mark_end(status: Status, experiment: Object, views: Sequence[View], now: dat
     spec = objects.spec(experiment)
     failed = status.get("trialsFailed", 0) + status.get("trialMetricsUnavailable", 0)
     completed = failed + sum(status.get(name, 0) for name in ("trialsSucceeded", "trialsKilled", "trialsEarlyStopped"))
-    most_failed, most = spec.get("maxFailedTrialCount"), spec.get("maxTrialCount")
+    most_failed, most = spec.get("maxFailedTrialCount"), Budget.of(spec).most
     if goal_reached(spec.get("objective") or {}, views):
         return mark_succeeded(status, names.GOAL_REACHED, now)
     if most_failed is not None and failed and failed >= most_failed:
         return mark_failed(status, SAYS_FAILED, now)
-    if most is not None and completed >= most:
+    if completed >= most:
         return mark_succeeded(status, names.MAX_TRIALS_REACHED, now)
     return status
 

@@ -22,6 +22,8 @@ LIMIT_ASKED_AT_ONCE = 100
 """Assignments of one reply."""
 LIMIT_PARALLEL_TRIALS = 500
 """Trials of one Experiment that run at once, whatever it asks for."""
+LIMIT_TRIALS = 10_000
+"""Trials of one Experiment, whatever it asks for: their names stand in its status."""
 LIMIT_LISTED_ASSIGNMENTS = 1000
 """Assignments in a Suggestion's status, which would be too large: those of Trials that ended first go."""
 
@@ -58,20 +60,20 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """``most`` is None where the Experiment may go on for ever."""
+    """How many Trials may run at once, and how many in all."""
 
     parallel: int
-    most: int | None
+    most: int
 
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> Budget:
+        most = spec.get("maxTrialCount")
         return cls(parallel=min(int(spec.get("parallelTrialCount") or 1), LIMIT_PARALLEL_TRIALS),
-                   most=spec.get("maxTrialCount"))
+                   most=LIMIT_TRIALS if most is None else min(int(most), LIMIT_TRIALS))
 
     def room(self, issued: int, ended: int) -> int:
         """How many more Trials may begin."""
-        wanted = self.parallel if self.most is None else min(self.parallel, self.most - ended)
-        return wanted - (issued - ended)
+        return min(self.parallel, self.most - ended) - (issued - ended)
 
 
 def read(suggestion: Object | None) -> Book:
