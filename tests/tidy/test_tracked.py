@@ -9,6 +9,8 @@ import pytest
 from tests.tidy import contract, source
 
 EXEMPT = {"tests/tidy/contract.py"}  # it must name what it forbids
+CORPUS = "tests/corpus/"
+"""Files of upstream's, kept as they are: they name the homes of their images' users."""
 MAXIMUM_FILE_BYTES = 1_000_000
 
 
@@ -17,7 +19,7 @@ def test_no_tracked_file_holds(what: str, pattern: str) -> None:
     wrong = []
     for path in source.tracked_files():
         place = str(path.relative_to(source.ROOT))
-        if place in EXEMPT:
+        if place in EXEMPT or place.startswith(CORPUS):
             continue
         text = path.read_bytes().decode("utf-8", "ignore")
         wrong += [f"{place}:{text.count(chr(10), 0, hit.start()) + 1}: {hit.group()}"

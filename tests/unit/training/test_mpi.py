@@ -26,7 +26,7 @@ from tests.unit.training.objects_of import cluster_runtime, runtime, step, train
 from tests.unit.training.test_lowering import container_of, env_of, job_of, pod_of
 
 KEYS_PATH = "/root/" + ".ssh"
-DEEPSPEED = Path(__file__).with_name("runtime_deepspeed_distributed.yaml")
+DEEPSPEED = Path(__file__).parents[2] / "corpus" / "trainer" / "runtime_deepspeed_distributed.yaml"
 
 
 def mpi_runtime(*, launcher: bool = True, resources: Any = None, ancestor: str = "launcher", **policy: Any) -> Any:
@@ -131,8 +131,7 @@ def test_keys_are_a_pair_that_ssh_reads() -> None:
 
 @pytest.mark.parametrize("framework", ["deepspeed", "mlx"])
 def test_shipped_runtimes_are_upstreams(framework: str) -> None:
-    upstream = yaml.safe_load(DEEPSPEED.read_text().replace("deepspeed", framework).replace(
-        "HOME_OF_THE_IMAGE", "/home/mpiuser"))
+    upstream = yaml.safe_load(DEEPSPEED.read_text().replace("deepspeed", framework))
     ours = next(one for one in shipped.runtimes() if objects.name(one) == f"{framework}-distributed")
     assert ours["spec"] == upstream["spec"]
     assert upstream["metadata"]["labels"].items() <= objects.labels(ours).items()
