@@ -80,6 +80,7 @@ def test_what_cannot_be_honoured_is_refused_by_its_place(providers: Any, place: 
     assert f'"{place}" of the ConfigMap "kfp-launcher"' in str(refused.value)
 
 
-def test_a_root_of_another_kind_is_refused() -> None:
+@pytest.mark.parametrize("root", ["file:///tmp", "s3://b/runs?endpoint=e"])
+def test_a_root_of_another_kind_is_refused(root: str) -> None:
     with pytest.raises(errors.InvalidInput, match="defaultPipelineRoot"):
-        launcher_config.parse({"defaultPipelineRoot": "file:///tmp"})
+        launcher_config.parse({"defaultPipelineRoot": root})

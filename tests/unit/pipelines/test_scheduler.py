@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import update
 
+from lightship.domains.pipelines import launcher_config
 from lightship.domains.pipelines.recurring import decide, scheduler
 from lightship.kube.objects import Key
 from lightship.records import experiments, listing, notices, pipelines, recurring, run_history, schema
@@ -177,6 +179,23 @@ async def test_each_run_takes_the_newest_version_where_only_a_pipeline_is_named(
     (run,) = await place.runs()
     assert (run.pipeline_version_id, minutes([run])) == ("v1", [2])
     assert (await place.row()).error == ""
+
+
+async def test_each_run_lies_where_the_namespace_says_when_it_is_made(place: Place) -> None:
+    said = {"defaultPipelineRoot": "minio://b/one"}
+    stores = cast(Any, SimpleNamespace(config=lambda namespace: launcher_config.parse(said)))
+    place.scheduler = scheduler.Scheduler(place.database, place.notices, place.clock, place.woken.append, stores)
+    await place.add(max_concurrency=10)
+    roots = ["minio://b/one", "minio://b/two"]
+    for root in roots:
+        said["defaultPipelineRoot"] = root
+        await place.clock.advance(60)
+        await place.look()
+    said["defaultPipelineRoot"] = "file:///nowhere"
+    await place.clock.advance(60)
+    await place.look()
+    assert [run.pipeline_root for run in await place.runs()] == roots
+    assert "defaultPipelineRoot" in (await place.row()).error
 
 
 async def test_a_start_takes_up_all_and_later_only_what_is_due(place: Place) -> None:

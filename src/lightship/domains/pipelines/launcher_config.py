@@ -88,6 +88,9 @@ def parse(data: Mapping[str, Any]) -> Config:
     root = str(data.get(ROOT_KEY) or "").strip().rstrip("/")
     if root and location.scheme(root) not in (*_S3_LIKE, GCS):
         raise _wrong(ROOT_KEY, f'is "{root}"', "Begin it with minio://, s3:// or gs://")
+    if "?" in root:
+        raise _wrong(ROOT_KEY, "has settings behind a question mark, which are not read here",
+                     f"Say them in {PROVIDERS_KEY}")
     text = str(data.get(PROVIDERS_KEY) or "")
     if len(text) > LIMIT_PROVIDERS_CHARACTERS:
         raise _wrong(PROVIDERS_KEY, f"has more than {LIMIT_PROVIDERS_CHARACTERS} characters")
