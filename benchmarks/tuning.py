@@ -4,7 +4,9 @@
 three running; in turn each is asked for one and told its end. Ours goes the whole way, to the worker and back; the peer
 is Optuna's ask and tell in memory, in this process, with one thread. *Trials*: 200 Jobs whose Pod echoes a metric, by
 TPE, four at once, on a platform of its own, seen by watches: from the first Trial to the last one's end; and from the
-event that shows a Trial ended to the event that shows the next one, which is to say its Trial and its Pod. No peer is fair here: upstream wants a cluster. *Memory*: of the server, over further Trials.
+event that shows a Trial ended to the event that shows the next one, which is to say its Trial and its Pod. CPU time is
+told by process, since the pace is the machine's, too. No peer is fair here: upstream wants a cluster. *Memory*: of the
+server, over further Trials.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def main() -> int:
         with _bench.folder() as data_dir, _bench.up(data_dir) as info:
             api = pods.Api(info)
             sweep(api, "warm", 10)
+            before = pods.cpu(info.pid)
             results["trials"] = [sweep(api, f"run-{number}", options.trials) for number in range(options.repeats)]
+            results["cpu_ms"] = pods.spent(before, pods.cpu(info.pid), options.trials * options.repeats)
             results["memory"] = memory(api, info.pid, options.memory_trials)
     if options.output == "json":
         print(json.dumps(results, indent=1))
@@ -78,6 +82,7 @@ def show(results: Mapping[str, Any]) -> None:
         gaps = [gap for one in runs for gap in one["gaps_ms"][field]]
         target = f"; the target is {TARGET_GAP_MS:g}" if field == "pod" else ""
         print(f"    from a Trial's end to {title}: {_bench.spread(gaps, 'ms', 1)}{target}")
+    print("    CPU a Trial: " + ", ".join(f"{name} {value:.1f} ms" for name, value in results["cpu_ms"].items()))
     sizes = results["memory"]
     if sizes:
         print(f"  memory of the server (PSS, MB) after each {SAMPLE_TRIALS} Trials: "
