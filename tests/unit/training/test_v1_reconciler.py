@@ -391,6 +391,17 @@ async def test_others_pods_are_left_alone_and_the_job_says_so() -> None:
     assert any("FailedCreatePod" in event and "rename the job" in event for event in outcome.events)
 
 
+async def test_a_gang_whose_name_is_taken_waits_and_says_so() -> None:
+    job = job_object("JAXJob", {"Worker": 1})
+    group = {"apiVersion": POD_GROUPS.api_version, "kind": POD_GROUPS.kind, "spec": {"minMember": 9}, "metadata": {
+        "name": "run", "namespace": "default", "uid": "other", "ownerReferences": [
+            {"apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob", "name": "run", "uid": "x",
+             "controller": True}]}}
+    outcome = await table_of("JAXJob", EMBEDDED).run(RUN, job, group)
+    assert not outcome.all(PODS) and outcome.result.requeue_after_seconds
+    assert any("FailedCreatePodGroup" in event and 'belongs to TrainJob "run"' in event for event in outcome.events)
+
+
 async def test_a_large_job_is_made_in_several_passes() -> None:
     job = job_object("JAXJob", {"Worker": 150})
     stage = await table_of("JAXJob")._stage((job,))
@@ -416,6 +427,8 @@ async def test_what_the_api_server_refuses_fails_the_job_with_its_words() -> Non
     outcome = await stage.once(RUN)
     assert state_of(outcome, "JAXJob") == {"type": "Failed", "reason": "JAXJobFailedValidation",
                                            "message": "spec.volumes[0].name: Required value"}
+    await stage.until_silent(RUN)
+    assert not outcome.all(PODS) and not stage.api.all(SERVICES.path()), "nothing of it is left behind"
     await stage.stop()
 
 

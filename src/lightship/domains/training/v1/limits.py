@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from lightship.domains.training.v1 import names, restarts
-from lightship.domains.training.v1 import status as statuses
 from lightship.domains.training.v1.framework import Job
 from lightship.domains.training.v1.status import Status
 from lightship.kube import conditions, times
@@ -37,10 +36,12 @@ def deadline(job: Job, status: Status) -> datetime | None:
 
 
 def given_up(job: Job, status: Status) -> bool:
-    """Whether the job failed by a limit: then nothing of it runs on, whatever the policy for Pods."""
-    said = statuses.message(status, names.FAILED)
+    """Whether the job failed as a whole: then nothing of it runs on, whatever the policy for Pods."""
+    failed = conditions.find({"status": status}, names.FAILED) or {}
     ways = _BACKOFF.format(name=job.name), _DEADLINE.format(name=job.name)
-    return statuses.has(status, names.FAILED) and said.startswith(ways)
+    return failed.get("status") == "True" and (
+        failed.get("reason") == names.reason(job.kind, names.FAILED_VALIDATION)
+        or str(failed.get("message", "")).startswith(ways))
 
 
 def in_place(job: Job, pods: Sequence[tuple[str, Object]]) -> int:

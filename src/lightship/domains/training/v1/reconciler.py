@@ -91,7 +91,7 @@ class JobReconciler:
         await tasks.each([partial(self._delete, child, said) for child in made.delete], at_once=LIMIT_WRITES_AT_ONCE)
         for extra in made.extras:
             await self._put(extra)
-        await self._settle_group(job, made)
+        await self._settle_group(job, made, said)
         await self._create(made.make, said)
 
     async def _put(self, extra: Extra) -> None:
@@ -102,13 +102,17 @@ class JobReconciler:
         elif there is not None and _same_owner(there, extra.obj):
             await apply.delete_if_there(self._deps.client, extra.resource, there)
 
-    async def _settle_group(self, job: Job, made: Plan) -> None:
+    async def _settle_group(self, job: Job, made: Plan, said: list[Announcement]) -> None:
         """The gang's PodGroup, before its first Pod; gone with its last."""
         if self._groups is None:
             return
         there = self._groups.get(objects.key(job.obj))
         if made.group is not None:
-            self._groups.observe(await apply.ensure(self._deps.client, POD_GROUPS, made.group, there))
+            try:
+                self._groups.observe(await apply.ensure(self._deps.client, POD_GROUPS, made.group, there))
+            except errors.AlreadyExists as problem:
+                said.append(Announcement("Warning", "FailedCreatePodGroup", f"Error creating: {problem}"))
+                raise
         elif made.group_gone and there is not None and (
                 objects.controller_of(there) or {}).get("uid") == objects.uid(job.obj):
             await apply.delete_if_there(self._deps.client, POD_GROUPS, there)
