@@ -89,3 +89,14 @@ def test_a_training_is_told_where_to_report_and_gets_a_token_for_that_alone() ->
     token, ca = pod["volumes"][0]["projected"]["sources"]
     assert token["serviceAccountToken"]["audience"] == f"trainer.kubeflow.org/{about}"
     assert ca["configMap"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
+
+
+def test_what_lies_in_a_claim_is_copied_inside_the_pod() -> None:
+    mine = runtime(step("dataset-initializer", "dataset-initializer"), step("node", "trainer"), policy={"numNodes": 1})
+    job = train_job({}, initializer={"dataset": {"storageUri": "pvc://mine/some/place"}})
+    pod = lower.make_job_set(job, mine, EMBEDDED)["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["command"][-2:] == ["/mnt/lightship-source/some/place", "/workspace/dataset"]
+    assert pod["volumes"] == [{"name": "lightship-source", "persistentVolumeClaim": {
+        "claimName": "mine", "readOnly": True}}]
+    elsewhere = lower.make_job_set(job, mine, OTHER)["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
+    assert "command" not in elsewhere["spec"]["containers"][0]

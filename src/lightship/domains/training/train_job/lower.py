@@ -12,7 +12,7 @@ from typing import Any
 from lightship.domains.training import names
 from lightship.domains.training.errors import BadSnapshot
 from lightship.domains.training.site import OTHER, Site
-from lightship.domains.training.train_job import gangs, mpi, patching, policies, reporting
+from lightship.domains.training.train_job import gangs, local_sources, mpi, patching, policies, reporting
 from lightship.domains.training.train_job.draft import Draft, Step, upsert
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -108,6 +108,7 @@ def _draft(job: Object, runtime: Object, site: Site) -> Draft:
     if site.progress:
         reporting.enforce(draft, job)
         reporting.keep_last_words(draft)
+        local_sources.enforce(draft)
     gangs.mark(draft, job, runtime, site)
     return draft
 
