@@ -43,6 +43,8 @@ async def test_a_pod_is_known_by_its_address_and_a_new_hub_finds_the_service_ser
         "name": HELLO.name, "namespace": HELLO.namespace}, "spec": {"clusterIP": "10.96.7.7", "ports": [{"port": 7}]}})
     await ask(node, "one")
     await ask(node, "two")
+    await node.create(pod("stays", shell("sleep 600"), terminationGracePeriodSeconds=0))
+    await node.wait("stays", nodes.running)
     hub = node.node.network.hub_pid()
     os.kill(hub, signal.SIGKILL)
     async with asyncio.timeout(30):

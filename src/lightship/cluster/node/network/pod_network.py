@@ -320,9 +320,10 @@ class PodNetwork:
 
     async def _replace_when_dead(self, running: _Hub) -> None:
         await asyncio.shield(running.channel.closed)
+        died = not running.stopping
         await running.stop()
         self._hubs.discard(running)
-        if self._attached and not self._stopped and not running.stopping:
+        if self._attached and not self._stopped and died:
             _log.error("the process of the Pods' network ended and is started again")
             await self._clock.sleep(RESTART_SECONDS)
             with contextlib.suppress(errors.LightshipError):  # the next Pod or probe tries again, and tells
