@@ -4,9 +4,9 @@
 predict, so that a slow model holds up neither health checks nor other models. A single request never waits for
 company. Only inputs of the same key (columns and type) share a predict; order is kept otherwise.
 
-The batcher field's ``maxBatchSize`` bounds a batch's rows. Its ``maxLatency`` bounds how long a predict may take for
-the sake of a larger batch: where predicts take longer, batches become smaller, and grow again when there is room. It is
-never waited for.
+The batcher field's ``maxBatchSize`` bounds a batch's rows. Its ``maxLatency`` bounds how much longer than alone a
+predict may take for the sake of its batch: what a row costs is learnt, and batches are no larger than that allows. It
+is never waited for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -68,13 +69,16 @@ class Item:
 class Batcher:
     """Owns the queue and the thread of one model."""
 
-    def __init__(self, bounds: Bounds, *, name: str, observe: Callable[[int], None] = lambda rows: None) -> None:
+    def __init__(self, bounds: Bounds, *, name: str, observe: Callable[[int], None] = lambda rows: None,
+                 clock: Callable[[], float] = time.perf_counter) -> None:
         self._bounds = bounds
         self._name = name
         self._observe = observe
+        self._clock = clock
         self._waiting: deque[Item] = deque()
         self._live = 0
         self._batch_rows = bounds.batch_rows
+        self._cost = Cost()
         self._busy = self._closing = False
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
@@ -128,7 +132,7 @@ class Batcher:
             self._jobs.put(None)
 
     def _work(self) -> None:
-        clock = self._loop.time
+        clock = self._clock
         while (batch := self._jobs.get()) is not None:
             start = clock()
             outcomes = run(batch)
@@ -140,8 +144,9 @@ class Batcher:
 
     def _finish(self, batch: list[Item], outcomes: list[Outcome], seconds: float) -> None:
         rows = sum(item.rows for item in batch)
-        if seconds * 2 > self._bounds.latency_seconds or self._batch_rows != self._bounds.batch_rows:
-            self._batch_rows = adapted(self._batch_rows, rows, seconds, self._bounds)
+        if self._bounds.latency_seconds != float("inf"):
+            self._cost.learn(rows, seconds)
+            self._batch_rows = self._cost.limit(self._bounds)
         # The next predict starts before these answers are encoded: the two overlap.
         self._dispatch()
         self._observe(rows)
@@ -158,13 +163,35 @@ class Outcome:
     error: Exception | None = None
 
 
-def adapted(limit: int, rows: int, seconds: float, bounds: Bounds) -> int:
-    """How many rows the next batch may have, after one of ``rows`` took ``seconds``."""
-    if seconds > bounds.latency_seconds:
-        return max(1, min(limit, int(rows * bounds.latency_seconds / seconds)))
-    if rows >= limit and seconds * 2 < bounds.latency_seconds:
-        return min(limit * 2, bounds.batch_rows)
-    return limit
+class Cost:
+    """What a row adds to a predict, in seconds: the slope through the latest predicts, older ones weighing less."""
+
+    _KEEP = 0.9
+    _LEAST_VARIANCE = 0.25
+    """Predicts of one size tell nothing about what rows cost: what was learnt before holds."""
+
+    def __init__(self) -> None:
+        self._weight = self._rows = self._seconds = self._squares = self._products = 0.0
+        self.row_seconds = 0.0
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Take one predict into account."""
+        self._weight = self._weight * self._KEEP + 1
+        self._rows = self._rows * self._KEEP + rows
+        self._seconds = self._seconds * self._KEEP + seconds
+        self._squares = self._squares * self._KEEP + rows * rows
+        self._products = self._products * self._KEEP + rows * seconds
+        mean = self._rows / self._weight
+        variance = self._squares / self._weight - mean * mean
+        if variance > self._LEAST_VARIANCE:
+            covariance = self._products / self._weight - mean * self._seconds / self._weight
+            self.row_seconds = max(0.0, covariance / variance)
+
+    def limit(self, bounds: Bounds) -> int:
+        """How many rows add no more than the bound on latency."""
+        if self.row_seconds * bounds.batch_rows <= bounds.latency_seconds:
+            return bounds.batch_rows
+        return max(1, int(bounds.latency_seconds / self.row_seconds))
 
 
 def take(waiting: deque[Item], batch_rows: int) -> list[Item]:

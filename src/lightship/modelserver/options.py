@@ -21,7 +21,7 @@ class Limits:
     queue_requests: int = 1000
     batch_rows: int = 1024
     batch_latency_seconds: float = float("inf")
-    """Where a predict takes longer than this, the next ones get fewer rows; nothing ever waits for it."""
+    """How much longer than alone a predict may take for the sake of its batch; nothing ever waits for it."""
     pipelined_requests: int = 16
     read_seconds: float = 30.0
     """From a request's first byte to its last; slower clients get 408. A stream that is not read on so long ends."""
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_queue", default=defaults.queue_requests, type=int, help="most requests that may wait")
     add("--max_batch_rows", default=defaults.batch_rows, type=int, help="most rows of one predict")
     add("--max_batch_latency_ms", default=defaults.batch_latency_seconds, type=float,
-        help="make batches smaller where a predict takes longer")
+        help="how much longer than alone a predict may take for its batch")
     add("--drain_seconds", default=defaults.drain_seconds, type=float, help="longest wait for requests at the end")
     return parser
 
