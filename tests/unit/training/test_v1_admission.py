@@ -66,6 +66,16 @@ async def test_applying_a_manifest_again_changes_nothing(client: Client) -> None
     assert first["metadata"]["generation"] == merged["metadata"]["generation"] == 1
 
 
+async def test_a_type_in_small_letters_may_be_applied_again(client: Client) -> None:
+    resource = RESOURCES["PyTorchJob"]
+    await client.create(resource, job("PyTorchJob", {"worker": {"replicas": 2}}))
+    key = Key("default", "run")
+    again = await client.patch(resource, key, {"spec": job("PyTorchJob", {"worker": {"replicas": 2}})["spec"]})
+    assert again["metadata"]["generation"] == 1
+    more = await client.patch(resource, key, {"spec": {"pytorchReplicaSpecs": {"worker": {"replicas": 3}}}})
+    assert {type: one["replicas"] for type, one in more["spec"]["pytorchReplicaSpecs"].items()} == {"Worker": 3}
+
+
 def without(kind: str, **container: Any) -> Object:
     return job(kind, {"Worker": {"template": {"spec": {"containers": [container] if container else []}}}})
 

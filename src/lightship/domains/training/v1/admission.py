@@ -13,7 +13,7 @@ from typing import Any
 from lightship.domains.furniture import FieldError
 from lightship.domains.training.v1 import names
 from lightship.domains.training.v1.framework import Framework
-from lightship.kube import objects
+from lightship.kube import objects, patches
 from lightship.kube.objects import Object
 
 LIMIT_REPLICAS = 1000
@@ -33,15 +33,21 @@ def default(framework: Framework, obj: Object) -> Object:
     filled = spec | {"runPolicy": {"suspend": False, **policy,
                                    "cleanPodPolicy": policy.get("cleanPodPolicy") or names.CLEAN_NONE}}
     if isinstance(given, Mapping):
-        filled[framework.specs] = {_type(framework, type, given): _replicas(framework, one)
-                                   for type, one in given.items()}
+        filled[framework.specs] = {type: _replicas(framework, one) for type, one in _in_case(framework, given).items()}
     return obj | {"spec": framework.default(filled)}
 
 
-def _type(framework: Framework, type: str, given: Mapping[str, Any]) -> str:
-    """``worker`` and ``WORKER`` are ``Worker``, unless that is there too."""
-    found = next((known for known in framework.types if known.lower() == type.lower()), type)
-    return type if found in given else found
+def _in_case(framework: Framework, given: Mapping[str, Any]) -> dict[str, Any]:
+    """``worker`` and ``WORKER`` are ``Worker``. Where that is there too, as when a manifest that says ``worker`` is
+    applied again, it is changed by them."""
+    found = {type: one for type, one in given.items() if type in framework.types}
+    for type, one in given.items():
+        known = next((known for known in framework.types if known.lower() == type.lower()), type)
+        if type != known and isinstance(one, Mapping) and isinstance(found.get(known), Mapping):
+            found[known] = patches.merge(found[known], one)
+        elif type != known or type not in framework.types:
+            found[known] = one
+    return found
 
 
 def _replicas(framework: Framework, given: Any) -> Any:
