@@ -42,32 +42,40 @@ class GridSearch:
         self._space = axes(search.parameters)
         self._total = combinations(self._space)
         self._stride, self._offset = 1, 0
+        self._begin = 0
+        self._keys: dict[str, tuple[int, ...] | None] = {}
         if "random_state" in search.settings:
             self._stride, self._offset = _shuffle(self._total, telling.seed(search))
 
     def propose(self, told: Sequence[Told], count: int) -> Reply:
-        given = {key for one in told if (key := self._key(one)) is not None}
+        given = {self._key(one) for one in told}
+        while self._begin < self._total and self._point(self._begin) in given:
+            self._begin += 1  # so that a call's time does not grow with the Trials
         found: list[Proposal] = []
         exhausted = True
-        for assignments, key in self._all():
-            if key in given:
+        for turn in range(self._begin, self._total):
+            point = self._point(turn)
+            if point in given:
                 continue
             if len(found) == count:
                 exhausted = False
                 break
-            found.append(Proposal(assignments=assignments))
+            found.append(Proposal(assignments={
+                axis.name: axis.at(index) for axis, index in zip(self._space, point, strict=True)}))
         return Reply(proposals=tuple(found), exhausted=exhausted)
 
-    def _all(self) -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
-        for turn in range(self._total):
-            key = _digits((turn * self._stride + self._offset) % self._total, self._space)
-            yield {axis.name: axis.at(index) for axis, index in zip(self._space, key, strict=True)}, key
+    def _point(self, turn: int) -> tuple[int, ...]:
+        """The steps of the point that comes in a turn."""
+        return _digits((turn * self._stride + self._offset) % self._total, self._space)
 
     def _key(self, told: Told) -> tuple[int, ...] | None:
-        try:
-            return tuple(axis.index(told.assignments[axis.name]) for axis in self._space)
-        except (KeyError, ValueError):
-            return None  # not of this space
+        """The steps of a Trial's point; None where it is not of this space."""
+        if told.name not in self._keys:
+            try:
+                self._keys[told.name] = tuple(axis.index(told.assignments[axis.name]) for axis in self._space)
+            except (KeyError, ValueError):
+                self._keys[told.name] = None
+        return self._keys[told.name]
 
 
 def combinations(space: Sequence[Axis]) -> int:

@@ -14,6 +14,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from statistics import NormalDist
 
 from lightship.domains.tuning.algorithms.search import Parameter
@@ -42,7 +43,7 @@ class Axis:
     distribution: str = "uniform"
     ordered: bool = True
 
-    @property
+    @cached_property
     def steps(self) -> int | None:
         if self.choices:
             return len(self.choices) - 1
