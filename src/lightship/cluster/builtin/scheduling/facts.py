@@ -111,6 +111,18 @@ class PodFacts:
         return tuple(found)
 
     @cached_property
+    def shape(self) -> bytes | None:
+        """Equal for Pods that fare alike in one pass, whatever their labels and their namespaces; None where other
+        Pods decide, too."""
+        spec = self.spec
+        if self.signature is None:
+            return None
+        said = [sorted(self.requests.items()), self.priority, spec.get("nodeSelector"),
+                (spec.get("affinity") or {}).get("nodeAffinity"), spec.get("tolerations"), sorted(self.ports),
+                spec.get("preemptionPolicy")]
+        return msgspec.json.encode(said, order="deterministic")
+
+    @cached_property
     def signature(self) -> bytes | None:
         """Equal for Pods that fare alike in one pass; None where other Pods decide, too."""
         spec = self.spec

@@ -23,6 +23,9 @@ class GangPass:
     def __init__(self, stage: Pass, waiting: Iterable[Gang]) -> None:
         self._stage = stage
         self._queue = Queue(waiting, stage.land)
+        guarded = any(node.guarded for node in stage.land.nodes.values())
+        self._refused: dict[tuple[bytes, int, int], tuple[str, str]] | None = None if guarded else {}
+        """What was said to gangs of a shape in this pass: it only fills up. None where labels matter, too."""
         self._holder: Gang | None = None
         """Behind whom the others wait."""
         self.verdicts: list[Verdict] = []
@@ -54,6 +57,10 @@ class GangPass:
                            f"(minMember): {there} are")
 
     def _try(self, gang: Gang) -> None:
+        known = self._refused.get(shape) if self._refused and (shape := gang.shape) is not None else None
+        if known is not None:
+            self._wait_for_room(gang, known)
+            return
         stage = self._stage
         blocked = next((why for pod in gang.members if (why := stage.blocked(pod))), "")
         if blocked:
@@ -96,10 +103,11 @@ class GangPass:
         clearing = gang_preemption.find(members, gang.priority, land)
         if clearing is None:
             wanted = gang.wants()
-            lasting = f"{_all_of(gang)} wait until they fit together, wanting {gangs.shown(wanted)}: {why}"
-            self._refuse(gang, f"{lasting} Free when told: {gangs.shown(gangs.free_of(wanted, land))}.", lasting)
-            if gang.overdue and self._holder is None and gangs.fit(members, gangs.without_gangs(land)) is not None:
-                self._holder = gang
+            told = (f" wait until they fit together, wanting {gangs.shown(wanted)}: {why}",
+                    f" Free when told: {gangs.shown(gangs.free_of(wanted, land))}.")
+            if self._refused is not None and (shape := gang.shape) is not None:
+                self._refused[shape] = told
+            self._wait_for_room(gang, told)
             return
         for victim in clearing.victims:
             land.release(victim)
@@ -112,6 +120,13 @@ class GangPass:
                 pod=pod, message=message, node=clearing.nodes.get(pod.uid, ""),
                 victims=clearing.victims if place == 0 else ()))
         self.verdicts.append(Verdict(group=gang.key, message=message, lasting=message))
+
+    def _wait_for_room(self, gang: Gang, told: tuple[str, str]) -> None:
+        lasting = f"{_all_of(gang)}{told[0]}"
+        self._refuse(gang, lasting + told[1], lasting)
+        if gang.overdue and self._holder is None and gangs.fit(
+                gang.members[:gang.needed], gangs.without_gangs(self._stage.land)) is not None:
+            self._holder = gang
 
     def _refuse(self, gang: Gang, message: str, lasting: str = "") -> None:
         self._stage.refusals += [Refusal(pod=pod, message=message, lasting=lasting) for pod in gang.members]

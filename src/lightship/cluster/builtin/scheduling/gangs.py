@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 
 from lightship.cluster.builtin import pods
 from lightship.cluster.builtin.scheduling.facts import POD_SLOTS, Amounts, Group, Landscape, NodeFacts, PodFacts
@@ -22,7 +23,7 @@ INCOMPLETE_SECONDS = 5.0
 """So long a gang may lack Pods that nobody has made yet before its Pods say so: whoever makes them is at it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Gang:
     """The members of one group that wait. ``present`` others have a node, or have succeeded."""
 
@@ -34,13 +35,26 @@ class Gang:
     lately: bool
     """Whether its youngest member has only just been made."""
 
-    @property
+    @cached_property
     def priority(self) -> int:
         return max(pod.priority for pod in self.members)
 
-    @property
+    @cached_property
     def created(self) -> str:
         return min(pods.created(pod.pod) for pod in self.members)
+
+    @cached_property
+    def rank(self) -> tuple[int, bool, bool]:
+        """What comes before whose turn it is among equals: priority, a broken gang, one that is overdue."""
+        return (-self.priority, not self.broken, not self.overdue)
+
+    @property
+    def shape(self) -> tuple[bytes, int, int] | None:
+        """Equal for gangs that fare alike in one pass; None where that cannot be told beforehand."""
+        first = self.members[0].shape
+        if first is None or any(pod.shape != first for pod in self.members):
+            return None
+        return (first, len(self.members), self.needed)
 
     @property
     def needed(self) -> int:
@@ -67,7 +81,7 @@ class Queue:
 
     def __init__(self, gangs: Iterable[Gang], land: Landscape) -> None:
         self._lines: dict[str, deque[Gang]] = {}
-        for gang in sorted(gangs, key=lambda gang: (*_rank(gang), gang.created, gang.key)):
+        for gang in sorted(gangs, key=lambda gang: (*gang.rank, gang.created, gang.key)):
             self._lines.setdefault(gang.key.namespace, deque()).append(gang)
         self._capacity = _sum_amounts(node.capacity for node in land.nodes.values())
         self._held: dict[str, Amounts] = {}
@@ -98,17 +112,13 @@ class Queue:
 
     def _order(self, gang: Gang) -> tuple[int, bool, bool, float, str, Key]:
         share = 0.0 if gang.overdue else self._share(gang.key.namespace)
-        return (*_rank(gang), share, gang.created, gang.key)
+        return (*gang.rank, share, gang.created, gang.key)
 
     def _share(self, namespace: str) -> float:
         """How much of the resource that it holds most of, as a part of the cluster's."""
         held = self._held.get(namespace) or {}
         return max((amount / self._capacity[name] for name, amount in held.items() if self._capacity.get(name)),
                    default=0.0)
-
-
-def _rank(gang: Gang) -> tuple[int, bool, bool]:
-    return (-gang.priority, not gang.broken, not gang.overdue)
 
 
 def gather(waiting: Iterable[PodFacts], land: Landscape, now: datetime) -> list[Gang]:
@@ -127,14 +137,14 @@ def gather(waiting: Iterable[PodFacts], land: Landscape, now: datetime) -> list[
 
 def _gang(key: Key, members: list[PodFacts], group: Group | None, placed: int, now: datetime) -> Gang:
     members.sort(key=lambda pod: pod.order)
-    ages = [_age_seconds(pod, now) for pod in members]
+    stamps = [stamp for pod in members if (stamp := pods.created(pod.pod))]
+    oldest, youngest = (_age_seconds(stamp, now) for stamp in (min(stamps, default=""), max(stamps, default="")))
     return Gang(key=key, group=group, members=tuple(members), present=placed + (group.done if group else 0),
-                overdue=group is not None and max(ages) >= group.timeout_seconds,
-                lately=min(ages) < INCOMPLETE_SECONDS)
+                overdue=group is not None and oldest >= group.timeout_seconds,
+                lately=youngest < INCOMPLETE_SECONDS)
 
 
-def _age_seconds(pod: PodFacts, now: datetime) -> float:
-    stamp = pods.created(pod.pod)
+def _age_seconds(stamp: str, now: datetime) -> float:
     return (now - times.parse(stamp)).total_seconds() if stamp else 0.0
 
 
