@@ -28,7 +28,7 @@ from lightship.records.observations import NO_TIME, Reading
 SCRAPE_SECONDS = 1.0
 LIMIT_HELD_BYTES = 64 * 1024
 """Of a line that has no end yet."""
-LINES_AT_ONCE = 100
+LINES_AT_ONCE = 25
 
 Take = Callable[[Sequence[Reading]], None]
 
