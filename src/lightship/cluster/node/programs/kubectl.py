@@ -55,7 +55,10 @@ class Cluster:
     def __init__(self) -> None:
         self._address = (os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc"),
                          int(os.environ.get("KUBERNETES_SERVICE_PORT", "443")))
-        self._trust = ssl.create_default_context(cafile=os.path.join(ACCOUNT, "ca.crt"))
+        trusted = os.path.join(ACCOUNT, "ca.crt")
+        if not os.path.exists(trusted):
+            raise Trouble(f"this Pod has no account of its own: {trusted} is not there")
+        self._trust = ssl.create_default_context(cafile=trusted)
         self.namespace = os.environ.get("NAMESPACE") or _read("namespace")
 
     def headers(self) -> dict[str, str]:
