@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from lightship.domains.tuning.algorithms.checks import check
 from lightship.domains.tuning.algorithms.engines import ALGORITHMS
-from lightship.domains.tuning.algorithms.search import Objective, Proposal
+from lightship.domains.tuning.algorithms.search import Objective, Parameter, Proposal
 from tests.unit.tuning.algorithms._searching import MIXED, STEPPED, Experiment, search
 
 LEARNING = [name for name in ALGORITHMS if name != "darts"]
@@ -106,6 +107,29 @@ def test_several_objectives(algorithm: str) -> None:
         speed = math.nan if turn == 3 else float(ended.assignments["layers"])
         experiment.ended[-1] = type(ended)(name=ended.name, assignments=ended.assignments, labels=ended.labels,
                                            state="succeeded", values=dict(ended.values) | {"speed": speed})
+
+
+_EXTREME = (
+    Parameter(name="seed", type="int", min="0", max="9223372036854775807"),
+    Parameter(name="fine", type="double", min="0", max="1", step="1e-18"),
+    Parameter(name="wide", type="double", min="-8e307", max="8e307"),
+    Parameter(name="tiny", type="double", min="1e-300", max="1e300", distribution="logUniform"),
+    Parameter(name="fixed", type="double", min="2", max="2"),
+    Parameter(name="one", type="int", min="3", max="3"),
+    Parameter(name="only", type="categorical", list=("a", "a")),
+)
+
+
+@pytest.mark.parametrize("algorithm", [name for name in LEARNING if name not in ("grid", "hyperband")])
+def test_extreme_spaces(algorithm: str) -> None:
+    experiment = Experiment(search(algorithm, _EXTREME))
+    assert not check(experiment.search)
+    for turn in range(12):
+        for proposal in experiment.ask(2):
+            assert proposal.assignments["fixed"] == "2.0" and proposal.assignments["one"] == "3"
+            assert all(math.isfinite(float(proposal.assignments[name])) for name in ("seed", "fine", "wide", "tiny"))
+        if experiment.running:
+            experiment.end(0, value=float(turn % 5))
 
 
 def test_maximizing_is_minimizing_the_opposite() -> None:

@@ -24,6 +24,7 @@ PARAMETERS = "spec.parameters"
 LIMIT_PARAMETERS = 1000
 LIMIT_POPULATION = 10_000
 LIMIT_BRACKETS = 20
+LIMIT_STEPS = 2**63
 
 _LOGARITHMIC = ("logUniform", "logNormal")
 
@@ -101,7 +102,7 @@ def _numeric(path: str, parameter: Parameter) -> Iterator[FieldError]:
         if text:
             try:
                 numbers[field] = _number(parameter.type, text)
-            except ValueError:
+            except (ValueError, OverflowError):
                 kind = "a whole number" if parameter.type == "int" else "a finite number"
                 yield FieldError(path=f"{path}.{field}", message=f'"{text}" is not {kind}')
     if "step" in numbers and numbers["step"] <= 0:
@@ -110,6 +111,11 @@ def _numeric(path: str, parameter: Parameter) -> Iterator[FieldError]:
         return  # absent ones are the Experiment's own matter
     if numbers["min"] > numbers["max"]:
         yield FieldError(path=f"{path}.max", message=f"{parameter.max} is less than the min, {parameter.min}")
+    elif not math.isfinite(numbers["max"] - numbers["min"]):
+        yield FieldError(path=f"{path}.max", message="min and max are too far apart")
+    step = numbers.get("step", 1.0 if parameter.type == "int" else math.inf)
+    if step > 0 and numbers["max"] - numbers["min"] > step * LIMIT_STEPS:
+        yield FieldError(path=f"{path}.step", message=f"at most {LIMIT_STEPS} steps may lie between min and max")
     if parameter.distribution in _LOGARITHMIC and numbers["min"] <= 0:
         yield FieldError(path=f"{path}.min", message=f"must be greater than zero for the distribution "
                                                      f"{parameter.distribution}")

@@ -27,6 +27,7 @@ from lightship.domains.tuning.algorithms.space import Axis, axes, seed_of
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 _LIMIT_GOOD = 25  # hyperopt's: at most so many Trials count as the good ones
+_LIMIT_STEPS = 1_000_000
 
 
 class Tpe:
@@ -148,22 +149,24 @@ def _gamma(share: float) -> Callable[[int], int]:
 
 
 def _distribution(axis: Axis) -> BaseDistribution:
-    steps = axis.steps
     if axis.choices:
         return CategoricalDistribution(axis.choices)
-    if steps is not None and axis.even:
-        return IntDistribution(0, steps)
-    return FloatDistribution(0.0, 1.0)
+    return IntDistribution(0, axis.steps or 0) if _few(axis) else FloatDistribution(0.0, 1.0)
+
+
+def _few(axis: Axis) -> bool:
+    """Whether its steps are sampled as such: of many, as of uneven ones, the place between the bounds is."""
+    return axis.steps is not None and axis.steps <= _LIMIT_STEPS and axis.even
 
 
 def _value(axis: Axis, text: str) -> str | int | float:
     if axis.choices:
         axis.index(text)  # of this space, or a ValueError
         return text
-    return axis.index(text) if axis.steps is not None and axis.even else axis.unit(text)
+    return axis.index(text) if _few(axis) else axis.unit(text)
 
 
 def _text(axis: Axis, value: Any) -> str:
     if axis.choices:
         return str(value)
-    return axis.at(int(value)) if axis.steps is not None and axis.even else axis.text(float(value))
+    return axis.at(int(value)) if _few(axis) else axis.text(float(value))

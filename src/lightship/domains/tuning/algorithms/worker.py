@@ -130,6 +130,7 @@ class _Process:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._forgotten: list[str] = []
         self._idle: asyncio.TimerHandle | None = None
+        self._closed = False
 
     @property
     def studies(self) -> int:
@@ -157,6 +158,7 @@ class _Process:
             self._forgotten.append(experiment)
 
     async def close(self) -> None:
+        self._closed = True
         self._stay()
         child = self._child
         self._end()
@@ -165,6 +167,8 @@ class _Process:
 
     async def _answer(self, search: Search, told: Sequence[Told], count: int) -> wire.Answer:
         for _ in range(_ATTEMPTS):
+            if self._closed:
+                raise Unavailable("the server ends, and its suggestions with it")
             try:
                 async with asyncio.timeout(self._limits.request_seconds):
                     return await self._exchange(self._ask(search, told, count))
