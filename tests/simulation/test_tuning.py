@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 
 import pytest
 
@@ -157,3 +158,24 @@ def told_of(trial: Object) -> Told:
     value = objects.status(trial)["observation"]["metrics"][0]["min"] if not failed else ""
     return Told(name=objects.name(trial), assignments={}, state="failed" if failed else "succeeded",
                 values={"loss": float(value)} if value else {})
+
+
+async def test_what_a_trial_costs() -> None:
+    """Counts of work, that the pace rests on: of each Trial the writes, and of its Experiment those that it brings."""
+    world, trials = World(3), 60
+    world.api.insert(kinds.EXPERIMENTS.path(), place.experiment(maxTrialCount=trials, parallelTrialCount=4))
+    await world.start()
+    while "Succeeded" not in place.state_of(world.experiment()):
+        await world.end_a_job()
+        await world.clock.advance(0.1)
+    await world.clock.advance(1)
+    counted = Counter(f"{write.verb} {write.plural}{'/' * bool(write.subresource)}{write.subresource}"
+                      for write in world.api.writes)
+    await world.stop()
+    assert {words: count for words, count in counted.items() if words in (
+        "create trials", "create jobs", "delete jobs", "patch trials/status", "create suggestions")} == {
+        "create trials": trials, "create jobs": trials, "delete jobs": trials, "patch trials/status": 2 * trials,
+        "create suggestions": 1}
+    assert counted["patch suggestions/status"] <= trials + 5
+    assert counted["patch suggestions"] <= trials // 4 + 5
+    assert counted["patch experiments/status"] <= trials + 10

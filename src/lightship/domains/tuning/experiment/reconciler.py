@@ -35,6 +35,8 @@ from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_
 
 NAME = "experiment"
 LIMIT_WRITES_AT_ONCE = 16
+STATUS_SECONDS = 0.1
+"""How often an Experiment that goes on says how far it is: Trials may begin and end more often than anybody reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,8 @@ class ExperimentReconciler:
         """By the Experiment's uid and the Trial's name: its revision, and how it counts."""
         self._uids: dict[Key, str] = {}
         self._stalled: dict[str, _Stalled] = {}
+        self._written: dict[str, float] = {}
+        """When (monotonic) each Experiment's status was written last."""
 
     async def reconcile(self, key: Key) -> Result:
         experiment = self._experiments.get(key)
@@ -87,9 +91,11 @@ class ExperimentReconciler:
                 marked = status.mark_failed(marked, str(problem), now)
         if is_over(marked):
             await self._close(key, scene.experiment)
-        await self._write_status(experiment, marked)
-        pause = 0.0 if is_over(marked) else scene.pause_seconds(self._deps.clock.now())
-        return Result(requeue_after_seconds=pause) if pause else DONE
+        pauses = [await self._write_status(experiment, marked)]
+        if not is_over(marked):
+            pauses.append(scene.pause_seconds(self._deps.clock.now()))
+        pause = min((one for one in pauses if one), default=None)
+        return Result(requeue_after_seconds=pause)
 
     def _observe(self, experiment: Object, suggestion: Object | None) -> Scene:
         known = self._views.get(objects.uid(experiment), {})
@@ -118,7 +124,7 @@ class ExperimentReconciler:
         if gone := scene.excess(book):
             book = books.without(book, gone)
         book = books.trimmed(book, scene.ended)
-        await self._write_book(suggestion, before, book)
+        await self._write_book(suggestion, before, book, scene.budget)
         made = await self._make_trials(scene, scene.missing(book))
         await self._delete(scene.orphans(book))
         views = [one for one in scene.views if not (one.deleting and one.name not in {
@@ -188,12 +194,13 @@ class ExperimentReconciler:
         succeeded = [one.name for one in scene.ended[:told] if one.state == names.SUCCEEDED]
         return tuple(await self._deps.stopping.rules(scene.experiment, succeeded))
 
-    async def _write_book(self, suggestion: Object, before: Book, book: Book) -> None:
+    async def _write_book(self, suggestion: Object, before: Book, book: Book, budget: Budget) -> None:
         """First how many were asked for, then what came."""
         client, now = self._deps.client, self._deps.clock.now()
-        if book.count != int(objects.spec(suggestion).get("requests") or 0) and book.count:
+        asked = int(objects.spec(suggestion).get("requests") or 0)
+        if (wanted_requests := books.requests(book, budget, asked)) != asked:
             suggestion = await client.patch(kinds.SUGGESTIONS, objects.key(suggestion),
-                                            {"spec": {"requests": book.count}})
+                                            {"spec": {"requests": wanted_requests}})
             self._suggestions.observe(suggestion)
         wanted = suggestions.mark_running(dict(objects.status(suggestion)), now)
         if book != before or not objects.status(suggestion).get("progress"):
@@ -265,20 +272,30 @@ class ExperimentReconciler:
         if policy != names.LONG_RUNNING and not status.ended(experiment):
             await self._deps.suggesting.forget(objects.uid(experiment))
 
-    async def _write_status(self, experiment: Object, marked: Status) -> None:
-        self._experiments.observe(
-            await apply.patch_status(self._deps.client, kinds.EXPERIMENTS, experiment, marked))
+    async def _write_status(self, experiment: Object, marked: Status) -> float:
+        """Write how far it is, an end at once and all else once in a while; returns after how long to come again."""
+        uid, now = objects.uid(experiment), self._deps.clock.monotonic()
+        settled = is_over(marked) or status.ended(experiment) or not objects.status(experiment)
+        wait = self._written.get(uid, now - STATUS_SECONDS) + STATUS_SECONDS - now
+        if wait > 0 and not settled and marked != objects.status(experiment):
+            return wait
+        written = await apply.patch_status(self._deps.client, kinds.EXPERIMENTS, experiment, marked)
+        if written is not experiment:
+            self._written[uid] = now
+        self._experiments.observe(written)
         for type in (names.SUCCEEDED, names.FAILED, names.RESTARTING):
             after = conditions.find({"status": marked}, type) or {}
             if after.get("status") == "True" and not marks.is_true(objects.status(experiment), type):
                 await self._deps.recorder.event(experiment, "Warning" if type == names.FAILED else "Normal",
                                                 str(after.get("reason")), str(after.get("message")))
+        return 0.0
 
     async def _forget(self, key: Key) -> None:
         uid = self._uids.pop(key, None)
         if uid is not None:
             self._views.pop(uid, None)
             self._stalled.pop(uid, None)
+            self._written.pop(uid, None)
             await self._deps.suggesting.forget(uid)
 
 

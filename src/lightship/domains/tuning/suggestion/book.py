@@ -132,6 +132,13 @@ def known(book: Book, ended: Sequence[View], others: Mapping[str, View], told: i
     return [*(view.told() for view in done), *rest]
 
 
+def requests(book: Book, budget: Budget, before: int) -> int:
+    """``spec.requests``: what will be given out before long, so that not every assignment changes it."""
+    rounds = -(-book.count // budget.parallel)
+    ahead = max(book.count, min(rounds * budget.parallel, budget.most))
+    return before if book.count <= before <= ahead else ahead
+
+
 def taken(book: Book, asked: Question, reply: Reply, experiment: str, uid: str) -> Book:
     """The book after a reply: every proposal has a name, which is the same whenever the same question is asked."""
     new = [_named(proposal, names.trial(experiment, uid, book.issued + place))

@@ -39,6 +39,8 @@ class Runs:
         self._amend = amend
         self._resources: dict[tuple[str, str], Resource] = {(JOBS.api_version, JOBS.kind): JOBS}
         self._informers: dict[str, Informer] = {}
+        self._deleted: set[str] = set()
+        """The uids of runs that I deleted and whose informer still has them."""
 
     async def resource(self, run: Object) -> Resource:
         """The kind of a run as this cluster serves it. Raises ``errors.NotFound``, with what to do."""
@@ -107,7 +109,11 @@ class Runs:
         return adopted
 
     async def delete(self, resource: Resource, run: Object) -> None:
-        await apply.delete_if_there(self._client, resource, run)
+        """Delete a run; what was deleted once is not again, however long its informer takes to tell."""
+        if objects.uid(run) not in self._deleted:
+            await apply.delete_if_there(self._client, resource, run)
+            if self._watched(resource).get(objects.key(run)) is not None:
+                self._deleted.add(objects.uid(run))
 
     def _watched(self, resource: Resource) -> Informer:
         informer = self._informers.get(resource.group_resource)
@@ -118,6 +124,8 @@ class Runs:
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         run = new or old or {}
+        if new is None:
+            self._deleted.discard(objects.uid(run))
         if name := objects.labels(run).get(names.TRIAL_LABEL):
             self._wake(Key(objects.namespace(run), name))
 
