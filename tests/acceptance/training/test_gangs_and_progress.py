@@ -30,10 +30,13 @@ first = {"trainerStatus": {"progressPercentage": 10, "estimatedRemainingSeconds"
 assert post(first) == (200, first), post(first)
 second = {"trainerStatus": {"metrics": [{"name": "loss", "value": "0.1"}], "lastUpdatedTime": now}}
 assert post(second) == (200, second)
+exact = {"lastUpdatedTime": "2026-01-01T02:00:00.123456+02:00", "metrics": [{"name": "loss", "value": "0.1"}]}
+assert post({"trainerStatus": exact}) == (200, second), "as the SDK writes times"
 assert post({}) == (200, {})
 code, said = post({"trainerStatus": {"progressPercentage": 101, "lastUpdatedTime": now}})
 assert code == 422 and said["reason"] == "Invalid" and "progressPercentage" in said["message"], said
 assert post({"trainerStatus": {"progressPercentage": 1}})[0] == 422
+assert post({"trainerStatus": {"lastUpdatedTime": "soon"}})[0] == 422
 assert post(b"{")[0] == 422 and post({"trainerStatus": {"progressPercentage": "many"}})[0] == 422
 assert post(b"x" * 70000)[0] == 413
 assert post(first, url.replace("/reports/", "/other/"))[0] == 403

@@ -16,6 +16,7 @@ from lightship import errors
 from lightship.client.client import Client
 from lightship.client.transport import Request, Response
 from lightship.domains.training import kinds
+from lightship.kube import times
 from lightship.kube.objects import Key
 from lightship.kube.resources import TOKEN_REVIEWS
 
@@ -33,7 +34,7 @@ class _Metric(msgspec.Struct, omit_defaults=True):
 class _TrainerStatus(msgspec.Struct, omit_defaults=True):
     progressPercentage: int | None = None
     estimatedRemainingSeconds: int | None = None
-    metrics: list[_Metric] = []
+    metrics: list[_Metric] | None = None
     lastUpdatedTime: str | None = None
 
 
@@ -73,8 +74,8 @@ class Progress:
         if len(request.body) > LIMIT_BODY_BYTES:
             return _refusal(413, "RequestEntityTooLarge", "Payload too large")
         try:
-            report = msgspec.json.decode(request.body, type=_Report)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            report = _read(request.body)
+        except (msgspec.MsgspecError, errors.InvalidInput, UnicodeDecodeError):
             return _refusal(422, "Invalid", "Invalid payload")
         return await self._take(key, report)
 
@@ -100,6 +101,15 @@ class Progress:
         found = review.get("status") or {}
         user = str((found.get("user") or {}).get("username") or "")
         return bool(found.get("authenticated")) and user.startswith(f"system:serviceaccount:{key.namespace}:")
+
+
+def _read(body: bytes) -> _Report:
+    """The report, its time to the second and in UTC, as upstream keeps it. Raises ``errors.InvalidInput`` and msgspec's."""
+    report = msgspec.json.decode(body, type=_Report)
+    status = report.trainerStatus
+    if status is not None and status.lastUpdatedTime is not None:
+        status.lastUpdatedTime = times.rfc3339(times.parse(status.lastUpdatedTime))
+    return report
 
 
 def _whole(status: _TrainerStatus) -> dict[str, Any]:
