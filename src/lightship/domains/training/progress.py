@@ -104,7 +104,7 @@ class Progress:
 
 
 def _read(body: bytes) -> _Report:
-    """The report, its time to the second and in UTC, as upstream keeps it. Raises ``errors.InvalidInput`` and msgspec's."""
+    """The report, its time to the second and in UTC, as upstream keeps it. Raises our error or msgspec's."""
     report = msgspec.json.decode(body, type=_Report)
     status = report.trainerStatus
     if status is not None and status.lastUpdatedTime is not None:
