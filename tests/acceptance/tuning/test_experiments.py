@@ -135,6 +135,64 @@ def test_a_population_hands_its_checkpoints_on(platform: Platform) -> None:
     assert all(steps[name] == steps[parent] + 1 for name, parent in parents.items() if parent)
 
 
+TRAIN_JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/default/trainjobs"
+FINE_TUNES = "/apis/example.com/v1/namespaces/default/finetunes"
+
+
+def test_no_reader_sees_a_trial_without_its_train_job(platform: Platform) -> None:
+    sweeps = Sweeps(platform)
+    made = sweep("trained", maxTrialCount=4, parallelTrialCount=2)
+    made["spec"]["trialTemplate"] |= {"retain": True, "primaryContainerName": "node", "trialSpec": {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob", "spec": {
+            "runtimeRef": {"name": "plain-distributed"}, "trainer": {
+                "numNodes": 2, "image": "busybox:1.37", "command": ["sh", "-c", "echo loss=${trialParameters.rate}"]}}}}
+    sweeps.create(made)
+    ended, reads = False, 0
+    while not ended:
+        ended = bool(states(sweeps.get("trained")).keys() & {"Succeeded", "Failed"})
+        for trial in sweeps.trials("trained"):
+            platform.kube("GET", f"{TRAIN_JOBS}/{trial['metadata']['name']}")  # raises where it is not there
+            reads += 1
+    status = sweeps.get("trained")["status"]
+    assert status["trialsSucceeded"] == 4 and reads, status
+    owners = [one["metadata"]["ownerReferences"][0]["kind"] for one in platform.kube("GET", TRAIN_JOBS)["items"]
+              if one["metadata"]["labels"].get("katib.kubeflow.org/experiment") == "trained"]
+    assert owners == ["Trial"] * 4
+
+
+def test_trials_of_a_kind_that_a_user_defined(platform: Platform) -> None:
+    """Its own controller is the test; its state is a phase; the rights to make it are the user's to give."""
+    sweeps = Sweeps(platform)
+    open_schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    platform.kube("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {
+        "metadata": {"name": "finetunes.example.com"}, "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "finetunes", "kind": "FineTune"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": open_schema}]}})
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    platform.kube("POST", f"{rbac}/clusterroles", {"metadata": {"name": "fine-tunes"}, "rules": [
+        {"apiGroups": ["example.com"], "resources": ["finetunes"], "verbs": ["*"]}]})
+    platform.kube("POST", f"{rbac}/clusterrolebindings", {
+        "metadata": {"name": "fine-tunes"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "fine-tunes"},
+        "subjects": [{"kind": "ServiceAccount", "name": "tuning", "namespace": "kubeflow"}]})
+    made = sweep("tuned", maxTrialCount=2, parallelTrialCount=1, metricsCollectorSpec={"collector": {"kind": "Push"}})
+    made["spec"]["trialTemplate"] |= {
+        "successCondition": 'status.[@this].#(phase=="Succeeded")#',
+        "failureCondition": 'status.[@this].#(phase=="Failed")#',
+        "trialSpec": {"apiVersion": "example.com/v1", "kind": "FineTune", "rate": "${trialParameters.rate}"}}
+    sweeps.create(made)
+    limit = time.monotonic() + 60
+    while not states(sweeps.get("tuned")).keys() & {"Succeeded", "Failed"}:
+        assert time.monotonic() < limit, sweeps.get("tuned")
+        for run in platform.kube("GET", FINE_TUNES)["items"]:
+            if "status" not in run:
+                platform.kube("PATCH", f"{FINE_TUNES}/{run['metadata']['name']}", {"status": {"phase": "Succeeded"}},
+                              "application/merge-patch+json")
+        time.sleep(0.05)
+    status = sweeps.get("tuned")["status"]
+    assert status["trialMetricsUnavailable"] == 2, status  # nobody reported any
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_killed_platform_goes_on_and_repeats_nothing(new_platform: New, kills: int) -> None:
     """The same seed and the same order of ends give the same Trials: an Experiment without kills has them, too."""
