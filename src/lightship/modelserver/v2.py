@@ -17,24 +17,25 @@ HEADER_LENGTH = b"inference-header-content-length"
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 
 
+# What is left out and what is null are two things: the protocol's description allows the former only.
 class _Input(msgspec.Struct, gc=False):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] | None = None
-    data: Any = msgspec.UNSET
+    parameters: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    data: list[Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Output(msgspec.Struct, gc=False):
     name: str
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Body(msgspec.Struct, gc=False):
     inputs: list[_Input]
-    id: str | None = None
-    parameters: dict[str, Any] | None = None
-    outputs: list[_Output] | None = None
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    parameters: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    outputs: list[_Output] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Index(msgspec.Struct):
@@ -78,8 +79,9 @@ def decode(body: bytes, header_length: bytes | None) -> Inference:
     if at != len(tail):
         raise InvalidTensor(f"{len(tail) - at} bytes of binary data belong to no input")
     wanted = tuple(Wanted(name=one.name, parameters=one.parameters or _NONE) for one in decoded.outputs or ())
-    return Inference(inputs=tuple(found.values()), id=decoded.id, parameters=decoded.parameters or _NONE,
-                     wanted=wanted)
+    return Inference(inputs=tuple(found.values()),
+                     id=None if isinstance(decoded.id, msgspec.UnsetType) else decoded.id,
+                     parameters=decoded.parameters or _NONE, wanted=wanted)
 
 
 def encode(names: tuple[str, str], inference: Inference, outputs: Sequence[Tensor],
