@@ -253,8 +253,10 @@ async def test_a_replica_that_fails_again_and_again_pauses() -> None:
     assert pods_of(await run(rested, pod_of(rested, "Worker", 1, "Running"))) == ["run-worker-0", "run-worker-1"]
 
 
-async def test_an_annotation_that_somebody_spoiled_is_begun_anew() -> None:
-    job = job_object("TFJob", {"Worker": 1}, annotations={names.RESTARTS_ANNOTATION: "[nonsense"})
+@pytest.mark.parametrize("text", ["[nonsense", "[]", '{"run-worker-0": {"count": 9, "pod": "x", "at": "soon"}}',
+                                  '{"run-worker-0": {"count": "many", "pod": "x", "at": "2026-01-01T00:00:00Z"}}'])
+async def test_an_annotation_that_somebody_spoiled_is_begun_anew(text: str) -> None:
+    job = job_object("TFJob", {"Worker": 1}, annotations={names.RESTARTS_ANNOTATION: text})
     assert pods_of(await run(job)) == ["run-worker-0"]
 
 

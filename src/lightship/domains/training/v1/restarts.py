@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from lightship import errors
 from lightship.domains.training.v1 import names
 from lightship.kube import objects, times
 from lightship.kube.objects import Object
@@ -67,9 +68,12 @@ def read(job: Object) -> Restarts:
     """What the annotation says; nothing where it is missing or not ours."""
     text = objects.annotations(job).get(names.RESTARTS_ANNOTATION, "{}")
     try:
-        return Restarts(entries=msgspec.json.decode(text, type=dict[str, Entry]))
-    except msgspec.DecodeError:  # somebody wrote something else there: we begin anew
+        entries = msgspec.json.decode(text, type=dict[str, Entry])
+        for entry in entries.values():
+            times.parse(entry.at)
+    except (msgspec.DecodeError, errors.InvalidInput):  # somebody wrote something else there: we begin anew
         return Restarts(entries={})
+    return Restarts(entries=entries)
 
 
 def containers(pod: Object) -> int:
