@@ -193,13 +193,16 @@ def test_trials_of_a_kind_that_a_user_defined(platform: Platform) -> None:
     assert status["trialMetricsUnavailable"] == 2, status  # nobody reported any
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(8, marks=pytest.mark.slow)])
-def test_a_killed_platform_goes_on_and_repeats_nothing(new_platform: New, kills: int) -> None:
+@pytest.mark.parametrize(("kills", "algorithm", "parallel"), [
+    (1, "random", 3), pytest.param(8, "random", 3, marks=pytest.mark.slow),
+    pytest.param(4, "tpe", 1, marks=pytest.mark.slow)])  # the next of TPE depend on the order of ends, which one fixes
+def test_a_killed_platform_goes_on_and_repeats_nothing(new_platform: New, kills: int, algorithm: str,
+                                                       parallel: int) -> None:
     """The same seed and the same order of ends give the same Trials: an Experiment without kills has them, too."""
     platform, chance = new_platform().start(), random.Random(20_261)
     sweeps = Sweeps(platform)
     experiment = sweep("killed", "sleep 0.2; echo loss=${trialParameters.rate}", maxTrialCount=kills * 4,
-                       algorithm={"algorithmName": "random", "algorithmSettings": [
+                       parallelTrialCount=parallel, algorithm={"algorithmName": algorithm, "algorithmSettings": [
                            {"name": "random_state", "value": "7"}]})
     sweeps.create(experiment)
     seen: dict[str, Any] = {}

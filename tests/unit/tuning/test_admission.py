@@ -131,12 +131,15 @@ def test_a_template_in_a_config_map() -> None:
     assert related is not None and related[1] == ("kubeflow", "templates")
 
     def with_text(text: str | None) -> list[str]:
-        there = None if text is None else {"data": {"job.yaml": text}}
+        there = None if text is None else {"data": {"job.yaml": text}, "metadata": {
+            "namespace": "kubeflow", "labels": {"katib.kubeflow.org/component": "trial-templates"}}}
         return [one.message for one in admission.validate_with(made, None, there)]
 
     assert not with_text("apiVersion: batch/v1\nkind: Job\na: ${trialParameters.rate}")
     assert "configMap not found" in with_text(None)[0]
     assert "not found in spec.trialTemplate" in with_text("kind: Job")[0]
+    private = {"data": {"job.yaml": "kind: Job"}, "metadata": {"namespace": "kubeflow"}}
+    assert [one.message for one in admission.validate_with(made, None, private)] == with_text(None)
     assert "APIVersion and Kind" in with_text("a: ${trialParameters.rate}")[0]
 
 

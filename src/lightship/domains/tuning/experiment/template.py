@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lightship.domains.furniture import FieldError
-from lightship.domains.tuning import gjson, templates
+from lightship.domains.tuning import gjson, names, templates
 from lightship.domains.tuning.errors import BadTemplate
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -55,13 +55,21 @@ def text_of(obj: Object, config_map: Object | None) -> str:
     """The template's text. Raises ``BadTemplate``."""
     source = objects.spec(obj)["trialTemplate"]["configMap"]
     name = f"{source.get('configMapNamespace')}/{source.get('configMapName')}"
-    if config_map is None:
-        raise BadTemplate(f'configMap not found: ConfigMap "{name}" is not there')
+    if config_map is None or not _shared(obj, config_map):
+        # Another namespace's is read for whoever asks only where its owner says so; what else is there, nobody learns.
+        raise BadTemplate(f'configMap not found: ConfigMap "{name}" is not there, or is another namespace\'s and not '
+                          f"labelled {names.SHARED_LABEL}={names.SHARED_TEMPLATES}")
     text = (config_map.get("data") or {}).get(source.get("templatePath"))
     if not isinstance(text, str):
         raise BadTemplate(f"unable to find trial template in ConfigMap: TemplatePath: {source.get('templatePath')}, "
                           f"ConfigMap: {name}")
     return text
+
+
+def _shared(obj: Object, config_map: Object) -> bool:
+    """Whether an Experiment may use the ConfigMap: its own namespace's, or one with templates for all."""
+    return (objects.namespace(config_map) == objects.namespace(obj)
+            or objects.labels(config_map).get(names.SHARED_LABEL) == names.SHARED_TEMPLATES)
 
 
 def _basics(template: Mapping[str, Any]) -> Iterator[FieldError]:
