@@ -50,6 +50,8 @@ OWN_SEAMS: dict[tuple[str, str], str] = {
     ("lightship.artifacts.routing", "lightship.artifacts.s3"): "an HTTP client; only artifacts in S3 need it",
     ("lightship.artifacts.routing", "lightship.artifacts.gcs"): "an HTTP client; only artifacts in GCS need it",
     ("lightship.artifacts.routing", "lightship.artifacts.gcs_tokens"): "an HTTP client; only artifacts in GCS need it",
+    ("lightship.domains.training.initializers", "lightship.domains.training.hub"):
+        "an HTTP client; only hf:// needs it",
     ("lightship.domains.training.sources", "lightship.artifacts.remote"): "an HTTP client; only own keys need it",
     ("lightship.domains.training.sources", "lightship.artifacts.s3"): "an HTTP client; only own keys need it",
     ("lightship.composition.tuning", "lightship.lib.grpc"): "only a platform that runs Pods is reported to",
