@@ -5,7 +5,10 @@ from __future__ import annotations
 import urllib.error
 from typing import Any
 
+import pytest
+
 from tests.acceptance.conftest import Platform
+from tests.acceptance.training.test_failures import RUNTIMES, of, runtime
 from tests.acceptance.training.test_training import JOBS, logs_of, pods_of, train_job, until, wait
 
 GROUPS = "/apis/scheduling.x-k8s.io/v1alpha1/namespaces/default/podgroups"
@@ -56,9 +59,7 @@ def test_a_training_reports_its_progress_and_what_is_wrong_is_refused(platform: 
 
 
 def test_a_gang_waits_whole_and_says_why_on_the_job_its_group_and_its_pods(platform: Platform) -> None:
-    node = platform.kube("GET", "/api/v1/nodes")["items"][0]
-    free = int(float(node["status"]["allocatable"]["cpu"].removesuffix("m")) * (
-        1 if node["status"]["allocatable"]["cpu"].endswith("m") else 1000))
+    free = _free_milli(platform)
 
     def gang(name: str, part: float, command: list[str]) -> None:
         platform.kube("POST", JOBS, train_job(name, {
@@ -83,6 +84,12 @@ def test_a_gang_waits_whole_and_says_why_on_the_job_its_group_and_its_pods(platf
     wait(lambda: platform.kube("GET", f"{GROUPS}/waits")["status"].get("phase") == "Finished")
 
 
+def _free_milli(platform: Platform) -> int:
+    """What the node has to give, in thousandths of a processor."""
+    cpu = platform.kube("GET", "/api/v1/nodes")["items"][0]["status"]["allocatable"]["cpu"]
+    return int(float(cpu.removesuffix("m")) * (1 if cpu.endswith("m") else 1000))
+
+
 def _unscheduled(pod: dict[str, Any]) -> dict[str, Any]:
     return next((one for one in pod["status"].get("conditions", ()) if one["type"] == "PodScheduled"), {})
 
@@ -98,3 +105,31 @@ def message_of(platform: Platform, name: str) -> str:
 def _reasons(platform: Platform, name: str) -> set[str]:
     found = platform.kube("GET", "/api/v1/namespaces/default/events?fieldSelector=involvedObject.kind=TrainJob")
     return {event["reason"] for event in found["items"] if event["involvedObject"]["name"] == name}
+
+
+@pytest.mark.slow
+def test_what_matters_more_has_a_whole_gang_leave_which_comes_back_and_has_lost_no_try(platform: Platform) -> None:
+    """Its Job allows no failure: to make room is none."""
+    platform.kube("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", {
+        "metadata": {"name": "urgent"}, "value": 1000})
+    free = _free_milli(platform)
+    for name, more in (("calm", {}), ("hurried", {"priorityClassName": "urgent"})):
+        made = runtime(name, {"backoffLimit": 0})
+        pod = made["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+        pod.update(more, restartPolicy="Never", terminationGracePeriodSeconds=1)
+        platform.kube("POST", RUNTIMES, made)
+
+    def gang(name: str, of_runtime: str, seconds: float) -> None:
+        platform.kube("POST", JOBS, train_job(name, {
+            "numNodes": 2, "command": ["sleep", str(seconds)],
+            "resourcesPerNode": {"requests": {"cpu": f"{int(free * 0.4)}m"}}}, **of(of_runtime)))
+
+    gang("yields", "calm", 3)
+    wait(lambda: [pod["status"].get("phase") for pod in pods_of(platform, "yields")] == ["Running"] * 2)
+    first = {pod["metadata"]["name"] for pod in pods_of(platform, "yields")}
+    gang("comes", "hurried", 0)
+    ended = until(platform, "comes", "Complete", "Failed")
+    assert ended["status"]["conditions"][-1]["type"] == "Complete"
+    ended = until(platform, "yields", "Complete", "Failed")
+    assert ended["status"]["conditions"][-1]["type"] == "Complete", ended
+    assert not first & {pod["metadata"]["name"] for pod in pods_of(platform, "yields")}, "both had to leave"
