@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import aclosing
 from pathlib import Path
@@ -17,7 +18,7 @@ from lightship.kube.objects import Key
 from lightship.kube.resources import PODS
 from lightship.records import run_history
 from lightship.records.rows import Run
-from tests.acceptance.pipelines.harness import Finished, Platform, platform
+from tests.acceptance.pipelines.harness import WAIT_SECONDS, Finished, Platform, platform
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -92,5 +93,6 @@ async def test_pods_beyond_the_limit_go_and_their_logs_stay(tmp_path: Path) -> N
         for number in range(4):
             step = f"step-{number}"
             assert await text(place, done, step) == f"{done.task(step).pod}\n"
-        left = await place.client("tests").list(PODS, Selection(namespace="default"))
-        assert len(left.items) < 4
+        async with asyncio.timeout(WAIT_SECONDS):  # They go once the run's end is written.
+            while len((await place.client("tests").list(PODS, Selection(namespace="default"))).items) == 4:
+                await asyncio.sleep(0.02)
