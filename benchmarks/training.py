@@ -52,7 +52,7 @@ dist.destroy_process_group()
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench training", description=__doc__)
     parser.add_argument("-n", "--pairs", type=int, default=20, help="warm pairs (default 20)")
-    parser.add_argument("--cold", type=int, default=5, help="cold pairs (default 5)")
+    parser.add_argument("--cold", type=int, default=20, help="cold pairs (default 20)")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     options = parser.parse_args()
     with _bench.folder() as data_dir, _bench.up(data_dir) as info:
