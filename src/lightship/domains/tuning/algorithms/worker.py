@@ -8,6 +8,7 @@ many), it is begun anew with everything, which takes milliseconds. So no state i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections import OrderedDict
@@ -129,6 +130,7 @@ class _Process:
         self._child: asyncio.subprocess.Process | None = None
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._forgotten: list[str] = []
+        self._ending: list[asyncio.subprocess.Process] = []
         self._idle: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -160,10 +162,8 @@ class _Process:
     async def close(self) -> None:
         self._closed = True
         self._stay()
-        child = self._child
         self._end()
-        if child is not None:
-            await child.wait()
+        await self._taken_in()
 
     async def _answer(self, search: Search, told: Sequence[Told], count: int) -> wire.Answer:
         for _ in range(_ATTEMPTS):
@@ -211,18 +211,31 @@ class _Process:
         return wire.read_answer(await child.stdout.readexactly(length))
 
     async def _start(self) -> asyncio.subprocess.Process:
+        await self._taken_in()
         return await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "lightship.domains.tuning.algorithms.process",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env={**os.environ, **_THREADS},
             start_new_session=True)  # a terminal's Ctrl-C is the server's alone
 
     def _end(self) -> None:
-        """It knows nothing any more; the asyncio loop takes it in when it is dead."""
+        """Kill it; whoever comes next takes it in."""
         child, self._child = self._child, None
         self._known.clear()
         self._forgotten.clear()
-        if child is not None and child.returncode is None:
-            child.kill()
+        if child is not None:
+            self._ending.append(child)
+            if child.returncode is None:
+                child.kill()
+
+    async def _taken_in(self) -> None:
+        """Wait for those that were killed, and for their pipes."""
+        while self._ending:
+            child = self._ending.pop()
+            await child.wait()
+            assert child.stdin is not None
+            child.stdin.close()
+            with contextlib.suppress(ConnectionError):
+                await child.stdin.wait_closed()
 
     def _stay(self) -> None:
         if self._idle is not None:
