@@ -157,6 +157,7 @@ def test_suspended_resumed_and_gone_when_its_time_is_up(platform: Platform) -> N
         "GET", f"{ROOT}/tfjobs")["items"]] and not pods_of(platform, "held"))
 
 
+@pytest.mark.slow
 def test_a_killed_platform_goes_on_with_a_job_that_would_not_be_retried(new_platform: Callable[[], Platform]) -> None:
     """From its checkpoint: what the first attempt left in its volume."""
     platform = new_platform().start()
