@@ -17,6 +17,7 @@ from lightship import errors
 from lightship.domains.tuning import kinds, names
 from lightship.domains.tuning.algorithms.search import Told
 from lightship.domains.tuning.domain import controllers
+from lightship.domains.tuning.suggestion import book
 from lightship.kube import objects, resources
 from lightship.kube.objects import Key, Object
 from lightship.lib import ids
@@ -109,8 +110,8 @@ class World:
         return found
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-async def test_storm(seed: int) -> None:
+async def stormed(seed: int) -> World:
+    """A world in which an Experiment has come to its end through a storm."""
     world = World(seed)
     world.api.insert(kinds.EXPERIMENTS.path(), place.experiment(maxTrialCount=TRIALS))
     world.api.fault = world.fault
@@ -123,9 +124,26 @@ async def test_storm(seed: int) -> None:
     world.api.resume_watches()
     await world.clock.advance(120)
     assert place.state_of(world.experiment()).get("Succeeded") == names.MAX_TRIALS_REACHED, f"seed {seed}"
-    check(world, seed)
     await world.stop()
     assert not world.api.all(resources.JOBS.path()), f"seed {seed}: ended runs are left"
+    return world
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_storm(seed: int) -> None:
+    check(await stormed(seed), seed)
+
+
+@pytest.mark.parametrize("seed", range(100, 104))
+async def test_storm_over_one_that_lists_little(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Suggestion names few of what it has given out; the Trials know the rest."""
+    monkeypatch.setattr(book, "LIMIT_LISTED_ASSIGNMENTS", 2)
+    world = await stormed(seed)
+    assert len(world.api.all(kinds.TRIALS.path())) == TRIALS, f"seed {seed}"
+    assert all(len(uids) == 1 for uids in world.finished.values()), f"seed {seed}: a Trial ran again"
+    suggestion = world.api.find(kinds.SUGGESTIONS.path(), Key("default", "sweep"))
+    assert suggestion is not None and suggestion["status"]["suggestionCount"] == TRIALS
+    assert len(suggestion["status"]["suggestions"]) < TRIALS
 
 
 def check(world: World, seed: int) -> None:

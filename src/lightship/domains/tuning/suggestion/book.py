@@ -24,8 +24,8 @@ LIMIT_PARALLEL_TRIALS = 500
 """Trials of one Experiment that run at once, whatever it asks for."""
 LIMIT_TRIALS = 10_000
 """Trials of one Experiment, whatever it asks for: their names stand in its status."""
-LIMIT_LISTED_ASSIGNMENTS = 1000
-"""Assignments in a Suggestion's status, which would be too large: those of Trials that ended first go."""
+LIMIT_LISTED_ASSIGNMENTS = 300
+"""Ended ones in a Suggestion's status, which is written whole for each Trial: those of Trials that ended first go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +157,11 @@ def without(book: Book, gone: Sequence[str]) -> Book:
 
 def trimmed(book: Book, ended: Sequence[View]) -> Book:
     """The book without what ended first, where its list would be too long; the count stays."""
-    excess = len(book.assignments) - LIMIT_LISTED_ASSIGNMENTS
-    if excess <= 0:
+    listed = {one.name for one in book.assignments}
+    done = [view.name for view in ended if view.name in listed]
+    oldest = set(done[:max(0, len(done) - LIMIT_LISTED_ASSIGNMENTS)])
+    if not oldest:
         return book
-    oldest = {view.name for view in ended[:excess]}
     return dataclasses.replace(book, assignments=tuple(one for one in book.assignments if one.name not in oldest))
 
 
