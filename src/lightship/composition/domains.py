@@ -108,7 +108,7 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
         client=training_client, informer=manager.informer, clock=clock,
         recorder=Recorder(training_client, "trainjob-controller"),
         site=training.OTHER if images is None else training.EMBEDDED)
-    tuned = tuning.Tuning(manager, history.database)
+    tuned = tuning.Tuning(manager, history.database, settings.launcher_image)
     for_registry = registry_routes.Deps(database=history.database, notices=history.notices, clock=clock)
     return Domains(
         controllers=(*pipelines.PIPELINES.controllers(for_pipelines), *serving.SERVING.controllers(for_serving),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from lightship.domains.tuning.algorithms.worker import Suggesters
+from lightship.domains.tuning.collectors import injection
 from lightship.domains.tuning.collectors.gather import CollectorDeps, Collectors
 from lightship.domains.tuning.collectors.manager import Manager as DbManager
 from lightship.domains.tuning.collectors.manager import ManagerDeps
@@ -28,7 +29,7 @@ LIMIT_REPORTS_AT_ONCE = 16
 class Tuning:
     """The controllers of tuning; ``close`` ends what they have started."""
 
-    def __init__(self, manager: Manager, database: Database) -> None:
+    def __init__(self, manager: Manager, database: Database, launcher_image: str) -> None:
         client, clock = manager.client_for(IDENTITY), clocks.SYSTEM
 
         def wake(key: Key) -> None:
@@ -42,7 +43,7 @@ class Tuning:
         self.controllers: Sequence[Controller] = TUNING.controllers(TuningDeps(
             client=client, informer=manager.informer, wake=manager.wake, clock=clock,
             recorder=Recorder(client, "katib-controller"), suggesting=self._suggesters, collecting=self._collectors,
-            stopping=MedianStop(database)))
+            stopping=MedianStop(database), sidecar=_sidecar(launcher_image)))
 
     def begin_reports(self) -> Callable[[], asyncio.Protocol]:
         """What answers trials that report by themselves: called when the first Pod starts, and not before."""
@@ -60,3 +61,10 @@ class Tuning:
     async def close(self) -> None:
         await self._suggesters.close()
         await self._collectors.close()
+
+
+def _sidecar(launcher_image: str) -> injection.Sidecar:
+    """What reads trials' files: the node's own, or our image's program where Pods are containers."""
+    if launcher_image == "builtin":
+        return injection.EMBEDDED
+    return injection.Sidecar(image=launcher_image, command=injection.PROGRAM)

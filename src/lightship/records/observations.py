@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import func, insert, select
@@ -16,23 +16,13 @@ from sqlalchemy.engine import Connection
 
 from lightship import errors
 from lightship.records import schema
+from lightship.records.readings import Reading
 
 _LOGS = schema.observation_logs
 
 LIMIT_READINGS_PER_TRIAL = 100_000
 LIMIT_METRIC_CHARACTERS = 255
 LIMIT_VALUE_CHARACTERS = 255
-NO_TIME = datetime(1, 1, 1, tzinfo=UTC)
-"""The time of a reading that came without one, as upstream has it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """One value of one metric, in its author's own words."""
-
-    time: datetime = NO_TIME
-    metric: str
-    value: str
 
 
 @dataclass(frozen=True, kw_only=True)

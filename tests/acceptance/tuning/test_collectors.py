@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,15 @@ def test_a_train_job_writes_its_metrics_into_a_file(platform: Platform) -> None:
     trial, = sweeps.trials("trained")
     assert "Succeeded" in states(trial), trial["status"]
     assert trial["status"]["observation"]["metrics"][0]["latest"] == trial["spec"]["parameterAssignments"][0]["value"]
+
+
+@pytest.mark.slow
+def test_the_sidecar_is_a_program_where_pods_are_containers(new_platform: Callable[[], Platform],
+                                                            tmp_path: Path) -> None:
+    """The Pods of another cluster, run on this node: the image is this package, and the sidecar a process."""
+    sweeps = Sweeps(new_platform().start("--launcher-image", "lightship.dev/lightship:v1", "--artifacts",
+                                         str(tmp_path / "artifacts"), "--artifacts-claim", "artifacts"))
+    for name in ("text", "events"):
+        sweeps.create(experiment(name, *WAYS[name]))
+    for name in ("text", "events"):
+        assert sweeps.wait(name)["status"].get("trialsSucceeded") == 2

@@ -9,7 +9,8 @@ import pytest
 from lightship import errors
 from lightship.records import observations
 from lightship.records.database import Database
-from lightship.records.observations import Range, Reading
+from lightship.records.observations import Range
+from lightship.records.readings import NO_TIME, Reading
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -28,7 +29,7 @@ async def test_readings_come_back_by_time_and_in_their_own_order(db: Database) -
     found = await db.read(lambda c: observations.log(c, "team", "t-1"))
     assert [(one.metric, one.value) for one in found] == [
         ("loss", "nan"), ("loss", "0.5"), ("loss", "0.3"), ("loss", "0.2"), ("accuracy", "high")]
-    assert found[0].time == observations.NO_TIME
+    assert found[0].time == NO_TIME
 
     wanted = Range(metric="loss", start=T0 + timedelta(seconds=1), end=T0 + timedelta(seconds=1))
     assert [one.value for one in await db.read(lambda c: observations.log(c, "team", "t-1", wanted))] == ["0.5"]

@@ -18,6 +18,7 @@ from lightship.kube.resources import PODS, Resource
 from lightship.lib.clock import SYSTEM
 from lightship.records import observations
 from lightship.records.database import Database
+from lightship.records.readings import Reading
 from lightship.runtime.informer import Informer
 from lightship.testing.memory import MemoryApi
 
@@ -222,7 +223,7 @@ async def test_pushed_metrics_are_those_in_the_records(scene: Scene) -> None:
     collectors.follow(trial(kind="Push"))
     await scene.put(pod())
     await scene.database.run(lambda c: observations.report(c, "team", "t", [
-        observations.Reading(metric="acc", value="0.4")]))
+        Reading(metric="acc", value="0.4")]))
     assert await collectors.collect(trial(kind="Push")) == [
         {"name": "acc", "latest": "0.4", "min": "0.4", "max": "0.4"}]
     assert scene.api.asked == []

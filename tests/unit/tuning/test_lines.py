@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lightship import errors
 from lightship.domains.tuning.collectors import lines
 from lightship.kube import times
-from lightship.records.observations import NO_TIME, Reading
+from lightship.records.readings import NO_TIME, Reading
 
 BRACES = r"{metricName: ([\w|-]+), metricValue: ((-?\d+)(\.\d+)?)}"
 JSON_LINES = '''\

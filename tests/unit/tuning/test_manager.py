@@ -18,7 +18,8 @@ from lightship.kube.objects import Key, Object
 from lightship.kube.resources import PODS, Resource
 from lightship.records import observations
 from lightship.records.database import Database
-from lightship.records.observations import Range, Reading
+from lightship.records.observations import Range
+from lightship.records.readings import Reading
 from lightship.runtime.informer import Informer
 from lightship.testing.memory import MemoryApi
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lightship.domains.tuning.collectors import observe, stopping
-from lightship.records.observations import Reading
+from lightship.records.readings import Reading
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 OBJECTIVE = {"type": "maximize", "objectiveMetricName": "acc", "additionalMetricNames": ["loss"],

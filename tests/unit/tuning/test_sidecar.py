@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import lightship
 from lightship import errors
 from lightship.domains.tuning.collectors import injection, sidecar
 from lightship.kube.objects import Object
@@ -45,6 +46,13 @@ def test_a_file_gets_a_volume_and_a_native_sidecar() -> None:
     assert spec["initContainers"] == [{
         "name": "metrics-logger-and-collector", "image": injection.IMAGE, "restartPolicy": "Always",
         "args": ["file", "/var/log/katib/metrics.log"], "volumeMounts": [mount]}]
+
+
+def test_on_other_clusters_it_is_a_program_of_our_image() -> None:
+    own = injection.Sidecar(image="example.com/lightship:1", command=injection.PROGRAM)
+    spec = injection.amend(trial("File", place("/logs/m.log")), template(), own)["spec"]
+    assert spec["initContainers"][0]["image"] == "example.com/lightship:1"
+    assert spec["initContainers"][0]["command"] == ["python3", "-m", sidecar.__name__]
 
 
 def test_event_files_are_asked_for_by_metric() -> None:
@@ -159,8 +167,10 @@ async def test_event_files_of_a_tree_are_printed_as_json(tmp_path: Path) -> None
 
 def test_as_a_program_it_prints_until_it_is_told_to_end(tmp_path: Path) -> None:
     (tmp_path / "m.log").write_text("acc=1\nacc=2")
-    program = subprocess.Popen([sys.executable, "-m", "lightship.domains.tuning.collectors.sidecar", "file",
-                                str(tmp_path / "m.log")], stdout=subprocess.PIPE, text=True)
+    # As in its image: of this package alone, without what the server needs.
+    program = subprocess.Popen([sys.executable, "-S", "-m", "lightship.domains.tuning.collectors.sidecar", "file",
+                                str(tmp_path / "m.log")], stdout=subprocess.PIPE, text=True,
+                               env={"PYTHONPATH": str(Path(lightship.__file__).parents[1])})
     assert program.stdout is not None
     assert program.stdout.readline() == "acc=1\n"
     program.send_signal(signal.SIGTERM)

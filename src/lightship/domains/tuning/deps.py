@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from lightship.client.client import Client, Selection
 from lightship.domains.tuning.algorithms.search import Reply, Rule, Search, Told
+from lightship.domains.tuning.collectors.injection import EMBEDDED, Sidecar
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import Resource
 from lightship.lib.clock import Clock
@@ -64,7 +65,8 @@ class Stopping(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TuningDeps:
-    """``informer`` and ``wake`` are the Manager's; ``client`` acts as the tuning controller."""
+    """``informer`` and ``wake`` are the Manager's; ``client`` acts as the tuning controller; ``sidecar`` is what reads
+    trials' files where Pods run."""
 
     client: Client
     informer: Callable[[Resource, Selection], Informer]
@@ -74,3 +76,4 @@ class TuningDeps:
     suggesting: Suggesting
     collecting: Collecting
     stopping: Stopping
+    sidecar: Sidecar = EMBEDDED

@@ -6,6 +6,7 @@ node as the entrypoint of the image of that name.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from lightship.domains.furniture import Domain, Kind
@@ -33,7 +34,7 @@ def controllers(deps: TuningDeps) -> Sequence[Controller]:
     def wake(key: Key) -> None:
         deps.wake(trials.NAME, key)
 
-    runs = Runs(deps.client, deps.informer, wake, injection.amend)
+    runs = Runs(deps.client, deps.informer, wake, functools.partial(injection.amend, own=deps.sidecar))
     return experiments.controller(deps, runs), trials.controller(deps, runs)
 
 

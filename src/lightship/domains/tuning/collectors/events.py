@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 from lightship.lib import protowire
-from lightship.records.observations import NO_TIME, Reading
+from lightship.records.readings import NO_TIME, Reading
 
 LIMIT_RECORD_BYTES = 256 * 1024
 """A larger record (a graph, an image) is passed over; a length beyond 1 GiB says that the file is broken."""

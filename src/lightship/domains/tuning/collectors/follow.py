@@ -23,7 +23,7 @@ from lightship.kube.objects import Key
 from lightship.kube.resources import PODS
 from lightship.lib import clock as clocks
 from lightship.lib import tasks
-from lightship.records.observations import NO_TIME, Reading
+from lightship.records.readings import NO_TIME, Reading
 
 SCRAPE_SECONDS = 1.0
 LIMIT_HELD_BYTES = 64 * 1024

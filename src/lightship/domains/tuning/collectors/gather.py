@@ -30,7 +30,7 @@ from lightship.lib.backoff import Backoff
 from lightship.lib.tasks import Tasks
 from lightship.records import observations
 from lightship.records.database import Database
-from lightship.records.observations import Reading
+from lightship.records.readings import Reading
 from lightship.runtime.informer import Informer
 
 _log = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ need nothing. The sidecar is a native one: it starts before the trial, and ends 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -24,7 +25,22 @@ FILE, EVENTS = "file", "events"
 """The sidecar's first argument; then comes the path, and for event files the metrics."""
 
 
-def amend(trial: Object, pod: Object) -> Object:
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """What our sidecar is: an entrypoint of the embedded node by its image, or ``command`` of an image of ours."""
+
+    image: str = IMAGE
+    command: tuple[str, ...] = ()
+
+
+EMBEDDED = Sidecar()
+READY_FILE = "/tmp/metrics-collector-ready"
+"""Where the program says that it hears SIGTERM: before that no trial may begin, or its end could be missed."""
+LIMIT_START_SECONDS = 120
+PROGRAM = ("python3", "-m", "lightship.domains.tuning.collectors.sidecar")
+
+
+def amend(trial: Object, pod: Object, own: Sidecar = EMBEDDED) -> Object:
     """The Pod template with what its trial's collector needs."""
     primary = str(objects.spec(trial).get("primaryContainerName") or "")
     if sources.collector_of(trial).get("kind") in (defaults.STDOUT, None):
@@ -33,14 +49,14 @@ def amend(trial: Object, pod: Object) -> Object:
         return pod | {"metadata": metadata | {"annotations": {
             **objects.annotations(pod), LOG_OF + sources.LOGGER_CONTAINER: primary}}}
     folder, path = sources.folder_of(trial)
-    sidecar = _sidecar(trial, path)
+    sidecar = _sidecar(trial, path, own)
     if sidecar is None or folder == "/":
         return pod
     spec = dict(pod["spec"])
     if folder:
-        mount, own = _mount(spec, primary, folder)
+        mount, theirs = _mount(spec, primary, folder)
         sidecar["volumeMounts"] = [*(sidecar.get("volumeMounts") or ()), mount]
-        if not own:
+        if not theirs:
             spec["containers"] = [_mounted(one, mount) if one.get("name") == primary else one
                                   for one in spec["containers"]]
             spec["volumes"] = [*(spec.get("volumes") or ()), {"name": sources.VOLUME, "emptyDir": {}}]
@@ -50,12 +66,12 @@ def amend(trial: Object, pod: Object) -> Object:
 
 def has_sidecar(trial: Object, pod: Object) -> bool:
     """Whether the Pod has the container that ``amend`` would add."""
-    sidecar = _sidecar(trial, "")
+    sidecar = _sidecar(trial, "", EMBEDDED)
     names = {one.get("name") for one in objects.spec(pod).get("initContainers") or ()}
     return sidecar is not None and sidecar["name"] in names
 
 
-def _sidecar(trial: Object, path: str) -> dict[str, Any] | None:
+def _sidecar(trial: Object, path: str, own: Sidecar) -> dict[str, Any] | None:
     collector = sources.collector_of(trial)
     kind = collector.get("kind")
     if kind == defaults.CUSTOM:
@@ -64,16 +80,19 @@ def _sidecar(trial: Object, path: str) -> dict[str, Any] | None:
             return None
         return dict(given) | {"restartPolicy": "Always"}
     if kind == defaults.FILE:
-        return _own(sources.LOGGER_CONTAINER, [FILE, path])
+        return _own(own, sources.LOGGER_CONTAINER, [FILE, path])
     if kind == defaults.EVENTS:
         metrics = observe.metric_names(objects.spec(trial).get("objective") or {})
-        return _own(sources.COLLECTOR_CONTAINER, [EVENTS, path, *metrics])
+        return _own(own, sources.COLLECTOR_CONTAINER, [EVENTS, path, *metrics])
     return None
 
 
-def _own(name: str, arguments: list[str]) -> dict[str, Any]:
+def _own(own: Sidecar, name: str, arguments: list[str]) -> dict[str, Any]:
+    command = {"command": list(own.command), "startupProbe": {
+        "exec": {"command": ["test", "-e", READY_FILE]}, "periodSeconds": 1, "failureThreshold": LIMIT_START_SECONDS,
+    }} if own.command else {}
     # An argument with $(NAME) in it would be expanded; $$ is a dollar.
-    return {"name": name, "image": IMAGE, "args": [one.replace("$", "$$") for one in arguments],
+    return {"name": name, "image": own.image, **command, "args": [one.replace("$", "$$") for one in arguments],
             "restartPolicy": "Always"}
 
 

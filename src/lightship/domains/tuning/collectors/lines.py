@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from lightship import errors
 from lightship.kube import times
 from lightship.lib import captures, regex
-from lightship.records.observations import NO_TIME, Reading
+from lightship.records.readings import NO_TIME, Reading
 
 DEFAULT_FILTER = r"([\w|-]+)\s*=\s*([+-]?\d*(\.\d+)?([Ee][+-]?\d+)?)"
 LIMIT_LINE_CHARACTERS = 16 * 1024

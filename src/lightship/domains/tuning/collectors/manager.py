@@ -21,7 +21,7 @@ from lightship.kube.objects import Key, Object
 from lightship.kube.resources import PODS, Resource
 from lightship.records import observations
 from lightship.records.database import Database
-from lightship.records.observations import Reading
+from lightship.records.readings import Reading
 from lightship.runtime.informer import Informer
 
 SERVICE = Key("kubeflow", "katib-db-manager")

@@ -12,7 +12,8 @@ from datetime import datetime
 from lightship import errors
 from lightship.kube import times
 from lightship.lib import protowire
-from lightship.records.observations import NO_TIME, Range, Reading
+from lightship.records.observations import Range
+from lightship.records.readings import NO_TIME, Reading
 
 SERVICE = "api.v1.beta1.DBManager"
 LIMIT_READINGS_AT_ONCE = 10_000

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from lightship.records.observations import NO_TIME, Reading
+from lightship.records.readings import NO_TIME, Reading
 
 UNAVAILABLE = "unavailable"
 """What upstream writes where there is no value."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-from lightship.records.observations import Reading
+from lightship.records.readings import Reading
 
 LIMIT_PAGE_BYTES = 4 * 1024 * 1024
 _SAMPLE = re.compile(r"[ \t]*([0-9]*[A-Za-z_:][A-Za-z0-9_:]*)[ \t]*", re.ASCII)

@@ -9,6 +9,7 @@ look for more a few times a second, and once more when I am told to end, which i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -16,14 +17,14 @@ import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from lightship import errors
 from lightship.domains.tuning.collectors import events, injection
 from lightship.kube import times
 from lightship.lib import clock as clocks
-from lightship.records.observations import NO_TIME, Reading
+from lightship.records.readings import NO_TIME, Reading
 
 LOOK_SECONDS = 0.2
 READ_BYTES = 256 * 1024
@@ -253,10 +254,17 @@ def main() -> int:
 
     async def run() -> int:
         work = asyncio.ensure_future(collect(_Process(arguments=tuple(sys.argv[1:]), mounts={"/": "/"}, write=write)))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)  # heard after the work has begun
+        _tell_ready()
         return await work
 
     return asyncio.run(run())
+
+
+def _tell_ready() -> None:
+    """For the probe of the Pod; nobody else looks for it."""
+    with contextlib.suppress(OSError):
+        Path(injection.READY_FILE).touch()
 
 
 if __name__ == "__main__":

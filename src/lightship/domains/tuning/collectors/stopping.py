@@ -13,7 +13,7 @@ from typing import Any
 
 from lightship.domains.tuning.algorithms.search import Rule
 from lightship.domains.tuning.collectors import observe
-from lightship.records.observations import Reading
+from lightship.records.readings import Reading
 
 
 @dataclass(kw_only=True)
