@@ -1,6 +1,6 @@
 """CMA-ES: a normal distribution that moves and bends towards where the good Trials lie (Hansen, 2016).
 
-Runs in the worker (it imports the package cmaes); ``engines`` makes me. Trials that ended with a value are taken in the
+Runs in the worker (it imports numpy); ``engines`` makes me. Trials that ended with a value are taken in the
 order of their completion, as many at a time as a generation has places, and each such lot moves the distribution once,
 even where some were drawn before it last moved: of several Trials at once none is wasted (with four at a time on Branin
 that finds better values than waiting for a generation's own). So the whole state is found again from the Trials'
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from cmaes import CMA
 
 from lightship.domains.tuning.algorithms import telling
+from lightship.domains.tuning.algorithms.distribution import Distribution, Matrix, smallest_population
 from lightship.domains.tuning.algorithms.search import Proposal, Reply, Search, Told
 from lightship.domains.tuning.algorithms.space import axes, drawn, seed_of, texts, units
 
@@ -53,9 +53,9 @@ class Evolution:
         self._restarts = _Restarts()
         self._generation = 0
         self._read = 0
-        self._lot: list[tuple[np.ndarray, float]] = []
-        self._optimizer = self._begin(np.full(len(self._numbers), 0.5), None)
-        self._smallest = self._optimizer.population_size
+        self._lot: list[tuple[Matrix, float]] = []
+        self._smallest = smallest_population(len(self._numbers))
+        self._distribution = Distribution(np.full(len(self._numbers), 0.5), self._sigma, self._smallest)
 
     def propose(self, told: Sequence[Told], count: int) -> Reply:
         ended = telling.ended(told)
@@ -64,7 +64,7 @@ class Evolution:
             position = units(self._numbers, one.assignments)
             if loss is not None and position is not None:
                 self._lot.append((np.array(position), loss))
-            if len(self._lot) == self._optimizer.population_size:
+            if len(self._lot) == self._distribution.population:
                 self._move()
         self._read = len(ended)
         begin = len(told)
@@ -72,8 +72,8 @@ class Evolution:
                      settings={"generation": str(self._generation)})
 
     def _one(self, number: int) -> Proposal:
-        self._optimizer.reseed_rng(seed_of(self._seed, "cmaes", self._generation, number))
-        assignments = texts(self._numbers, self._optimizer.ask())
+        chance = np.random.default_rng(seed_of(self._seed, "cmaes", self._generation, number))
+        assignments = texts(self._numbers, self._distribution.ask(chance).tolist())
         assignments |= drawn(self._choices, seed_of(self._seed, "cmaes-choices", number))
         return Proposal(assignments={parameter.name: assignments[parameter.name]
                                      for parameter in self._search.parameters})
@@ -81,20 +81,15 @@ class Evolution:
     def _move(self) -> None:
         """Move the distribution by what the lot says. Who has diverged is as bad as the worst that has not."""
         worst = max((loss for _, loss in self._lot if math.isfinite(loss)), default=0.0)
-        self._optimizer.tell([(position, min(loss, worst)) for position, loss in self._lot])
+        self._distribution.tell([(position, min(loss, worst)) for position, loss in self._lot])
         self._generation += 1
         self._restart_if_settled(len(self._lot))
         self._lot = []
 
-    def _begin(self, mean: np.ndarray, population: int | None, sigma: float | None = None) -> CMA:
-        bounds = np.array([[0.0, 1.0]] * len(self._numbers))
-        return CMA(mean=mean, sigma=sigma or self._sigma, bounds=bounds, population_size=population,
-                   seed=seed_of(self._seed, "cmaes", self._generation))
-
     def _restart_if_settled(self, spent: int) -> None:
         restarts = self._restarts
         restarts.spent += spent
-        if self._strategy not in ("ipop", "bipop") or not self._optimizer.should_stop():
+        if self._strategy not in ("ipop", "bipop") or not self._distribution.settled():
             return
         chance = np.random.default_rng(seed_of(self._seed, "cmaes-restart", self._generation))
         mean = chance.uniform(size=len(self._numbers))
@@ -108,8 +103,9 @@ class Evolution:
         if restarts.small:
             larger = self._smallest * _GROWTH ** restarts.large
             population = math.floor(self._smallest * (0.5 * larger / self._smallest) ** (chance.uniform() ** 2))
-            self._optimizer = self._begin(mean, max(population, self._smallest),
-                                          self._sigma * 10 ** (-2 * chance.uniform()))
+            self._distribution = Distribution(mean, self._sigma * 10 ** (-2 * chance.uniform()),
+                                              max(population, self._smallest))
             return
         restarts.large += 1
-        self._optimizer = self._begin(mean, min(self._smallest * _GROWTH ** restarts.large, LIMIT_POPULATION))
+        self._distribution = Distribution(
+            mean, self._sigma, min(self._smallest * _GROWTH ** restarts.large, LIMIT_POPULATION))
