@@ -58,6 +58,9 @@ SETTINGS_CASES = [
              "resample_probability": "2"},
      "Param(resample_probability) should be null to perturb at 0.8 or 1.2, or be between 0 and 1, inclusive, to "
      "resample"),
+    ("hyperband", {"r_l": "4", "resource_name": "n", "random_state": "x"},
+     "failed to validate random_state(x): invalid literal for int() with base 10: 'x'"),
+    ("sobol", {"random_state": "-1", "passed": "over"}, "random_state should be great or equal than zero"),
     ("darts", {"num_epochs": "0"}, "num_epochs should be greater than zero"),
     ("darts", {"w_lr": "-1"}, "w_lr should be greater than or equal to zero"),
     ("darts", {"batch_size": "0"}, "batch_size should be greater than or equal to one"),

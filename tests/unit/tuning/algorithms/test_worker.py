@@ -160,6 +160,11 @@ async def test_what_an_algorithm_raises_is_the_answer(suggesters: Suggesters) ->
     assert (await suggesters.suggest(search("cmaes"), (), 1)).proposals
 
 
+async def test_so_it_is_with_light_searches(suggesters: Suggesters) -> None:
+    with pytest.raises(InternalError, match="the algorithm pbt failed: KeyError: 'n_population'"):
+        await suggesters.suggest(search("pbt", settings={}), (), 1)
+
+
 async def test_an_unknown_algorithm_is_refused(suggesters: Suggesters) -> None:
     with pytest.raises(InvalidInput, match="unknown algorithm name annealing"):
         await suggesters.suggest(search("annealing"), (), 1)

@@ -52,17 +52,23 @@ def check(search: Search) -> Sequence[FieldError]:
         found.append(FieldError(path=NAME, message=f"{search.algorithm} takes one objective; several are taken by "
                                                    f"{', '.join(able)}"))
     found += (FieldError(path=SETTINGS, message=message)
-              for message in settings_faults(search.algorithm, search.settings, _SETTINGS.get(search.algorithm)))
+              for message in settings_faults(search.algorithm, *_judged(search)))
     further = _FURTHER.get(search.algorithm)
     if further is not None and not found:
         found += further(search)
     return found
 
 
-def settings_faults(name: str, settings: Mapping[str, str], known: Mapping[str, Setting] | None) -> Iterator[str]:
-    """What is wrong with settings, one by one; without ``known`` nothing is, as with those whose Katib never looks."""
-    if known is None:
-        return
+def _judged(search: Search) -> tuple[Mapping[str, str], Mapping[str, Setting]]:
+    """The settings that are judged, and how. Some algorithms pass over what they do not know, as Katib's do."""
+    known = _SETTINGS.get(search.algorithm)
+    if known is not None:
+        return search.settings, known
+    return {name: value for name, value in search.settings.items() if name in _STATE}, _STATE
+
+
+def settings_faults(name: str, settings: Mapping[str, str], known: Mapping[str, Setting]) -> Iterator[str]:
+    """What is wrong with settings, one by one."""
     for key, value in settings.items():
         setting = known.get(key)
         if setting is None:
@@ -268,7 +274,7 @@ _PBT: Mapping[str, Setting] = {
         read=float, holds=lambda value: 0 <= value <= 1,
         otherwise="Param(resample_probability) should be null to perturb at 0.8 or 1.2, or be between 0 and 1, "
                   "inclusive, to resample"),
-} | _STATE
+}
 _DARTS: Mapping[str, Setting] = {
     "num_epochs": _least("num_epochs", 1, "greater than zero"),
     "batch_size": _least("batch_size", 1, "greater than or equal to one"),

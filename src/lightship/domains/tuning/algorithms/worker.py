@@ -84,13 +84,20 @@ class Suggesters:
         ended = [one.name for one in told if one.state in ENDED]
         study = self._light.get(search.experiment)
         if study is None or study.search != search or ended[:len(study.ended)] != study.ended:
-            study = self._light[search.experiment] = _Light(
-                engine=ALGORITHMS[search.algorithm].make(search), search=search)
+            try:
+                engine = ALGORITHMS[search.algorithm].make(search)
+            except Exception as error:
+                raise _failed(search, error) from error
+            study = self._light[search.experiment] = _Light(engine=engine, search=search)
         self._light.move_to_end(search.experiment)
         if len(self._light) > LIMIT_STUDIES:
             self._light.popitem(last=False)
         study.ended = ended
-        return study.engine.propose(told, count)
+        try:
+            return study.engine.propose(told, count)
+        except Exception as error:
+            self._light.pop(search.experiment, None)
+            raise _failed(search, error) from error
 
     def _place(self, search: Search) -> _Process:
         """The process that has, or will have, this study: the one with the fewest."""
@@ -102,6 +109,11 @@ class Suggesters:
                 self._processes.append(free)
             process = self._places[search.experiment] = free
         return process
+
+
+def _failed(search: Search, error: object) -> InternalError:
+    said = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+    return InternalError(f"the algorithm {search.algorithm} failed: {said}")
 
 
 @dataclass(kw_only=True)
@@ -151,7 +163,7 @@ class _Process:
             raise Unsupported(f"the algorithm {search.algorithm} needs the Python package {answer.missing}",
                               remedy="Install Lightship's extra: pip install 'lightship[tuning]'")
         if answer.error:
-            raise InternalError(f"the algorithm {search.algorithm} failed: {answer.error}")
+            raise _failed(search, answer.error)
         assert answer.reply is not None
         return answer.reply
 
