@@ -11,6 +11,7 @@ import pytest
 
 from lightship.client.client import EVERYTHING, Client, Selection
 from lightship.client.transport import Request, Response
+from lightship.domains.tuning import kinds
 from lightship.domains.tuning.collectors import gather
 from lightship.domains.tuning.collectors.gather import CollectorDeps, Collectors
 from lightship.kube.objects import Key, Object
@@ -82,15 +83,17 @@ class Scene:
         self.api = LogApi()
         self.client: Client = self.api.client()
         self.pods = Informer(self.client, PODS, EVERYTHING)
+        self.trials = Informer(self.client, kinds.TRIALS, EVERYTHING)
         self.database = database
         self.woken: list[Key] = []
 
     def informer(self, resource: Resource, selection: Selection) -> Informer:
-        return self.pods
+        return self.pods if resource == PODS else self.trials
 
     async def start(self) -> Collectors:
-        await self.pods.start()
-        await self.pods.synced.wait()
+        for informer in (self.pods, self.trials):
+            await informer.start()
+            await informer.synced.wait()
         return Collectors(CollectorDeps(client=self.client, informer=self.informer, database=self.database,
                                         clock=SYSTEM, wake=self.woken.append))
 
@@ -117,7 +120,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     await database.migrate()
     made = Scene(database)
     yield made
-    await made.pods.stop()
+    for informer in (made.pods, made.trials):
+        await informer.stop()
     await database.close()
 
 
@@ -256,4 +260,20 @@ async def test_many_readings_are_thinned_in_the_log_and_counted_in_the_observati
     await scene.put(pod(phase="Succeeded"))
     assert await collectors.collect(trial()) == [{"name": "acc", "latest": "4999", "min": "0", "max": "4999"}]
     assert 50 < len(await scene.log()) <= 100
+    await collectors.close()
+
+
+async def test_a_trial_that_failed_or_is_gone_is_let_go(scene: Scene) -> None:
+    scene.api.scripts["t-pod"] = [[line("acc=0.1"), asyncio.Event()]]
+    collectors = await scene.start()
+    for end in ("Failed", "gone"):
+        made = await scene.client.create(kinds.TRIALS, {"apiVersion": "kubeflow.org/v1beta1", "kind": "Trial"} | trial())
+        collectors.follow(made)
+        assert len(collectors) == 1
+        if end == "Failed":
+            await scene.client.patch(kinds.TRIALS, Key("team", "t"), {"status": {"conditions": [
+                {"type": "Failed", "status": "True"}]}}, subresource="status")
+            await until(lambda: len(collectors) == 0)
+        await scene.client.delete(kinds.TRIALS, Key("team", "t"))
+        await until(lambda: len(collectors) == 0 and not len(scene.trials.list()))
     await collectors.close()

@@ -17,7 +17,7 @@ from typing import Any
 
 from lightship import errors
 from lightship.client.client import EVERYTHING, Client, Selection
-from lightship.domains.tuning import names
+from lightship.domains.tuning import kinds, marks, names
 from lightship.domains.tuning.algorithms.search import Rule
 from lightship.domains.tuning.collectors import follow, observe, sources, stopping
 from lightship.domains.tuning.collectors.observe import Metric
@@ -114,6 +114,7 @@ class Collectors:
         self._pods = deps.informer(PODS, EVERYTHING)
         self._pods.index_label(names.TRIAL_LABEL)
         self._pods.subscribe(self._pod_changed)
+        deps.informer(kinds.TRIALS, EVERYTHING).subscribe(self._trial_changed)
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -199,6 +200,13 @@ class Collectors:
                 pod.task.cancel()
         if self._trials.get(followed.key) is followed:
             del self._trials[followed.key]
+
+    def _trial_changed(self, old: Object | None, new: Object | None) -> None:
+        """A trial that has ended, by whatever end, or is gone is not followed any longer."""
+        over = new is None or any(marks.is_true(objects.status(new), type) for type in names.TRIAL_ENDS)
+        followed = self._trials.get(objects.key(new or old or {})) if over else None
+        if followed is not None and followed.uid == objects.uid(new or old or {}):
+            self._let_go(followed)
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         pod = new or old or {}
