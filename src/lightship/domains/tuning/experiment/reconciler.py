@@ -35,6 +35,8 @@ from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_
 
 NAME = "experiment"
 LIMIT_WRITES_AT_ONCE = 16
+WORKERS = 32
+"""Passes at once, since one may wait long for its algorithm."""
 STATUS_SECONDS = 0.1
 """How often an Experiment that goes on says how far it is: Trials may begin and end more often than anybody reads."""
 
@@ -306,7 +308,7 @@ def _owns(experiment: Object, child: Object) -> bool:
 def controller(deps: TuningDeps, runs: Runs) -> Controller:
     """The controller of Experiments, with their Suggestions and Trials."""
     owned = owner_key(kinds.EXPERIMENTS.kind)
-    return Controller(name=NAME, reconciler=ExperimentReconciler(deps, runs), watches=(
+    return Controller(name=NAME, reconciler=ExperimentReconciler(deps, runs), workers=WORKERS, watches=(
         Watch(resource=kinds.EXPERIMENTS),
         Watch(resource=kinds.TRIALS, keys=owned),
         Watch(resource=kinds.SUGGESTIONS, keys=owned),

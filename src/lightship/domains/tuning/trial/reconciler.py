@@ -24,6 +24,8 @@ from lightship.runtime import apply, finalizers
 from lightship.runtime.controller import DONE, Controller, Result, Watch
 
 NAME = "trial"
+WORKERS = 64
+"""Passes at once, since one may wait for the end of a log."""
 _TICK = timedelta(microseconds=1)
 
 
@@ -170,5 +172,5 @@ class TrialReconciler:
 
 def controller(deps: TuningDeps, runs: Runs) -> Controller:
     """The controller of Trials."""
-    return Controller(name=NAME, reconciler=TrialReconciler(deps, runs), workers=16,
+    return Controller(name=NAME, reconciler=TrialReconciler(deps, runs), workers=WORKERS,
                       watches=(Watch(resource=kinds.TRIALS),))
