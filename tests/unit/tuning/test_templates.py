@@ -130,3 +130,18 @@ def test_checkpoints_are_handed_on() -> None:
     assert pod["containers"][0]["volumeMounts"] == [
         {"name": "suggestion-volume", "mountPath": "/ckpt", "subPath": "sweep/sweep-child"}]
     assert pod["initContainers"][0]["command"][-2:] == ["sweep-old", "sweep-child"]
+
+
+@pytest.mark.parametrize("odd", [
+    {"metadata": "x"}, {"metadata": {"labels": ["a"]}}, {"metadata": {"annotations": {"a": 1}}}, {"spec": []}])
+def test_odd_shapes_are_no_runs(odd: Object) -> None:
+    with pytest.raises(BadTemplate, match="makes no object"):
+        templates.render({"apiVersion": "v1", "kind": "Run"} | odd, [], KEY, {})
+
+
+@pytest.mark.parametrize("odd", [
+    {"metadata": "x", "spec": {"containers": []}}, {"metadata": {"labels": []}, "spec": {"containers": ["x"]}},
+    {"spec": {"containers": [{"name": "main", "env": "x"}]}}, {"spec": {"containers": [None]}}])
+def test_odd_pods_are_left_to_whoever_makes_them(odd: Object) -> None:
+    run = {"apiVersion": "x/v1", "kind": "Odd", "spec": {"a": "${trialParameters.rate}", "template": odd}}
+    trials.make_run(trial(run, successCondition="a", failureCondition="b"), {})

@@ -34,8 +34,11 @@ def is_metadata(reference: str) -> bool:
 def render(template: Template, parameters: Sequence[Mapping[str, Any]], key: objects.Key,
            assignments: Mapping[str, str]) -> Object:
     """The run of the Trial ``key``. Raises ``BadTemplate``."""
-    values = _values(read(template) if isinstance(template, str) else template, parameters, key, assignments)
+    source = read(template) if isinstance(template, str) else template
+    _check(source)
+    values = _values(source, parameters, key, assignments)
     made = read(replaced_text(template, values)) if isinstance(template, str) else _replaced(template, values)
+    _check(made)
     return dict(made) | {"metadata": dict(objects.meta(made)) | {"name": key.name, "namespace": key.namespace}}
 
 
@@ -68,6 +71,26 @@ def texts(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for inner in value for text in texts(inner)]
     return []
+
+
+def problem_of(template: Mapping[str, Any]) -> str:
+    """Why no run can be made of an object with such a shape, or nothing."""
+    metadata = template.get("metadata")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        return "metadata is not an object"
+    for name in ("labels", "annotations"):
+        found = (metadata or {}).get(name)
+        if found is not None and not (isinstance(found, Mapping) and all(
+                isinstance(value, str) for value in found.values())):
+            return f"metadata.{name} is not an object of texts"
+    if not isinstance(template.get("spec", {}), Mapping):
+        return "spec is not an object"
+    return ""
+
+
+def _check(template: Mapping[str, Any]) -> None:
+    if problem := problem_of(template):
+        raise BadTemplate(f"the trial template makes no object: {problem}")
 
 
 def _replaced(value: Any, values: Mapping[str, str]) -> Any:

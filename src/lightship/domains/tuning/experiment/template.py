@@ -131,6 +131,9 @@ def _run(template: templates.Template, parameters: set[str]) -> Iterator[FieldEr
     except BadTemplate as problem:
         yield FieldError(path=_PATH, message=f"unable to convert spec.trialTemplate to unstructured: {problem}")
         return
+    if fault := templates.problem_of(run):
+        yield FieldError(path=_PATH, message=f"unable to convert spec.trialTemplate to unstructured: {fault}")
+        return
     metadata = run.get("metadata") or {}
     if metadata.get("name") or metadata.get("namespace"):
         yield FieldError(path=_PATH,

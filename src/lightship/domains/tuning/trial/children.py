@@ -70,22 +70,26 @@ def _labelled(value: Any, trial: Object, amend: Amend | None, depth: int) -> Any
 
 
 def _pod(pod: Object, trial: Object, amend: Amend | None) -> Object:
-    metadata = dict(pod.get("metadata") or {})
-    metadata["labels"] = {**(metadata.get("labels") or {}), **labels_of(trial)}
-    spec = dict(pod["spec"])
+    metadata, spec = pod.get("metadata") or {}, dict(pod["spec"])
+    labels = metadata.get("labels") or {} if isinstance(metadata, Mapping) else None
+    if not isinstance(labels, Mapping) or not all(isinstance(one, Mapping) for one in spec["containers"]):
+        return pod  # no Pod can be made of it, and whoever is asked to will say so
+    metadata = dict(metadata) | {"labels": {**labels, **labels_of(trial)}}
     primary = objects.spec(trial).get("primaryContainerName")
-    spec["containers"] = [_named(container, trial) if isinstance(container, Mapping) and container.get(
-        "name") == primary else container for container in spec["containers"]]
+    spec["containers"] = [_named(container, trial) if container.get("name") == primary else container
+                          for container in spec["containers"]]
     made = pod | {"metadata": metadata, "spec": spec}
-    has_primary = any(isinstance(one, Mapping) and one.get("name") == primary for one in spec["containers"])
-    if not has_primary:
+    if not any(one.get("name") == primary for one in spec["containers"]):
         return made
     made = checkpoints.amend(trial, made)
     return amend(trial, made) if amend is not None else made
 
 
 def _named(container: Mapping[str, Any], trial: Object) -> Object:
-    env = [one for one in container.get("env") or () if not (
+    given = container.get("env") or ()
+    if not isinstance(given, list | tuple):
+        return dict(container)
+    env = [one for one in given if not (
         isinstance(one, Mapping) and one.get("name") == names.TRIAL_NAME_VARIABLE)]
     return dict(container) | {"env": [*env, {"name": names.TRIAL_NAME_VARIABLE, "value": objects.name(trial)}]}
 
