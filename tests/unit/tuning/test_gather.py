@@ -267,7 +267,8 @@ async def test_a_trial_that_failed_or_is_gone_is_let_go(scene: Scene) -> None:
     scene.api.scripts["t-pod"] = [[line("acc=0.1"), asyncio.Event()]]
     collectors = await scene.start()
     for end in ("Failed", "gone"):
-        made = await scene.client.create(kinds.TRIALS, {"apiVersion": "kubeflow.org/v1beta1", "kind": "Trial"} | trial())
+        typed = {"apiVersion": "kubeflow.org/v1beta1", "kind": "Trial"} | trial()
+        made = await scene.client.create(kinds.TRIALS, typed)
         collectors.follow(made)
         assert len(collectors) == 1
         if end == "Failed":
