@@ -4,6 +4,10 @@
 predict, so that a slow model holds up neither health checks nor other models. A single request never waits for
 company. Only inputs of the same key (columns and type) share a predict; order is kept otherwise.
 
+Where predicts have proven to be much shorter than the time slices in which Python's threads take turns, the loop runs
+them itself: to hand them over would cost more than they do, and what arrives meanwhile is the next batch all the same.
+``Proof`` decides; only inputs that may share a predict count, whose cost is their rows' and nothing else's.
+
 The batcher field's ``maxBatchSize`` bounds a batch's rows. Its ``maxLatency`` bounds how much longer than alone a
 predict may take for the sake of its batch: what a row costs is learnt, and batches are no larger than that allows. It
 is never waited for.
@@ -79,7 +83,8 @@ class Batcher:
         self._live = 0
         self._batch_rows = bounds.batch_rows
         self._cost = Cost()
-        self._busy = self._closing = False
+        self._busy = self._closing = self._scheduled = False
+        self._proof = Proof()
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"predict-{name}", daemon=True)
@@ -103,8 +108,7 @@ class Batcher:
         item.enter(self)
         self._waiting.append(item)
         self._live += 1
-        if not self._busy:
-            self._dispatch()
+        self._schedule()
 
     def forget(self) -> None:
         """A waiting item was cancelled."""
@@ -113,44 +117,67 @@ class Batcher:
     def close(self) -> None:
         """Take no more, and end the thread once what waits is predicted."""
         self._closing = True
-        if not self._busy:
-            self._dispatch()
+        self._schedule()
 
     def join(self, seconds: float) -> None:
         """Wait, in another thread than the loop's, until the thread has ended; no longer than this."""
         self._thread.join(seconds)
 
-    def _dispatch(self) -> None:
+    def _schedule(self) -> None:
+        """Have the next batch begun once the loop has read all that came with this request."""
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._scheduled = False
         batch = take(self._waiting, self._batch_rows)
+        if not batch:
+            if self._closing and not self._busy:
+                self._busy = True
+                self._jobs.put(None)
+            return
         self._live -= len(batch)
+        rows = 0
         for item in batch:
             item.leave()
-        self._busy = bool(batch)
-        if batch:
+            rows += item.rows
+        if batch[0].key is not None and self._proof.holds(rows):
+            self._tell(batch, self._timed(batch), rows)
+            if self._waiting or self._closing:
+                self._schedule()
+        else:
+            self._busy = True
             self._jobs.put(batch)
-        elif self._closing:
-            self._jobs.put(None)
 
     def _work(self) -> None:
-        clock = self._clock
         while (batch := self._jobs.get()) is not None:
-            start = clock()
-            outcomes = run(batch)
-            seconds = clock() - start
+            predict = self._timed(batch)
             try:
-                self._loop.call_soon_threadsafe(self._finish, batch, outcomes, seconds)
+                self._loop.call_soon_threadsafe(self._finish, batch, predict)
             except RuntimeError:
                 return  # The loop is closed: the process is ending and nobody waits for this answer.
 
-    def _finish(self, batch: list[Item], outcomes: list[Outcome], seconds: float) -> None:
-        rows = sum(item.rows for item in batch)
+    def _timed(self, batch: list[Item]) -> Predict:
+        start, start_cpu = self._clock(), time.thread_time()
+        outcomes = run(batch)
+        return Predict(outcomes, self._clock() - start, time.thread_time() - start_cpu)
+
+    def _finish(self, batch: list[Item], predict: Predict) -> None:
+        # The next predict starts before these answers are encoded: the two overlap.
+        self._busy = False
+        self._begin()
+        self._tell(batch, predict, sum(item.rows for item in batch))
+
+    def _tell(self, batch: list[Item], predict: Predict, rows: int) -> None:
+        seconds = predict.seconds
+        if batch[0].key is not None:
+            self._proof.learn(rows, seconds, predict.cpu_seconds)
         if self._bounds.latency_seconds != float("inf"):
             self._cost.learn(rows, seconds)
             self._batch_rows = self._cost.limit(self._bounds)
-        # The next predict starts before these answers are encoded: the two overlap.
-        self._dispatch()
         self._observe(rows)
-        for item, outcome in zip(batch, outcomes, strict=True):
+        for item, outcome in zip(batch, predict.outcomes, strict=True):
             if not item.cancelled:
                 item.done(outcome.result, outcome.error, seconds)
 
@@ -163,15 +190,51 @@ class Outcome:
     error: Exception | None = None
 
 
+@dataclass(slots=True)
+class Predict:
+    """One predict of a batch: what came of it, and how long it took, by the clock and of its thread's CPU."""
+
+    outcomes: list[Outcome]
+    seconds: float
+    cpu_seconds: float
+
+
+class Proof:
+    """Whether a model's predicts are so short that the loop may run them itself."""
+
+    CPU_SECONDS = 0.0005
+    SECONDS = 0.005
+    """By the clock, which counts what other processes take too; Python's threads take turns of this length anyway."""
+    NEEDED = 16
+
+    def __init__(self) -> None:
+        self._short = 0
+        self._rows = 0
+
+    def holds(self, rows: int) -> bool:
+        """Whether so many rows may be predicted on the loop: not more than twice what was seen to be short."""
+        return self._short >= self.NEEDED and rows <= 2 * self._rows
+
+    def learn(self, rows: int, seconds: float, cpu_seconds: float) -> None:
+        """Take one predict into account; a long one takes all proof away."""
+        if cpu_seconds > self.CPU_SECONDS or seconds > self.SECONDS:
+            self._short = self._rows = 0
+            return
+        self._short += 1
+        self._rows = max(self._rows, rows)
+
+
 class Cost:
     """What a row adds to a predict, in seconds: the slope through the latest predicts, older ones weighing less."""
 
     _KEEP = 0.9
     _LEAST_VARIANCE = 0.25
-    """Predicts of one size tell nothing about what rows cost: what was learnt before holds."""
+    """Predicts of one size tell nothing about what rows cost: what was learnt before holds, or at first that rows are
+    all that costs, so that the next batches are smaller and tell."""
 
     def __init__(self) -> None:
         self._weight = self._rows = self._seconds = self._squares = self._products = 0.0
+        self._learnt = False
         self.row_seconds = 0.0
 
     def learn(self, rows: int, seconds: float) -> None:
@@ -185,7 +248,9 @@ class Cost:
         variance = self._squares / self._weight - mean * mean
         if variance > self._LEAST_VARIANCE:
             covariance = self._products / self._weight - mean * self._seconds / self._weight
-            self.row_seconds = max(0.0, covariance / variance)
+            self.row_seconds, self._learnt = max(0.0, covariance / variance), True
+        elif not self._learnt and rows > 1:
+            self.row_seconds = seconds / rows
 
     def limit(self, bounds: Bounds) -> int:
         """How many rows add no more than the bound on latency."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightship.modelserver import errors
-from lightship.modelserver.batching import Batcher, Bounds, Cost, Item, run, take
+from lightship.modelserver.batching import Batcher, Bounds, Cost, Item, Proof, run, take
 
 BOUNDS = Bounds(queue_requests=3, batch_rows=100)
 
@@ -101,6 +101,7 @@ async def test_a_full_queue_refuses_and_a_cancelled_item_makes_room() -> None:
     items = [item(rows(number), work=gate, told=told) for number in range(4)]
     for one in items:
         batcher.submit(one)
+        await asyncio.sleep(0)
     with pytest.raises(errors.QueueFull):
         batcher.submit(item(rows(9), work=gate, told=told))
     items[2].cancel()
@@ -161,6 +162,39 @@ async def test_latency_makes_batches_smaller_where_rows_cost(row_seconds: float,
         batcher.submit(item(rows(1), work=predict, told=told))
     while len(told) < 200:  # noqa: ASYNC110  each item tells by itself
         await asyncio.sleep(0.001)
-    assert set(seen[2:-1]) == {largest}
+    assert set(seen[4:-1]) == {largest}
     batcher.close()
     await asyncio.to_thread(batcher.join, 10)
+
+
+@pytest.mark.parametrize(("key", "long_from", "own_thread"), [("k", 10_000, False), (None, 10_000, True),
+                                                              ("k", 0, True), ("k", 40, True)])
+async def test_the_loop_runs_only_predicts_that_have_proven_short(key: Any, long_from: int, own_thread: bool) -> None:
+    now, threads = 0.0, []
+
+    def predict(inputs: Any) -> Any:
+        nonlocal now
+        now += 1.0 if len(threads) >= long_from else 0.0
+        threads.append(threading.current_thread())
+        return inputs
+
+    batcher, told = Batcher(BOUNDS, name="m", clock=lambda: now), []
+    for number in range(60):
+        batcher.submit(item(rows(1), key, work=predict, told=told))
+        while len(told) <= number:  # noqa: ASYNC110  each item tells by itself
+            await asyncio.sleep(0.001)
+    assert threads[0] is not threading.current_thread(), "nothing is proven at first"
+    assert (threads[-1] is not threading.current_thread()) == own_thread
+    batcher.close()
+    await asyncio.to_thread(batcher.join, 10)
+
+
+def test_a_large_batch_is_not_proven_by_small_ones() -> None:
+    proof = Proof()
+    for _ in range(Proof.NEEDED):
+        assert not proof.holds(1)
+        proof.learn(8, 0.0001, 0.0001)
+    assert proof.holds(16)
+    assert not proof.holds(17)
+    proof.learn(16, 0.0001, 0.01)
+    assert not proof.holds(1)
