@@ -87,6 +87,7 @@ def created(c: katib.KatibClient) -> None:
     assert c.is_experiment_succeeded("created") and len(c.list_trials("created")) == 5
     assert "created" in {one.metadata.name for one in c.list_experiments()}
     assert c.get_suggestion("created").status.suggestion_count == 5
+    c.delete_experiment("created")
 
 
 def pushed(c: katib.KatibClient) -> None:
@@ -99,6 +100,7 @@ def pushed(c: katib.KatibClient) -> None:
         rate = float(trial.spec.parameter_assignments[0].value)
         loss, = trial.status.observation.metrics
         assert (float(loss.min), float(loss.max), float(loss.latest)) == (rate, rate * 2, rate), trial.status
+    c.delete_experiment("pushed")
 
 
 def main() -> None:

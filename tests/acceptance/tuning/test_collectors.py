@@ -55,14 +55,14 @@ def measured(platform: Platform) -> Sweeps:
     """All of them at once."""
     sweeps = Sweeps(platform)
     for name, (collector, command) in WAYS.items():
-        sweeps.create(experiment(name, collector, command))
+        sweeps.create(experiment(f"tells-{name}", collector, command))
     return sweeps
 
 
 @pytest.mark.parametrize("name", WAYS)
 def test_metrics_come_in(measured: Sweeps, name: str) -> None:
-    found = measured.wait(name)
-    trials = measured.trials(name)
+    found = measured.wait(f"tells-{name}")
+    trials = measured.trials(f"tells-{name}")
     assert found["status"].get("trialsSucceeded") == 2, [one.get("status") for one in trials]
     for trial in trials:
         loss, = trial["status"]["observation"]["metrics"]
