@@ -34,9 +34,7 @@ def main() -> int:
     except trunk.LightshipError as problem:
         _report(str(problem))
         return 1
-    # A model that still loads or predicts would hold the interpreter's end up; nobody waits for it any more.
-    logging.shutdown()
-    os._exit(0)
+    return 0
 
 
 async def _serve(options: Options) -> None:
@@ -57,9 +55,9 @@ async def _serve(options: Options) -> None:
     stopping.cancel()
     logger.info("draining")
     await server.drain()
-    if not loading.done():
-        logging.shutdown()
-        os._exit(0)  # the loop's own end would wait for the thread that loads
+    # A thread that still loads or predicts would hold up the loop's end and the interpreter's; nobody waits for it now.
+    logging.shutdown()
+    os._exit(0)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

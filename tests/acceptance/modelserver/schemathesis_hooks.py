@@ -1,8 +1,9 @@
 """Schemathesis' hooks: the Open Inference Protocol's file, made usable, and as strict as the environment asks.
 
 The file writes its path parameters as a shell would, ``${MODEL_NAME}``. What it leaves open is that there must be a
-body, what it cannot say is that data fits its shape and that an output exists: with ``SERVED_SHAPES`` set, requests are narrowed to those that the served model must
-accept; without, they are as wild as the file allows, and a refusal is right.
+body, and what it cannot say is that data fits its shape and that an output exists: with ``SERVED_SHAPES`` set, requests
+are narrowed to those that the served model must accept; without, they are as wild as the file allows, and a refusal is
+right.
 """
 
 import os
