@@ -35,6 +35,8 @@ class Failures:
         if request.gone:
             return
         status, message = self.told(request, problem)
+        if request.answered:
+            return
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if isinstance(problem, WrongMethod):
             headers = ((b"allow", problem.allowed.encode()),)

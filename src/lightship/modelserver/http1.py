@@ -52,6 +52,11 @@ class Request:
         """Whether the client has left, so that no answer is wanted."""
         return self._connection.lost
 
+    @property
+    def answered(self) -> bool:
+        """Whether an answer was given or begun."""
+        return self._answered
+
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called if the client leaves before it is answered to the end."""
         self._on_gone = callback

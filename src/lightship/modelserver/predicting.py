@@ -7,7 +7,7 @@ callbacks, without a task for each request, but for large bodies and models that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from lightship import errors as trunk
 from lightship.modelserver import formats, inference, v1, v2
 from lightship.modelserver.failures import Failures
-from lightship.modelserver.http1 import Request
+from lightship.modelserver.http1 import ClientGone, Request, Stream
 from lightship.modelserver.models import Metrics, ServedModel
 from lightship.modelserver.options import Limits
 from lightship.modelserver.replies import JSON, Response
@@ -26,6 +26,9 @@ Encode = Callable[[Any], Response]
 Decode = Callable[[formats.Model, Request], tuple[formats.Prepared, Encode]]
 
 _BINARY = b"application/octet-stream"
+_JSON_TYPES = frozenset((JSON, b"application/cloudevents+json", b"application/ld+json",
+                         b"application/x-www-form-urlencoded"))
+"""The last is what curl says of any body that it is not told about."""
 _INLINE_VALUES = 4096
 """How many values an answer may have to be encoded on the loop."""
 
@@ -133,13 +136,19 @@ class Predicting:
 
     async def _whole_v1(self, request: Request, served: ServedModel, whole: formats.Whole, verb: str) -> None:
         start = perf_counter()
-        body = await self._off_loop(len(request.body), v1.decode_whole, request.body)
+        body: Any = request.body
+        if request.headers.get(b"content-type", JSON).partition(b";")[0].strip().lower() in _JSON_TYPES:
+            body = await self._off_loop(len(request.body), v1.decode_whole, request.body)
         self._metrics.preprocess.observe(served.labels, perf_counter() - start)
         start = perf_counter()
         answer = await whole.answer(formats.WholeRequest(verb=verb, protocol="v1", headers=headers(request), body=body))
         histogram = self._metrics.explain if verb == "explain" else self._metrics.predict
         histogram.observe(served.labels, perf_counter() - start)
-        encoded = answer.body if isinstance(answer.body, bytes) else v1.encode_whole(answer.body)
+        if isinstance(answer.body, AsyncIterator):
+            await _stream(request, answer.body, _extra(answer.headers, JSON)[0])
+            return
+        given = answer.body.encode() if isinstance(answer.body, str) else answer.body
+        encoded = given if isinstance(given, bytes) else v1.encode_whole(given)
         request.respond(Response(200, encoded, *_extra(answer.headers, JSON)))
 
     async def _whole_v2(self, request: Request, served: ServedModel, whole: formats.Whole) -> None:
@@ -161,6 +170,27 @@ class Predicting:
         if size_bytes > self._limits.inline_bytes:
             return await asyncio.to_thread(work, *arguments)
         return work(*arguments)
+
+
+async def _stream(request: Request, pieces: AsyncIterator[Any], content_type: bytes) -> None:
+    """Send what a model yields as it comes; an error in the middle cuts the answer off, which the client sees."""
+    stream: Stream | None = None
+    try:
+        async for piece in pieces:
+            stream = stream or request.stream(200, content_type)
+            await stream.write(piece.encode() if isinstance(piece, str) else bytes(piece))
+        stream = stream or request.stream(200, content_type)
+        stream.end()
+    except ClientGone:
+        return
+    except Exception:
+        if stream is not None:
+            stream.abort()
+        raise
+    finally:
+        close = getattr(pieces, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def headers(request: Request) -> dict[str, str]:

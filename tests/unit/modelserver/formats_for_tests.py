@@ -76,6 +76,11 @@ class Wholly:
                 self.cancelled.set()
         if request.headers.get("x-fail"):
             raise errors.Unavailable("not just now") if request.headers["x-fail"] == "503" else ValueError("broken")
+        if request.headers.get("x-stream"):
+            pieces = _pieces(request.headers["x-stream"])
+            return formats.WholeAnswer(body=pieces, headers={"content-type": "text/plain"})
+        if isinstance(request.body, bytes):
+            return formats.WholeAnswer(body=request.body[::-1], headers={"content-type": "image/png"})
         if request.protocol == "v1":
             return formats.WholeAnswer(body={"verb": request.verb, "got": request.body},
                                        headers={"x-own": request.headers.get("x-ask", ""), "content-length": "1"})
@@ -83,6 +88,13 @@ class Wholly:
             tensors=tuple(formats.WholeTensor(name=f"{one.name}-out", datatype=one.datatype, shape=one.shape,
                                               array=one.array, parameters={"seen": True}) for one in request.tensors),
             parameters=dict(request.parameters) | {"protocol": request.protocol})
+
+
+async def _pieces(text: str) -> AsyncIterator[str]:
+    for word in text.split():
+        if word == "raise":
+            raise ArithmeticError("broke")
+        yield word
 
 
 class Sums:

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import joblib
 import numpy as np
 import pytest
@@ -169,6 +170,21 @@ async def test_whole_v1(serve_kind: Serve) -> None:
             assert isinstance(body["error"], str)
 
 
+async def test_whole_v1_of_other_kinds_than_json(serve_kind: Serve) -> None:
+    async with serve_kind("whole") as running:
+        async with running.client.post("/v1/models/m:predict", data=b"\x89PNG", headers={
+                "content-type": "image/png"}) as answer:
+            assert (answer.content_type, await answer.read()) == ("image/png", b"GNP\x89")
+        async with running.client.post("/v1/models/m:predict", json={}, headers={"x-stream": "a bc"}) as answer:
+            assert (answer.content_type, await answer.text()) == ("text/plain", "abc")
+        async with running.client.post("/v1/models/m:predict", json={}, headers={"x-stream": "raise"}) as answer:
+            assert (answer.status, "broke" in await answer.text()) == (500, True)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with running.client.post("/v1/models/m:predict", json={}, headers={"x-stream": "a raise"}) as answer:
+                await answer.read()
+        assert (await running.get("/v2/health/live"))[0] == 200
+
+
 async def test_a_model_cannot_break_the_wire_by_its_headers(serve_kind: Serve) -> None:
     async with serve_kind("whole") as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
@@ -223,8 +239,6 @@ async def predicted(running: Running, name: str) -> Any:
 
 
 async def test_models_come_and_go(folder: Path) -> None:
-    import aiohttp
-
     server = ModelServer(Options(model_name="", model_dir=folder, multi_model=True, http_port=0, host="127.0.0.1"))
     await server.listen()
     await server.load()
@@ -259,8 +273,6 @@ async def test_models_come_and_go(folder: Path) -> None:
 
 
 async def test_what_waits_is_answered_by_the_model_it_asked(folder: Path) -> None:
-    import aiohttp
-
     server = ModelServer(Options(model_name="", model_dir=folder, multi_model=True, http_port=0, host="127.0.0.1"))
     await server.listen()
     await server.load()

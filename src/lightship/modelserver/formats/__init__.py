@@ -98,7 +98,8 @@ class WholeTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeRequest:
-    """A request as it came. V1: ``body`` is the decoded JSON. V2, REST or gRPC: ``tensors`` and what follows them."""
+    """A request as it came. V1: ``body`` is the decoded JSON, or the bytes of any other content type. V2, REST or gRPC:
+    ``tensors`` and what follows them."""
 
     verb: str
     """``predict`` or ``explain``."""
@@ -116,7 +117,8 @@ class WholeRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeAnswer:
-    """V1: ``body``, to be encoded as JSON. V2: ``tensors`` and ``parameters``. Headers go with either."""
+    """V1: ``body``, to be encoded as JSON; bytes and text go as they are, what an async iterator yields is streamed.
+    V2: ``tensors`` and ``parameters``. Headers go with either."""
 
     body: Any = None
     tensors: tuple[WholeTensor, ...] = ()
