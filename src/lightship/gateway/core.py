@@ -13,8 +13,11 @@ from typing import Any
 
 from lightship.gateway.balance import Balancer
 from lightship.gateway.gatekeeper import Gatekeeper
+from lightship.gateway.loads import Load, Loads, Waiter
 from lightship.gateway.metrics import Metrics
 from lightship.gateway.options import Limits
+from lightship.gateway.payloads import Payloads
+from lightship.gateway.pokes import Pokes
 from lightship.gateway.routes import Table
 from lightship.gateway.upstream import Pool
 
@@ -25,15 +28,21 @@ class Core:
 
     gatekeeper: Gatekeeper
     limits: Limits
+    id: str = ""
+    """Of this process: who reads its counters knows by it that they began anew."""
     table: Table = field(default_factory=lambda: Table(loaded=False))
     balancer: Balancer = field(default_factory=Balancer)
+    loads: Loads = field(default_factory=Loads)
+    pokes: Pokes = field(default_factory=Pokes)
     metrics: Metrics = field(default_factory=Metrics)
+    payloads: Payloads | None = None
     pool: Pool = field(init=False)
     connections: int = 0
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     """Whether no client is connected."""
     draining: bool = False
-    _waiting: dict[object, Callable[[], None]] = field(default_factory=dict)
+    on_swap: Callable[[Table], None] | None = None
+    """Who else wants to know of a new table."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -55,19 +64,23 @@ class Core:
         self.table = table
         self.metrics.swaps.add()
         self.balancer.forget(table)
+        self.loads.forget({revision for route in table.routes for revision, _ in route.revisions()})
         self.pool.keep(table.endpoints())
-        for retry in tuple(self._waiting.values()):
-            retry()
+        self.loads.try_all()
+        if self.on_swap is not None:
+            self.on_swap(table)
 
-    def wait_for_swap(self, who: object, retry: Callable[[], None]) -> bool:
-        """Call ``retry`` at every swap until ``stop_waiting``; False where too many wait already."""
-        if len(self._waiting) >= self.limits.held_requests:
-            return False
-        self._waiting[who] = retry
-        return True
-
-    def stop_waiting(self, who: object) -> None:
-        self._waiting.pop(who, None)
+    def queue(self, load: Load, waiter: Waiter, size_bytes: int) -> str:
+        """Have a request wait for an endpoint of a revision; else say what is full."""
+        limits, loads = self.limits, self.loads
+        if len(load.waiting) >= limits.queued_requests:
+            return f"{limits.queued_requests} requests wait for it already"
+        if loads.waiting_requests >= limits.waiting_requests:
+            return f"{limits.waiting_requests} requests wait in this gateway already"
+        if loads.waiting_bytes + size_bytes > limits.waiting_bytes:
+            return f"the requests that wait hold {limits.waiting_bytes} bytes already"
+        loads.join(load, waiter, size_bytes)
+        return ""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something off the hot path; I own the task."""

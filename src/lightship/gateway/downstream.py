@@ -42,6 +42,9 @@ class Downstream(asyncio.Protocol):
         self._head_bytes = 0
         self._url = b""
         self._headers: list[Header] = []
+        self._trailers: list[Header] = []
+        self._upgrading: Exchange | None = None
+        self._raw: Exchange | None = None
 
     # ---- asyncio's callbacks
 
@@ -63,12 +66,16 @@ class Downstream(asyncio.Protocol):
         self._all.discard(self)
         self._core.count_connections(len(self._all))
         active, self._active, self._reading = self._active, None, None
+        self._raw = self._upgrading = None
         self._queue.clear()
         if active is not None:
             active.client_lost()
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
+            return
+        if self._raw is not None:
+            self._raw.body(data)
             return
         if self._in_head:
             if self._head_bytes == 0 and self._active is None:
@@ -79,9 +86,15 @@ class Downstream(asyncio.Protocol):
                 self._parser.feed_data(data)
                 break
             except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0]:]
+                if self._upgrading is not None:
+                    # What follows belongs to the exchange: it is passed on, or the connection ends with it.
+                    self._raw, self._upgrading = self._upgrading, None
+                    if data:
+                        self._raw.body(data)
+                    break
                 # An offer to speak another protocol may be ignored; what follows is HTTP/1.1 still.
                 self._parser = httptools.HttpRequestParser(self)
-                data = data[upgrade.args[0]:]
             except httptools.HttpParserError as problem:
                 self._refuse(400, f"the request is not valid HTTP/1.1: {problem}")
                 return
@@ -109,7 +122,14 @@ class Downstream(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        if self._in_head:
+            self._headers.append((name.lower(), value))
+            return
+        # What comes after a body is no part of the next request's head.
+        self._trailers.append((name.lower(), value))
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self._core.limits.head_bytes:
+            self._refuse(431, f"the request's trailers are larger than {self._core.limits.head_bytes} bytes")
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -117,11 +137,19 @@ class Downstream(asyncio.Protocol):
         if self._closing:
             return
         parser, headers = self._parser, self._headers
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self._refuse(505, f"HTTP/{version} is not spoken here")
+            return
         length = None if heads.is_chunked(headers) else heads.content_length(headers) or 0
         head = RequestHead(parser.get_method(), self._url.decode("latin-1"), headers, length,
-                           parser.get_http_version() != "1.0", bool(parser.should_keep_alive()))
+                           version == "1.1", bool(parser.should_keep_alive()))
+        if parser.should_upgrade():
+            head.upgrade = heads.upgrade_of(head)
         self._url, self._headers = b"", []
         exchange = self._reading = Exchange(self._core, self, head)
+        if head.upgrade:
+            self._upgrading = exchange
         if length is not None and length > self._core.limits.body_bytes:
             self._refuse(413, f"the request's body is larger than {self._core.limits.body_bytes} bytes")
         else:
@@ -137,7 +165,8 @@ class Downstream(asyncio.Protocol):
         self._in_head = True
         exchange, self._reading = self._reading, None
         if exchange is not None and not self._closing:
-            exchange.body_end()
+            trailers, self._trailers, self._head_bytes = self._trailers, [], 0
+            exchange.body_end(trailers)
 
     # ---- what exchanges ask
 

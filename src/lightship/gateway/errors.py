@@ -9,7 +9,9 @@
     │   └── NoRoute          no InferenceService at that host and path        404
     ├── Unavailable
     │   ├── NoEndpoint       the InferenceService has nothing ready           503
-    │   └── UpstreamSilent   the model server did not answer in time          504
+    │   └── QueueFull        too many requests wait for it already            503
+    ├── DeadlineExceeded
+    │   └── UpstreamSilent   it did not start, had no place or did not answer in time   504
     └── InternalError
         └── UpstreamBroken   the model server broke off or spoke nonsense     502
 """
@@ -29,6 +31,10 @@ class NoRoute(errors.NotFound):
 
 class NoEndpoint(errors.Unavailable):
     """The InferenceService is there and nothing of it is ready."""
+
+
+class QueueFull(errors.Unavailable):
+    """Too many requests wait already."""
 
 
 class UpstreamSilent(errors.DeadlineExceeded):

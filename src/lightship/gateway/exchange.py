@@ -2,7 +2,8 @@
 
 ``downstream`` makes me for each request and tells me of its body; ``upstream`` tells me of the answer. The usual case
 (token known, connection idle) runs without a task. A request goes to another endpoint only while nothing of it has
-been sent, or where it is a GET or HEAD on a kept-alive connection that turned out to be closed.
+been sent, or where it is a GET or HEAD on a kept-alive connection that turned out to be closed. Where its revision has
+no endpoint yet, or each has as many requests as it may, it waits in the revision's queue (``loads``).
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from time import perf_counter
 from typing import Protocol
 
 from lightship import errors as trunk
-from lightship.gateway import admin, errors, heads
+from lightship.gateway import admin, admission, errors, heads
 from lightship.gateway.core import Core
 from lightship.gateway.gatekeeper import Target, Verdict
-from lightship.gateway.heads import RequestHead, ResponseHead
+from lightship.gateway.heads import Header, RequestHead, ResponseHead
+from lightship.gateway.loads import Load
+from lightship.gateway.payloads import Copy
 from lightship.gateway.routes import Backend, Endpoint, Match
 from lightship.gateway.upstream import Upstream
 from lightship.lib.deadline import Deadline
@@ -45,27 +48,40 @@ class Client(Protocol):
 class Exchange:
     """The life of one request."""
 
+    __slots__ = ("_active", "_backend", "_began", "_body_bytes", "_chunked", "_client", "_copy", "_core",
+                 "_endpoint", "_held", "_held_body", "_load", "_match", "_over", "_pending", "_pending_bytes",
+                 "_queued", "_request_complete", "_request_sent", "_status", "_table", "_timer", "_trailers",
+                 "_tried", "_upstream", "head", "tunnel")
+
     def __init__(self, core: Core, client: Client, head: RequestHead) -> None:
         self.head = head
+        self.tunnel = False
+        """Whether both sides have changed to another protocol, whose bytes I pass on as they are."""
         self._core = core
         self._client = client
         self._match: Match | None = None
+        self._table = core.table
         self._backend: Backend | None = None
+        self._load: Load | None = None
+        self._queued: Load | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._upstream: Upstream | None = None
         self._endpoint: Endpoint | None = None
-        self._tried: list[Endpoint] = []
+        self._tried: tuple[Endpoint, ...] = ()
         self._began = perf_counter()
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._body_bytes = 0
+        self._trailers: list[Header] = []
         self._request_complete = False
+        self._request_sent = False
         self._active = False
         self._over = False
         self._held: ResponseHead | None = None
         self._held_body: list[bytes] = []
         self._status = 0
         self._chunked = False
-        self._holding: asyncio.TimerHandle | None = None
+        self._copy: Copy | None = None
 
     # ---- from the client
 
@@ -73,13 +89,14 @@ class Exchange:
         """It is this request's turn."""
         self._active = True
         core, head = self._core, self.head
-        refusal = self._refusal()
+        refusal = admission.refusal(head, self._body_bytes, core.limits)
         if refusal is not None:
-            self.head.keep_alive = False  # whoever sent this may have meant more than one request by it
+            head.keep_alive = False  # whoever sent this may have meant more than one request by it
             self._fail(refusal)
             return
-        self._match = core.table.match(head.header(b"host").decode("latin-1"), head.target)
-        target = self._target()
+        self._table = core.table
+        match = self._match = admission.match(core.table, head)
+        target = Target(match.route.namespace, match.route.name) if match is not None else self._own_page()
         if target is None:
             return
         verdict = core.gatekeeper.known(head.header(b"authorization"), target)
@@ -89,36 +106,38 @@ class Exchange:
             self._judged(verdict)
 
     def body(self, data: bytes) -> None:
-        """A piece of the request's body."""
+        """A piece of the request's body, or of what follows a change of protocols."""
         if self._over:
             return
-        self._body_bytes += len(data)
-        if self._active and self._body_bytes > self._core.limits.body_bytes:
-            self._fail(self._too_large())
-            return
+        if not self.head.upgrade:
+            self._body_bytes += len(data)
+            if self._active and self._body_bytes > self._core.limits.body_bytes:
+                self._fail(admission.too_large(self._core.limits))
+                return
         upstream = self._upstream
-        framed = heads.chunk(data) if self.head.length is None else data
-        if upstream is not None and upstream.writable and not self._pending:
-            upstream.write(framed)
-            self._client.deadline.set(self._core.limits.read_seconds)
+        if upstream is not None and upstream.writable and not self._pending and (
+                self.tunnel or not self._request_complete):
+            if self._copy is not None:
+                self._copy.request(data)
+            upstream.write(heads.chunk(data) if self.head.length is None else data)
+            self._await_upstream()
             return
-        self._pending.append(framed)
-        self._pending_bytes += len(framed)
-        if self._pending_bytes > self._core.limits.buffer_bytes:
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._pending_bytes > self._core.limits.buffer_bytes or self._queued is not None:
             self._client.pause()
 
-    def body_end(self) -> None:
+    def body_end(self, trailers: list[Header]) -> None:
         """The request is whole."""
         self._request_complete = True
-        if self.head.length is None and not self._over:
-            self._pending.append(heads.LAST_CHUNK)
+        self._trailers = trailers
         if self._upstream is not None:
             self._flush()
 
     def client_lost(self) -> None:
         """Nobody waits for the answer any more."""
         if not self._over:
-            self._status = 499  # as nginx counts it
+            self._status = self._status or 499  # as nginx counts it
             self._end()
             if self._upstream is not None:
                 self._upstream.drop()
@@ -142,49 +161,22 @@ class Exchange:
             self._fail(trunk.BadRequest("the request's body did not arrive in time"), status=408)
         else:
             assert self._match is not None
-            route = self._match.route
-            self._fail(errors.UpstreamSilent(
-                f'InferenceService "{route.key}" did not answer within {route.timeout_seconds:g} s',
-                remedy="Raise spec.predictor.timeout if the model needs longer"))
+            self._fail(admission.silent(self._match.route))
 
     # ---- admission
 
-    def _refusal(self) -> trunk.LightshipError | None:
-        """What is wrong with the request itself."""
-        if self.head.count(b"host") > 1:
-            return trunk.BadRequest("a request has one Host header")
-        coding = self.head.header(b"transfer-encoding").lower()
-        if coding not in (b"", b"chunked"):
-            return trunk.Unsupported(f"the transfer coding \"{coding.decode('latin-1')}\" is not supported")
-        return self._too_large() if self._body_bytes > self._core.limits.body_bytes else None
-
-    def _too_large(self) -> trunk.TooLarge:
-        return trunk.TooLarge(f"the request's body is larger than {self._core.limits.body_bytes} bytes")
-
-    def _target(self) -> Target | None:
-        """What the caller must be allowed to do; None where the answer is given already."""
-        if self._match is not None:
-            return Target(self._match.route.namespace, self._match.route.name)
+    def _own_page(self) -> Target | None:
+        """What the caller must be allowed to get; None where the answer is given already."""
         path = self.head.target.partition("?")[0]
-        found = admin.page(self._core, path)
-        if found is None:
-            self._fail(self._no_route())
+        if not admin.known(path):
+            self._fail(admission.no_route(self._core.table, self.head))
         elif self.head.method not in (b"GET", b"HEAD"):
             self._fail(trunk.BadRequest(f"{path} wants GET"), status=405)
         elif path in admin.OPEN:
-            self._page(found)
+            self._core.spawn(self._page())
         else:
             return Target("", path)
         return None
-
-    def _no_route(self) -> trunk.LightshipError:
-        if not self._core.table.loaded:
-            return trunk.Unavailable("the gateway has not learnt its routes yet", remedy="Try again in a moment")
-        host = self.head.header(b"host").decode("latin-1")
-        path = self.head.target.partition("?")[0]
-        return errors.NoRoute(f'no InferenceService is served at host "{host}", path "{path}"',
-                              remedy="See kubectl get inferenceservices -A for their URLs: "
-                                     "/serving/<namespace>/<name>/...")
 
     async def _review(self, target: Target) -> None:
         verdict = await self._core.gatekeeper.review(self.head.header(b"authorization"), target)
@@ -195,24 +187,107 @@ class Exchange:
         if verdict.error is not None:
             self._fail(verdict.error)
         elif self._match is None:
-            found = admin.page(self._core, self.head.target.partition("?")[0])
-            assert found is not None
-            self._page(found)
+            self._core.spawn(self._page())
         else:
-            if self.head.http11 and self.head.header(b"expect").lower() == b"100-continue":
+            if not self._request_complete and self.head.http11 and (
+                    self.head.header(b"expect").lower() == b"100-continue"):
                 self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            log, payloads = self._match.route.log, self._core.payloads
+            if log is not None and payloads is not None and not self.head.upgrade:
+                self._copy = payloads.copy(self.head, self._match, log)
             self._dispatch()
+
+    # ---- choosing an endpoint
+
+    def _dispatch(self) -> None:
+        """Choose a revision and an endpoint of it and send, or wait for one."""
+        match, core = self._match, self._core
+        assert match is not None
+        backend = core.balancer.choose(match, self._tried)
+        now = perf_counter()
+        route = match.route
+        if backend is None:
+            self._backend = None
+            self._wait(core.loads.of((route.namespace, route.name, match.component.name, ""), now))
+            return
+        self._backend = backend
+        load = self._load = core.loads.of((route.namespace, route.name, match.component.name, backend.revision), now)
+        load.enter(now)
+        endpoint = None if load.waiting else core.balancer.endpoint(backend, self._tried)
+        if endpoint is None:
+            self._wait(load)
+        else:
+            self._go(endpoint)
+
+    def _wait(self, load: Load) -> None:
+        """Wait in a revision's queue, or for a moment where there is no revision to wait for."""
+        core, route = self._core, self._current().route
+        full = core.queue(load, self, self._pending_bytes)
+        if full:
+            self._fail(errors.QueueFull(f'InferenceService "{route.key}" has no place for the request: {full}',
+                                        remedy="Try again later, or allow it more replicas"))
+            return
+        self._queued = load
+        if not self._request_complete:
+            self._client.pause()
+        seconds = route.timeout_seconds
+        if self._backend is None:
+            seconds = core.limits.hold_seconds
+        elif not self._backend.endpoints:
+            seconds = max(seconds, core.limits.activation_seconds)
+            if len(load.waiting) == 1:
+                core.metrics.activations.add((route.namespace, route.name, self._backend.revision))
+                core.pokes.poke()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._waited_long_enough, seconds)
+
+    def try_again(self) -> bool:
+        """A place may be free, or the table was swapped."""
+        match, balancer = self._current(), self._core.balancer
+        if self._backend is None:
+            if balancer.choose(match, ()) is None:
+                return False
+            self._tried = ()
+        else:
+            backend = next((one for one in match.component.backends if one.revision == self._backend.revision), None)
+            if backend is not None and (backend.endpoints or backend.activate):
+                endpoint = balancer.endpoint(backend, self._tried)
+                if endpoint is None:
+                    return False
+                self._match, self._backend = match, backend
+                self._stop_waiting()
+                self._go(endpoint)
+                return True
+        self._match = match
+        self._stop_waiting()
+        self._leave_load()
+        self._dispatch()
+        return True
+
+    def _current(self) -> Match:
+        """The match as it is in the newest table, where the route is still there."""
+        assert self._match is not None
+        if self._table is not self._core.table:
+            self._table = self._core.table
+            self._match = admission.match(self._table, self.head) or self._match
+        return self._match
+
+    def _waited_long_enough(self, seconds: float) -> None:
+        route = self._current().route
+        if self._backend is None:
+            self._fail(admission.no_endpoint(route))
+        else:
+            self._fail(admission.waited(route, self._backend, seconds))
+
+    def _stop_waiting(self) -> None:
+        if self._queued is not None:
+            assert self._timer is not None
+            self._timer.cancel()
+            self._core.loads.quit(self._queued, self)
+            self._queued = self._timer = None
 
     # ---- sending
 
-    def _dispatch(self) -> None:
-        """Choose an endpoint and send, or wait a moment for the first one."""
-        assert self._match is not None
-        picked = self._core.balancer.pick(self._match.route, self._tried)
-        if picked is None:
-            self._hold()
-            return
-        self._backend, endpoint = picked
+    def _go(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._core.balancer.begin(endpoint)
         idle = self._core.pool.take(endpoint)
@@ -235,83 +310,64 @@ class Exchange:
 
     def _unreachable(self, endpoint: Endpoint, problem: OSError) -> None:
         """Nothing was sent: another endpoint may be tried."""
-        self._tried.append(endpoint)
+        self._tried = (*self._tried, endpoint)
         self._leave_endpoint()
-        assert self._match is not None
-        route = self._current().route
-        if self._core.balancer.pick(route, self._tried) is not None:
+        match = self._current()
+        if self._core.balancer.choose(match, self._tried) is not None:
             self._count_retry()
-            self._match = Match(route, self._match.path)
+            self._leave_load()
             self._dispatch()
             return
-        why = str(problem) or type(problem).__name__
-        self._fail(errors.UpstreamBroken(f'could not connect to InferenceService "{route.key}" at {endpoint}: {why}',
-                                         remedy=_see(route.namespace, route.name)))
-
-    def _current(self) -> Match:
-        """The match with the route as it is in the newest table, where it is still there."""
-        assert self._match is not None
-        fresh = self._core.table.match(self.head.header(b"host").decode("latin-1"), self.head.target)
-        return fresh if fresh is not None else self._match
+        self._fail(admission.unreachable(match.route, endpoint, problem))
 
     def _send(self, upstream: Upstream) -> None:
         assert self._match is not None
         self._upstream = upstream
-        upstream.attach(self, for_head=self.head.method == b"HEAD")
-        upstream.write(b"".join((heads.to_upstream(self.head, self._match, self._client.address), *self._pending)))
-        self._pending, self._pending_bytes = [], 0
+        head = self.head
+        upstream.attach(self, head.method, may_upgrade=bool(head.upgrade))
+        data = heads.to_upstream(head, self._match.path, self._client.address, upgrade=head.upgrade)
+        upstream.write(data + self._outgoing() if self._pending or head.length is None else data)
         self._client.resume()
         self._await_upstream()
+
+    def _outgoing(self) -> bytes:
+        """What of the body has come and not gone, framed; the end with it where that has come."""
+        if self.head.upgrade and not self.tunnel:
+            return b""
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        data = pending[0] if len(pending) == 1 else b"".join(pending)
+        if data and self._copy is not None:
+            self._copy.request(data)
+        if self.head.length is not None:
+            return data
+        framed = heads.chunk(data) if data else b""
+        if self._request_complete and not self._request_sent:
+            self._request_sent = True
+            framed += heads.last_chunk(self._trailers)
+        return framed
 
     def _flush(self) -> None:
         upstream = self._upstream
         assert upstream is not None
-        if self._pending and upstream.writable:
-            upstream.write(b"".join(self._pending))
-            self._pending, self._pending_bytes = [], 0
-            self._client.resume()
+        if upstream.writable:
+            data = self._outgoing()
+            if data:
+                upstream.write(data)
+                self._client.resume()
         self._await_upstream()
 
     def upstream_writable(self) -> None:
         self._flush()
 
     def _await_upstream(self) -> None:
-        if self._over or self._match is None:
+        if self._over or self._match is None or self._queued is not None:
             return
-        if self._request_complete or self._status:
+        if self.tunnel:
+            self._client.deadline.set(self._core.limits.tunnel_idle_seconds)
+        elif self._request_complete or self._status:
             self._client.deadline.set(self._match.route.timeout_seconds)
         else:
             self._client.deadline.set(self._core.limits.read_seconds)
-
-    # ---- waiting for an endpoint
-
-    def _hold(self) -> None:
-        if self._holding is None:
-            if not self._core.wait_for_swap(self, self._retry):
-                self._no_endpoint()
-                return
-            self._holding = asyncio.get_running_loop().call_later(self._core.limits.hold_seconds, self._no_endpoint)
-
-    def _retry(self) -> None:
-        """The table was swapped."""
-        match = self._current()
-        if match.route.ready:
-            self._match = match
-            self._stop_holding()
-            self._tried = []
-            self._dispatch()
-
-    def _no_endpoint(self) -> None:
-        route = self._current().route
-        why = f": {route.message}" if route.message else ""
-        self._fail(errors.NoEndpoint(f'InferenceService "{route.key}" has no ready endpoint{why}',
-                                     remedy=_see(route.namespace, route.name)))
-
-    def _stop_holding(self) -> None:
-        if self._holding is not None:
-            self._holding.cancel()
-            self._holding = None
-            self._core.stop_waiting(self)
 
     # ---- from the model server
 
@@ -320,34 +376,48 @@ class Exchange:
         if whole and not head.bodiless:
             self._held = head
             return
-        self._start_answer(head)
+        self._client.write(self._answer_head(head))
 
-    def _start_answer(self, head: ResponseHead) -> None:
+    def _answer_head(self, head: ResponseHead) -> bytes:
         self._status = head.status
         self._chunked = head.length is None and not head.bodiless and self.head.http11
-        self._client.write(heads.to_client(head, chunked=self._chunked, keep=self._keep(head)))
+        if self._copy is not None:
+            self._copy.answered(head)
+        return heads.to_client(head, chunked=self._chunked, keep=self._keep(head))
 
     def _keep(self, head: ResponseHead | None = None) -> bool:
         endless = head is not None and head.length is None and not head.bodiless and not self.head.http11
-        return self.head.keep_alive and self._request_complete and not self._core.draining and not endless
+        return (self.head.keep_alive and self._request_complete and not self._core.draining and not endless
+                and not self.head.upgrade)
+
+    def response_upgraded(self, head: ResponseHead) -> None:
+        """The model server speaks the other protocol from here on."""
+        self._status = 101
+        self.tunnel = True
+        self._client.write(heads.upgraded(head, self.head.upgrade))
+        self._flush()
 
     def response_body(self, data: bytes) -> None:
         if self._held is not None:
             self._held_body.append(data)
         elif self._status:
+            if self._copy is not None:
+                self._copy.response(data)
             self._client.write(heads.chunk(data) if self._chunked else data)
             self._await_upstream()
 
-    def response_end(self, *, reusable: bool) -> None:
+    def response_end(self, *, reusable: bool, trailers: list[Header]) -> None:
         upstream = self._upstream
         assert upstream is not None
         keep = self._keep()
         if self._held is not None:
             held, self._held = self._held, None
-            self._start_answer(held)
-            self._client.write(b"".join(self._held_body))
+            head, body = self._answer_head(held), b"".join(self._held_body)
+            if self._copy is not None:
+                self._copy.response(body)
+            self._client.write(head + body)
         elif self._chunked:
-            self._client.write(heads.LAST_CHUNK)
+            self._client.write(heads.last_chunk(trailers))
         else:
             keep = keep and self.head.http11
         if reusable and self._request_complete:
@@ -365,18 +435,18 @@ class Exchange:
             return
         nothing_answered = self._held is None
         if (nothing_answered and upstream.reused and self.head.method in (b"GET", b"HEAD")
-                and self._request_complete and not self._body_bytes):
+                and self._request_complete and not self._body_bytes and not self.head.upgrade):
             # The usual race of kept-alive connections, with a method that may be sent twice.
-            self._upstream = None
+            self._upstream, self._request_sent = None, False
             self._leave_endpoint()
             self._count_retry()
+            self._leave_load()
+            self._current()
             self._dispatch()
             return
         assert self._match is not None
-        route = self._match.route
         how = "before answering" if nothing_answered else "in the middle of its answer"
-        self._fail(errors.UpstreamBroken(f'the model server of InferenceService "{route.key}" {why} {how}',
-                                         remedy=_see(route.namespace, route.name)))
+        self._fail(admission.broken(self._match.route, f"{why} {how}"))
 
     # ---- ending
 
@@ -387,7 +457,12 @@ class Exchange:
             self._upstream.drop()
         self._client.cut()
 
-    def _page(self, page: admin.Page) -> None:
+    async def _page(self) -> None:
+        """Answer with a page of the gateway's own."""
+        path, _, query = self.head.target.partition("?")
+        page = await admin.page(self._core, path, query)
+        if self._over:
+            return
         keep = self._keep()
         body = b"" if self.head.method == b"HEAD" else page.body
         self._client.write(heads.answer(page.status, body, keep=keep, content_type=page.content_type))
@@ -399,12 +474,11 @@ class Exchange:
         self._status = status or errors.http_status(error)
         service = self._match.route.key if self._match is not None else ""
         body = heads.error_body(error.message, remedy=error.remedy, service=service)
-        extra = ((b"www-authenticate", b"Bearer"),) if self._status == 401 else ()
         keep = self._keep()
         if self.head.method == b"HEAD":
             body = b""
         if self._active:
-            self._client.write(heads.answer(self._status, body, keep=keep, extra=extra))
+            self._client.write(heads.answer(self._status, body, keep=keep, extra=_EXTRA.get(self._status, ())))
         self._end()
         if self._upstream is not None:
             self._upstream.drop()
@@ -413,27 +487,34 @@ class Exchange:
     def _end(self) -> None:
         """Count, and let go of what is shared."""
         self._over = True
-        self._stop_holding()
+        self._stop_waiting()
         self._pending, self._pending_bytes = [], 0
-        self._leave_endpoint()
-        if self._match is None or self._backend is None:
+        load = self._load
+        if load is None:
             self._core.metrics.refused.add((str(self._status),))
-            return
-        route = self._match.route
-        labels = (route.namespace, route.name, self._backend.revision)
-        self._core.metrics.requests.add((*labels, str(self._status)))
-        self._core.metrics.seconds.observe(labels, perf_counter() - self._began)
+        else:
+            load.answered(self._status, perf_counter() - self._began)
+        if self._copy is not None:
+            self._copy.finish(self._status, self._backend.revision if self._backend is not None else "")
+            self._copy = None
+        self._leave_endpoint()
+        self._leave_load()
 
     def _leave_endpoint(self) -> None:
         if self._endpoint is not None:
             self._core.balancer.end(self._endpoint)
             self._endpoint = None
 
+    def _leave_load(self) -> None:
+        load, self._load = self._load, None
+        if load is not None:
+            load.leave(perf_counter())
+            if load.waiting:
+                load.release()
+
     def _count_retry(self) -> None:
-        assert self._match is not None and self._backend is not None
-        route = self._match.route
-        self._core.metrics.retries.add((route.namespace, route.name, self._backend.revision))
+        assert self._load is not None
+        self._load.retries += 1
 
 
-def _see(namespace: str, name: str) -> str:
-    return f"See why: kubectl -n {namespace} describe inferenceservice {name}"
+_EXTRA = {401: ((b"www-authenticate", b"Bearer"),), 503: ((b"retry-after", b"1"),)}

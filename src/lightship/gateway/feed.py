@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from lightship.client.client import Client, Selection
-from lightship.gateway import routes
+from lightship.gateway import route_objects, routes
 from lightship.gateway.core import Core
 from lightship.gateway.errors import BadRoute
 from lightship.gateway.routes import Route
@@ -76,12 +77,19 @@ def read(config_map: Object) -> Route:
     text = (config_map.get("data") or {}).get(ROUTE_KEY)
     if text is None:
         raise BadRoute(f"there is no {ROUTE_KEY}")
-    route = routes.parse(text)
+    route = route_objects.parse(text, str(objects.meta(config_map).get("creationTimestamp") or ""))
     if route.namespace != objects.namespace(config_map):
         raise BadRoute(f'it is for namespace "{route.namespace}", and lies in another')
     if route.prefix != f"/serving/{route.namespace}/{route.name}":
         raise BadRoute(f'its prefix "{route.prefix}" is not its own')
-    for host in route.hosts:
-        if not host.startswith(f"{route.name}-{route.namespace}."):
-            raise BadRoute(f'its host "{host}" is not its own')
+    own = [f"{route.name}-{route.namespace}."]
+    _own_hosts(route.hosts, own)
+    for rule in route.rules:
+        _own_hosts(rule.hosts, [*own, f"{route.name}-{rule.component.name}-{route.namespace}."])
     return route
+
+
+def _own_hosts(hosts: Sequence[str], own: Sequence[str]) -> None:
+    for host in hosts:
+        if not host.startswith(tuple(own)):
+            raise BadRoute(f'its host "{host}" is not its own')

@@ -8,14 +8,12 @@ from http import HTTPStatus
 
 import msgspec
 
-from lightship.gateway.routes import Match
-
 Header = tuple[bytes, bytes]
 """A lower-case name and its value."""
 
 _HOP_BY_HOP = frozenset({
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
-    b"trailer", b"transfer-encoding", b"upgrade",
+    b"transfer-encoding", b"upgrade",
 })
 # Not for the model server: framing is made anew, Expect is answered here, the caller's token and session are the
 # platform's and a model's container must not see them, and who forwarded what is ours to say.
@@ -24,7 +22,13 @@ _FROM_CLIENT = _HOP_BY_HOP | {
     b"x-forwarded-prefix", b"forwarded",
 }
 _FROM_UPSTREAM = _HOP_BY_HOP | {b"content-length"}
+# What must not come after a body, since it says how the body is to be read, to whom it goes, or who sends it.
+_NO_TRAILERS = _FROM_CLIENT | {
+    b"host", b"cookie", b"set-cookie", b"trailer", b"content-type", b"content-encoding", b"content-range", b"range",
+    b"cache-control", b"max-forwards", b"age", b"expires", b"date", b"location", b"www-authenticate",
+}
 _SESSION_COOKIE = b"lightship_session"
+_BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -38,6 +42,8 @@ class RequestHead:
     length: int | None
     http11: bool
     keep_alive: bool
+    upgrade: bytes = b""
+    """The protocol that the client asks to change to, where it is one that is passed through."""
 
     def header(self, name: bytes) -> bytes:
         """The value of a header's first occurrence, or empty."""
@@ -61,40 +67,54 @@ class ResponseHead:
     bodiless: bool
 
 
-def to_upstream(head: RequestHead, match: Match, client: str) -> bytes:
-    """The head that the model server gets."""
-    dropped = _FROM_CLIENT | _named_by_connection(head.headers)
-    parts = [head.method, b" ", match.path.encode("latin-1"), b" HTTP/1.1\r\n"]
+def to_upstream(head: RequestHead, path: str, client: str, *, upgrade: bytes = b"") -> bytes:
+    """The head that the model server gets; ``upgrade`` is the protocol that both sides may change to."""
+    named = _named_by_connection(head.headers)
+    dropped = _FROM_CLIENT | named if named else _FROM_CLIENT
+    host = b""
+    lines = [head.method + b" " + path.encode("latin-1") + b" HTTP/1.1"]
     for name, value in head.headers:
         if name in dropped:
+            if name == b"te" and b"trailers" in value:
+                lines.append(b"te: trailers")
             continue
-        if name == b"cookie" and _SESSION_COOKIE in value:
+        if name == b"host":
+            host = value
+        elif name == b"cookie" and _SESSION_COOKIE in value:
             value = _without_session(value)
             if not value:
                 continue
-        parts += (name, b": ", value, b"\r\n")
-    if head.length is None:
-        parts.append(b"transfer-encoding: chunked\r\n")
-    elif head.length or head.method not in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
-        parts.append(b"content-length: %d\r\n" % head.length)
-    parts += (b"x-forwarded-for: ", client.encode(), b"\r\nx-forwarded-proto: http\r\nx-forwarded-host: ",
-              head.header(b"host"), b"\r\n\r\n")
-    return b"".join(parts)
+        lines.append(name + b": " + value)
+    if upgrade:
+        lines.append(b"connection: upgrade\r\nupgrade: " + upgrade)
+    elif head.length is None:
+        lines.append(b"transfer-encoding: chunked")
+    elif head.length or head.method not in _BODILESS:
+        lines.append(b"content-length: %d" % head.length)
+    lines.append(b"x-forwarded-for: " + client.encode() + b"\r\nx-forwarded-proto: http\r\nx-forwarded-host: " + host
+                 + b"\r\n\r\n")
+    return b"\r\n".join(lines)
 
 
 def to_client(head: ResponseHead, *, chunked: bool, keep: bool) -> bytes:
     """The head that the client gets."""
-    dropped = _FROM_UPSTREAM | _named_by_connection(head.headers)
-    parts = [b"HTTP/1.1 %d " % head.status, head.reason, b"\r\n"]
-    for name, value in head.headers:
-        if name not in dropped:
-            parts += (name, b": ", value, b"\r\n")
+    named = _named_by_connection(head.headers)
+    dropped = _FROM_UPSTREAM | named if named else _FROM_UPSTREAM
+    lines = [b"HTTP/1.1 %d " % head.status + head.reason]
+    lines += [name + b": " + value for name, value in head.headers if name not in dropped]
     if chunked:
-        parts.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"transfer-encoding: chunked")
     elif head.length is not None:
-        parts.append(b"content-length: %d\r\n" % head.length)
-    parts.append(b"\r\n" if keep else b"connection: close\r\n\r\n")
-    return b"".join(parts)
+        lines.append(b"content-length: %d" % head.length)
+    lines.append(b"\r\n" if keep else b"connection: close\r\n\r\n")
+    return b"\r\n".join(lines)
+
+
+def upgraded(head: ResponseHead, protocol: bytes) -> bytes:
+    """The head that tells the client that its connection speaks another protocol from here on."""
+    lines = [b"HTTP/1.1 101 " + head.reason, b"connection: upgrade\r\nupgrade: " + protocol]
+    lines += [name + b": " + value for name, value in head.headers if name not in _FROM_UPSTREAM]
+    return b"\r\n".join((*lines, b"\r\n"))
 
 
 def answer(status: int, body: bytes, *, keep: bool, content_type: str = "application/json",
@@ -126,12 +146,28 @@ def chunk(data: bytes) -> bytes:
 LAST_CHUNK = b"0\r\n\r\n"
 
 
+def last_chunk(trailers: Sequence[Header]) -> bytes:
+    """The end of a chunked body, with the fields that may follow one."""
+    kept = [b"%b: %b\r\n" % (name, value) for name, value in trailers if name not in _NO_TRAILERS]
+    return b"".join((b"0\r\n", *kept, b"\r\n")) if kept else LAST_CHUNK
+
+
 def content_length(headers: Iterable[Header]) -> int | None:
     """The declared length; the parser has refused what is no number and what contradicts itself."""
     for name, value in headers:
         if name == b"content-length":
             return int(value)
     return None
+
+
+def upgrade_of(head: RequestHead) -> bytes:
+    """The protocol that a client asks to change to, where it is one that is passed through: WebSocket."""
+    protocol = head.header(b"upgrade").strip().lower()
+    if protocol != b"websocket" or not head.http11 or head.method != b"GET":
+        return b""
+    tokens = {token.strip().lower() for name, value in head.headers if name == b"connection"
+              for token in value.split(b",")}
+    return protocol if b"upgrade" in tokens else b""
 
 
 def is_chunked(headers: Iterable[Header]) -> bool:

@@ -34,7 +34,31 @@ class Limits:
     hold_seconds: float = 1.0
     """How long a request waits for the first endpoint of its route, which covers the moment between a Pod's being
     ready and the route's saying so."""
-    held_requests: int = 256
+    activation_seconds: float = 120.0
+    """How long a request waits for a service at zero, where its own timeout is not longer."""
+    queued_requests: int = 1000
+    """That wait for one revision."""
+    waiting_requests: int = 8000
+    waiting_bytes: int = 128 * 1024 * 1024
+    """Of bodies that wait with their requests."""
+    tunnel_idle_seconds: float = 3600.0
+    """How long a WebSocket may carry nothing."""
+    payload_bytes: int = 1024 * 1024
+    """A copy of a longer body is dropped."""
+    payload_queue: int = 10_000
+    """Copies that wait for one sink."""
+    payload_queue_bytes: int = 32 * 1024 * 1024
+    """Of all copies that wait."""
+    payload_batch: int = 256
+    payload_carriers: int = 4
+    """That speak to one sink at a time."""
+    payload_seconds: float = 10.0
+    """For a sink to take one copy."""
+    payload_file_bytes: int = 32 * 1024 * 1024
+    payload_files: int = 8
+    """Of one InferenceService; older ones are deleted."""
+    load_wait_seconds: float = 30.0
+    """How long a reader of the loads may wait for the next poke."""
     drain_seconds: float = 25.0
     drain_idle_seconds: float = 1.0
     review_seconds: float = 60.0

@@ -1,7 +1,7 @@
 """The route table: an immutable snapshot of who is served where. Pure.
 
-``feed`` makes a ``Table`` of all route objects and swaps it in whole; ``proxy`` asks it for each request. A route
-object is the JSON that the serving controller writes into a ConfigMap's ``route.json``.
+``feed`` makes a ``Table`` of all route objects and swaps it in whole; ``exchange`` asks it for each request. What a
+route object says is in ``route_objects``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import msgspec
-
-from lightship.gateway.errors import BadRoute
+PREDICTOR = "predictor"
 
 
 class Endpoint(NamedTuple):
@@ -25,6 +23,18 @@ class Endpoint(NamedTuple):
         return f"{self.host}:{self.port}"
 
 
+class Revision(NamedTuple):
+    """What is counted, limited and scaled as one: a revision of a component of an InferenceService."""
+
+    namespace: str
+    name: str
+    component: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f'revision "{self.revision}" of InferenceService "{self.namespace}/{self.name}"'
+
+
 @dataclass(frozen=True, kw_only=True)
 class Backend:
     """One revision, its share of the traffic, and its ready Pods."""
@@ -32,6 +42,42 @@ class Backend:
     revision: str
     weight: int
     endpoints: tuple[Endpoint, ...]
+    limit: int = 0
+    """Requests that one endpoint may have in flight; more wait in a queue. 0: any number."""
+    activate: bool = False
+    """Whether a request that finds no endpoint waits until the autoscaler has made one."""
+    tag: str = ""
+    """A name under which this revision alone is reached, whatever its weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A predictor, transformer or explainer: the revisions that share its traffic."""
+
+    name: str = PREDICTOR
+    backends: tuple[Backend, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A component with addresses of its own: host names, or the end of a path (``:explain``) under the route's own."""
+
+    component: Component
+    hosts: tuple[str, ...] = ()
+    suffix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayloadLog:
+    """Where copies of requests and answers go: a URL that takes CloudEvents, or files in a format."""
+
+    url: str = ""
+    format: str = ""
+    requests: bool = True
+    responses: bool = True
+    headers: tuple[bytes, ...] = ()
+    """Request headers that go along as metadata."""
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,23 +89,42 @@ class Route:
     hosts: tuple[str, ...]
     prefix: str
     timeout_seconds: float
-    backends: tuple[Backend, ...]
+    entry: Component
+    """Who gets what no rule takes."""
+    rules: tuple[Rule, ...] = ()
     message: str = ""
+    log: PayloadLog | None = None
+    grpc_port: int = 0
+    """A port of the gateway's that is this service's alone, for gRPC clients that can say neither host nor path."""
+    since: str = ""
+    """When the route was made: of two that claim one host name the older has it."""
 
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
-    @property
-    def ready(self) -> bool:
-        return any(backend.endpoints for backend in self.backends)
+    def components(self) -> tuple[Component, ...]:
+        return (self.entry, *(rule.component for rule in self.rules))
+
+    def revisions(self) -> Iterable[tuple[Revision, Backend]]:
+        for component in self.components():
+            for backend in component.backends:
+                yield Revision(self.namespace, self.name, component.name, backend.revision), backend
 
 
 class Match(NamedTuple):
-    """The route of a request, and the path to ask the model server for."""
+    """The route of a request, the component that it is for, the path to ask it for, and the tag it names, if any."""
 
     route: Route
+    component: Component
     path: str
+    tag: str = ""
+
+
+class _Place(NamedTuple):
+    route: Route
+    rule: Rule | None
+    tag: str
 
 
 @dataclass(frozen=True)
@@ -68,22 +133,37 @@ class Table:
 
     routes: tuple[Route, ...] = ()
     loaded: bool = True
-    _hosts: Mapping[str, Route] = field(init=False, repr=False, compare=False)
+    _hosts: Mapping[str, _Place] = field(init=False, repr=False, compare=False)
     _prefixes: Mapping[str, Route] = field(init=False, repr=False, compare=False)
+    _ports: Mapping[int, Route] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hosts", {host: route for route in self.routes for host in route.hosts})
+        hosts: dict[str, _Place] = {}
+        ports: dict[int, Route] = {}
+        by_age = sorted(self.routes, key=lambda route: (route.since, route.key))
+        for route in by_age:
+            for host, place in _places(route):
+                hosts.setdefault(host, place)
+            if route.grpc_port:
+                ports.setdefault(route.grpc_port, route)
+        # Names made of tags come last: no tag takes a name that is another service's own.
+        for route in by_age:
+            for host, place in _tagged(route):
+                hosts.setdefault(host, place)
+        object.__setattr__(self, "_hosts", hosts)
+        object.__setattr__(self, "_ports", ports)
         object.__setattr__(self, "_prefixes", {route.prefix: route for route in self.routes})
 
-    def match(self, host: str, path: str) -> Match | None:
+    def match(self, host: str, path: str, tag: str = "") -> Match | None:
         """The route for a Host header and a path (with its query), or None.
 
         A host name that is a route's takes the whole path; any other host is looked at by its path's first three
-        parts (``/serving/<namespace>/<name>``), which are cut off.
+        parts (``/serving/<namespace>/<name>``), which are cut off. ``tag`` is what the request's own header names.
         """
-        by_host = self._hosts.get(host.partition(":")[0].lower())
-        if by_host is not None:
-            return Match(by_host, path)
+        place = self._hosts.get(host) or self._hosts.get(host.partition(":")[0].lower())
+        if place is not None:
+            component = place.rule.component if place.rule is not None else _by_suffix(place.route, path)
+            return Match(place.route, component, path, place.tag or tag)
         if not path.startswith("/"):
             return None
         bare, question, query = path.partition("?")
@@ -94,47 +174,20 @@ class Table:
         if by_prefix is None:
             return None
         rest = "/" + (parts[4] if len(parts) > 4 else "")
-        return Match(by_prefix, f"{rest}{question}{query}")
+        return Match(by_prefix, _by_suffix(by_prefix, rest), f"{rest}{question}{query}", tag)
+
+    def on_port(self, port: int, path: str, tag: str = "") -> Match | None:
+        """The route of a port that is one service's alone."""
+        route = self._ports.get(port)
+        return Match(route, route.entry, path, tag) if route is not None else None
+
+    def ports(self) -> frozenset[int]:
+        return frozenset(self._ports)
 
     def endpoints(self) -> frozenset[Endpoint]:
         """Every endpoint of every route."""
-        return frozenset(endpoint for route in self.routes for backend in route.backends
+        return frozenset(endpoint for route in self.routes for _, backend in route.revisions()
                          for endpoint in backend.endpoints)
-
-
-class _Backend(msgspec.Struct):
-    revision: str = ""
-    weight: int = 100
-    endpoints: list[str] = []
-
-
-class _Route(msgspec.Struct, rename="camel"):
-    namespace: str
-    name: str
-    prefix: str
-    hosts: list[str] = []
-    timeout_seconds: float = 60.0
-    backends: list[_Backend] = []
-    message: str = ""
-
-
-def parse(text: str | bytes) -> Route:
-    """A route object. Raises ``BadRoute``."""
-    try:
-        found = msgspec.json.decode(text, type=_Route)
-    except msgspec.DecodeError as problem:
-        raise BadRoute(f"the route cannot be read: {problem}") from problem
-    if found.prefix.count("/") != 3 or not found.prefix.startswith("/") or found.prefix.endswith("/"):
-        raise BadRoute(f'the route\'s prefix "{found.prefix}" is not of the form /serving/<namespace>/<name>')
-    if found.timeout_seconds <= 0:
-        raise BadRoute(f"the route's timeoutSeconds is {found.timeout_seconds}; it must be more than 0")
-    if any(backend.weight < 0 for backend in found.backends):
-        raise BadRoute("a backend's weight is less than 0")
-    return Route(
-        namespace=found.namespace, name=found.name, prefix=found.prefix, message=found.message,
-        hosts=tuple(host.lower() for host in found.hosts), timeout_seconds=found.timeout_seconds,
-        backends=tuple(Backend(revision=backend.revision, weight=backend.weight,
-                               endpoints=tuple(map(_endpoint, backend.endpoints))) for backend in found.backends))
 
 
 def table(routes: Iterable[Route]) -> Table:
@@ -142,8 +195,27 @@ def table(routes: Iterable[Route]) -> Table:
     return Table(tuple(sorted(routes, key=lambda route: route.key)))
 
 
-def _endpoint(text: str) -> Endpoint:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadRoute(f'the endpoint "{text}" is not of the form address:port')
-    return Endpoint(host, int(port))
+def _places(route: Route) -> Iterable[tuple[str, _Place]]:
+    for host in route.hosts:
+        yield host, _Place(route, None, "")
+    for rule in route.rules:
+        for host in rule.hosts:
+            yield host, _Place(route, rule, "")
+
+
+def _tagged(route: Route) -> Iterable[tuple[str, _Place]]:
+    """A revision with a tag is at TAG-HOST, too, as Knative has it."""
+    for host, place in _places(route):
+        component = place.rule.component if place.rule is not None else route.entry
+        for backend in component.backends:
+            if backend.tag:
+                yield f"{backend.tag}-{host}", _Place(route, place.rule, backend.tag)
+
+
+def _by_suffix(route: Route, path: str) -> Component:
+    if route.rules:
+        bare = path.partition("?")[0]
+        for rule in route.rules:
+            if rule.suffix and bare.endswith(rule.suffix):
+                return rule.component
+    return route.entry

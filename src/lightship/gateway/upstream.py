@@ -30,7 +30,9 @@ class Receiver(Protocol):
 
     def response_body(self, data: bytes) -> None: ...
 
-    def response_end(self, *, reusable: bool) -> None: ...
+    def response_end(self, *, reusable: bool, trailers: list[Header]) -> None: ...
+
+    def response_upgraded(self, head: ResponseHead) -> None: ...
 
     def response_broken(self, why: str) -> None: ...
 
@@ -50,6 +52,7 @@ class Upstream(asyncio.Protocol):
         self._idle: Deadline
         self._receiver: Receiver | None = None
         self._for_head = False
+        self._may_upgrade = False
         self._clear()
 
     def _clear(self) -> None:
@@ -60,17 +63,21 @@ class Upstream(asyncio.Protocol):
         self._complete = False
         self._excess = False
         self._keep_alive = False
+        self._trailer_bytes = 0
         self._until_close = False
+        self._tunnel = False
         self._head_bytes = 0
+        self._trailers: list[Header] = []
 
     @property
     def open(self) -> bool:
         return not self._transport.is_closing()
 
-    def attach(self, receiver: Receiver, *, for_head: bool) -> None:
-        """Begin an exchange. ``for_head``: the request is a HEAD, whose answer has no body whatever it declares."""
+    def attach(self, receiver: Receiver, method: bytes, *, may_upgrade: bool) -> None:
+        """Begin an exchange. The answer to a HEAD has no body whatever it declares."""
         self._receiver = receiver
-        self._for_head = for_head
+        self._for_head = method == b"HEAD"
+        self._may_upgrade = may_upgrade
         self._idle.clear()
         self._clear()
 
@@ -110,7 +117,7 @@ class Upstream(asyncio.Protocol):
         if receiver is None:
             return
         if self._head is not None and self._until_close and exc is None:
-            receiver.response_end(reusable=False)
+            receiver.response_end(reusable=False, trailers=[])
         else:
             receiver.response_broken("closed the connection" if exc is None else str(exc) or type(exc).__name__)
 
@@ -119,9 +126,15 @@ class Upstream(asyncio.Protocol):
         if receiver is None:
             self.drop()  # it speaks without being asked
             return
+        if self._tunnel:
+            receiver.response_body(data)
+            return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(receiver, data[upgrade.args[0]:])
+            return
+        except httptools.HttpParserError as problem:
             self.drop()
             receiver.response_broken(f"sent what is not an HTTP answer: {problem}")
             return
@@ -137,7 +150,19 @@ class Upstream(asyncio.Protocol):
             receiver.response_body(body)
         if self._complete and self._receiver is receiver:
             self._receiver = None
-            receiver.response_end(reusable=self._keep_alive and not self._excess and self.open)
+            receiver.response_end(reusable=self._keep_alive and not self._excess and self.open,
+                                  trailers=self._trailers)
+
+    def _upgraded(self, receiver: Receiver, rest: bytes) -> None:
+        """The model server has changed to another protocol; what follows is not HTTP."""
+        if self._head is None or self._head.status != 101 or not self._may_upgrade:
+            self.drop()
+            receiver.response_broken("changed to another protocol without being asked")
+            return
+        self._tunnel = self._until_close = True
+        receiver.response_upgraded(self._head)
+        if rest and self._receiver is receiver:
+            receiver.response_body(rest)
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -153,7 +178,13 @@ class Upstream(asyncio.Protocol):
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        field = (name.lower(), value)
+        if self._head is None:
+            self._headers.append(field)
+        else:
+            self._trailer_bytes += len(name) + len(value)
+            if self._trailer_bytes <= self._pool.limits.head_bytes:
+                self._trailers.append(field)
 
     def on_headers_complete(self) -> None:
         if self._complete:
@@ -161,6 +192,8 @@ class Upstream(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200:
+            if status == 101:
+                self._head = ResponseHead(status, self._reason, self._headers, None, True)
             return
         length = heads.content_length(self._headers)
         chunked = heads.is_chunked(self._headers)

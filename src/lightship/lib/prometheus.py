@@ -69,6 +69,10 @@ class Histogram:
         counts[bisect_left(self._bounds, value)] += 1
         self._sums[labels] += value
 
+    def put(self, labels: LabelValues, counts: Sequence[int], sum: float) -> None:
+        """Say what was counted elsewhere: how many fell into each bucket and no earlier one."""
+        self._counts[labels], self._sums[labels] = list(counts), sum
+
     def lines(self) -> Iterable[str]:
         yield from self._head
         for labels, counts in sorted(self._counts.items()):

@@ -15,7 +15,7 @@ import uvloop
 from lightship.gateway.core import Core
 from lightship.gateway.gatekeeper import ALLOWED, MISSING, Target, Verdict
 from lightship.gateway.options import Limits
-from lightship.gateway.routes import Backend, Endpoint, Route, Table, table
+from lightship.gateway.routes import Backend, Component, Endpoint, Route, Table, table
 from lightship.gateway.server import Gateway
 
 TOKEN = {"Authorization": "Bearer good"}
@@ -35,11 +35,11 @@ class OpenDoor:
 
 
 def route(*endpoints: Endpoint, name: str = "iris", timeout: float = 20, message: str = "",
-          backends: Sequence[Backend] | None = None) -> Route:
+          backends: Sequence[Backend] | None = None, **more: Any) -> Route:
     return Route(namespace="default", name=name, hosts=(f"{name}-default.example.com",),
                  prefix=f"/serving/default/{name}", timeout_seconds=timeout, message=message,
-                 backends=tuple(backends if backends is not None
-                                else [Backend(revision="r1", weight=100, endpoints=tuple(endpoints))]))
+                 entry=Component(backends=tuple(backends if backends is not None else [
+                     Backend(revision="r1", weight=100, endpoints=tuple(endpoints))])), **more)
 
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
