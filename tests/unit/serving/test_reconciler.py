@@ -65,20 +65,22 @@ class World:
     def route(self) -> dict[str, Any]:
         return json.loads(self.find(CONFIGMAPS, "iris-route")["data"]["route.json"])
 
-    def revision(self) -> str:
-        return self.find(DEPLOYMENTS, "iris-predictor")["spec"]["template"]["metadata"]["labels"][
+    def revision(self, deployment: str = "iris-predictor") -> str:
+        return self.find(DEPLOYMENTS, deployment)["spec"]["template"]["metadata"]["labels"][
             "lightship.dev/revision"]
 
     def insert(self, resource: Resource, obj: Object) -> Object:
         return self.api.insert(resource.path(), obj)
 
     def pod(self, name: str, *, revision: str | None = None, ready: bool = True, ip: str = "127.1.0.5",
-            **status: Any) -> Object:
+            deployment: str = "iris-predictor", **status: Any) -> Object:
+        component = deployment.removesuffix("-canary").rpartition("-")[2]
         return self.insert(PODS, {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": "default", "labels": {
-                "serving.kserve.io/inferenceservice": "iris", "app": "isvc.iris-predictor",
-                "lightship.dev/revision": revision or self.revision()}},
+                "serving.kserve.io/inferenceservice": "iris", "app": f"isvc.{deployment}", "component": component,
+                "lightship.dev/revision": revision or self.revision(deployment)}},
+            "spec": self.find(DEPLOYMENTS, deployment)["spec"]["template"]["spec"],
             "status": {"podIP": ip, "conditions": [{"type": "Ready", "status": str(ready)}]} | status})
 
 
@@ -120,8 +122,9 @@ def service(predictor: dict[str, Any] | None = None, **metadata: Any) -> Object:
 async def test_a_new_service_gets_its_children_and_says_that_it_starts(world: World) -> None:
     world.insert(kinds.INFERENCE_SERVICES, service())
     await world.reconcile()
-    assert world.writes() == [("create", "deployments", ""), ("create", "services", ""), ("create", "configmaps", ""),
-                              ("patch", "inferenceservices", "status")]
+    assert world.writes() == [
+        ("create", "controllerrevisions", ""), ("create", "deployments", ""), ("create", "services", ""),
+        ("create", "configmaps", ""), ("patch", "inferenceservices", "status")]
     deployment = world.find(DEPLOYMENTS, "iris-predictor")
     assert deployment["metadata"]["ownerReferences"][0]["kind"] == "InferenceService"
     pod = deployment["spec"]["template"]
@@ -132,11 +135,12 @@ async def test_a_new_service_gets_its_children_and_says_that_it_starts(world: Wo
     assert pod["spec"]["initContainers"][0]["args"] == ["minio://mlpipeline/models/iris", "/mnt/models"]
     assert world.find(SERVICES, "iris-predictor")["spec"]["ports"] == [
         {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}]
-    assert world.route()["backends"] == [{"revision": world.revision(), "weight": 100, "endpoints": []}]
+    assert world.route()["backends"] == [{"revision": "iris-predictor-00001", "weight": 100, "endpoints": []}]
     assert world.route()["hosts"] == ["iris-default.example.com"]
     status = world.status()
     assert status["observedGeneration"] == 3
-    assert status["url"] == status["address"]["url"] == URL
+    assert status["url"] == URL
+    assert status["address"]["url"] == "http://iris-predictor.default.svc.cluster.local"
     assert status["clusterServingRuntimeName"] == "kserve-sklearnserver"
     assert world.condition("Ready")["status"] == "Unknown"
     assert status["modelStatus"]["transitionStatus"] == "InProgress"
@@ -153,7 +157,7 @@ async def test_ready_pods_make_it_ready_and_a_second_pass_writes_nothing(world: 
         "PredictorReady": "True", "IngressReady": "True", "Ready": "True"}
     status = world.status()
     assert status["modelStatus"]["states"] == {"activeModelState": "Loaded", "targetModelState": "Loaded"}
-    assert status["components"]["predictor"]["latestRolledoutRevision"] == world.revision()
+    assert status["components"]["predictor"]["latestRolledoutRevision"] == "iris-predictor-00001"
     assert [event["reason"] for event in world.api.all(EVENTS.path())] == ["InferenceServiceReady"]
     await world.clock.advance(100)
     await world.reconcile()
@@ -190,14 +194,18 @@ async def test_a_rollout_sends_traffic_to_the_old_until_the_new_is_ready(world: 
     assert new != old
     world.pod("new", ready=False, ip="127.1.0.2")
     await world.reconcile()
-    assert world.route()["backends"] == [{"revision": new, "weight": 100, "endpoints": ["127.1.0.1:8080"]}]
+    assert world.route()["backends"] == [
+        {"revision": "iris-predictor-00002", "weight": 0, "endpoints": []},
+        {"revision": "iris-predictor-00001", "weight": 100, "endpoints": ["127.1.0.1:8080"]}]
     assert world.condition("Ready")["status"] == "Unknown"
     assert world.status()["modelStatus"]["states"] == {"activeModelState": "Loaded", "targetModelState": "Loading"}
     world.pod("new", ip="127.1.0.2")
     await world.reconcile()
-    assert world.route()["backends"] == [{"revision": new, "weight": 100, "endpoints": ["127.1.0.2:8080"]}]
+    assert world.route()["backends"] == [
+        {"revision": "iris-predictor-00002", "weight": 100, "endpoints": ["127.1.0.2:8080"]}]
     component = world.status()["components"]["predictor"]
-    assert (component["latestRolledoutRevision"], component["previousRolledoutRevision"]) == (new, old)
+    assert (component["latestRolledoutRevision"], component["previousRolledoutRevision"]) == (
+        "iris-predictor-00002", "iris-predictor-00001")
 
 
 INIT_FAILED = {"initContainerStatuses": [{"name": "storage-initializer", "state": {"terminated": {
@@ -248,7 +256,7 @@ async def test_a_failed_new_revision_leaves_the_old_serving(world: World) -> Non
     world.pod("new", ready=False, **CRASHING)
     await world.reconcile()
     assert world.status()["modelStatus"]["states"] == {"activeModelState": "Loaded", "targetModelState": "FailedToLoad"}
-    assert world.route()["backends"][0]["endpoints"] == ["127.1.0.1:8080"]
+    assert world.route()["backends"][1] == {"revision": "earlier", "weight": 100, "endpoints": ["127.1.0.1:8080"]}
 
 
 @pytest.mark.parametrize(("predictor", "reason", "words"), [
@@ -292,7 +300,8 @@ async def test_a_runtime_of_the_namespace_comes_first(world: World) -> None:
     pod = world.find(DEPLOYMENTS, "iris-predictor")["spec"]["template"]["spec"]
     main = pod["containers"][0]
     assert main["args"] == ["iris", "default", "--more"]
-    assert main["env"][:2] == [{"name": "A", "value": "blue"}, {"name": "B", "value": "2"}]
+    assert {entry["name"]: entry.get("value") for entry in main["env"]} == {
+        "A": "blue", "B": "2", "POD_IP": None, "INFERENCE_SERVICE_NAME": "iris"}
     assert main["volumeMounts"] == [{"name": "kserve-pvc-source", "mountPath": "/mnt/models", "readOnly": True,
                                      "subPath": "sub/dir"}]
     assert "initContainers" not in pod
@@ -312,14 +321,29 @@ async def test_a_custom_container(world: World) -> None:
     assert world.route()["timeoutSeconds"] == 7
 
 
-async def test_stop_by_annotation(world: World) -> None:
-    world.insert(kinds.INFERENCE_SERVICES, service(annotations={"serving.kserve.io/stop": "true"}))
+async def test_stop_by_annotation_takes_everything_away_and_starts_again_from_there(world: World) -> None:
+    stored = world.insert(kinds.INFERENCE_SERVICES, service())
     await world.reconcile()
-    assert world.find(DEPLOYMENTS, "iris-predictor")["spec"]["replicas"] == 0
+    world.pod("iris-1")
+    await world.reconcile()
+    there = {"uid": stored["metadata"]["uid"]}
+    world.insert(kinds.INFERENCE_SERVICES, service(annotations={"serving.kserve.io/stop": "true"}, **there)
+                 | {"status": world.status()})
+    await world.reconcile()
+    assert [write for write in world.writes() if write[0] == "delete"] == [
+        ("delete", "deployments", ""), ("delete", "services", "")]
     assert world.condition("Stopped")["status"] == "True"
     assert world.condition("Ready")["reason"] == "Stopped"
+    assert world.route()["backends"] == []
+    assert "stopped" in world.route()["message"]
+    assert "url" not in world.status()
     await world.reconcile()
     assert world.api.writes == []
+    world.insert(kinds.INFERENCE_SERVICES, service(**there) | {"status": world.status()})
+    await world.reconcile()
+    assert world.condition("Stopped")["status"] == "False"
+    component = world.status()["components"]["predictor"]
+    assert component["latestRolledoutRevision"] == component["latestCreatedRevision"] == "iris-predictor-00001"
 
 
 async def test_a_name_that_another_owns_is_said_in_the_status(world: World) -> None:
@@ -332,7 +356,7 @@ async def test_a_name_that_another_owns_is_said_in_the_status(world: World) -> N
     assert 'belongs to Other "o"' in world.status()["modelStatus"]["lastFailureInfo"]["message"]
 
 
-@pytest.mark.parametrize("failing", range(4))
+@pytest.mark.parametrize("failing", range(5))
 async def test_a_failed_write_is_made_good_by_the_next_pass(world: World, failing: int) -> None:
     world.insert(kinds.INFERENCE_SERVICES, service())
     await world.catch_up()

@@ -117,7 +117,7 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
                          rule(_CHANGE, "pipelines.kubeflow.org", "pipelineversions/status",
                               "pipelines/finalizers")),
     "serving": (*_EVENTS, rule((*READ, *WRITE), "", "configmaps", "services"),
-                rule((*READ, *WRITE), "apps", "deployments"),
+                rule((*READ, *WRITE), "apps", "controllerrevisions", "deployments"),
                 rule((*READ, *WRITE), "autoscaling", "horizontalpodautoscalers"),
                 rule((*READ, *WRITE), "serving.kserve.io", "*")),
     "tuning": (*_EVENTS, rule((*READ, *WRITE), "kubeflow.org", "*"),

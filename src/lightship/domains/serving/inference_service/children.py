@@ -1,24 +1,24 @@
-"""What an InferenceService is made of: a Deployment, a Service and the gateway's route. Pure; ``decide`` calls me."""
+"""What an InferenceService is made of: revisions, Deployments, Services and the gateway's route. Pure.
+
+``components`` and ``decide`` call me.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-import lightship
-from lightship.domains.serving import names, storage
-from lightship.domains.serving.inference_service.types import Predictor
-from lightship.domains.serving.serving_runtime import types as runtimes
+from lightship.domains.serving import names
+from lightship.domains.serving.inference_service import containers, templates
+from lightship.domains.serving.inference_service.rollout import Revision
+from lightship.domains.serving.inference_service.types import Component
 from lightship.kube import objects
 from lightship.kube.objects import Object
-from lightship.runtime import apply
 
-STORAGE_IMAGE = f"lightship.dev/{names.STORAGE_INITIALIZER}:{lightship.__version__}"
-_PLACEHOLDER = re.compile(r"\{\{\s*\.([A-Za-z]+)(?:\.([-A-Za-z0-9_]+))?\s*\}\}")
+_GRPC_NAMES = ("grpc", "h2c")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,84 +29,87 @@ class Site:
     domain: str = "example.com"
 
 
-def labels(service: Object) -> dict[str, str]:
-    """The labels that all children bear."""
-    name = objects.name(service)
-    return {names.APP_LABEL: names.app(name), names.INFERENCE_SERVICE_LABEL: name,
-            names.COMPONENT_LABEL: names.PREDICTOR}
+def make_revision(service: Object, component: str, revision: Revision) -> Object:
+    """The ControllerRevision that keeps a template for as long as it may be wanted again."""
+    metadata = make_metadata(service, component, revision.name)
+    metadata["labels"] = metadata["labels"] | {names.REVISION_LABEL: revision.digest}
+    return {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "revision": revision.number,
+            "data": {"template": revision.template}}
 
 
-def make_pod_template(service: Object, predictor: Predictor, runtime: Object | None) -> Object:
-    """The predictor's Pod, with the label of its revision. Raises ``BadStorageUri`` never: admission has read it."""
-    spec = _pod_spec(service, predictor, runtime)
-    extra = runtimes.parse(runtime) if runtime is not None else None
-    own_labels = {**(extra.labels if extra else {}), **(predictor.extension.labels or {}), **labels(service)}
-    annotations = {**(extra.annotations if extra else {}), **(predictor.extension.annotations or {})}
-    revision = apply.digest([spec, own_labels, annotations])
-    metadata: Object = {"labels": own_labels | {names.REVISION_LABEL: revision}}
-    if annotations:
-        metadata["annotations"] = annotations
-    return {"metadata": metadata, "spec": spec}
-
-
-def revision_of(template: Object) -> str:
-    return objects.labels(template)[names.REVISION_LABEL]
-
-
-def make_deployment(service: Object, template: Object, replicas: int) -> Object:
-    """The Deployment; new Pods are ready before old ones end."""
-    name = objects.name(service)
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(service, names.predictor(name)),
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {names.APP_LABEL: names.app(name)}},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
-            "template": template,
-        },
+def make_deployment(service: Object, component: Component, deployment: str, template: Object,
+                    replicas: int | None) -> Object:
+    """A Deployment of a template; ``replicas`` None leaves their number as it is."""
+    labels = objects.labels(template) | {names.APP_LABEL: names.app(deployment)}
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}
+    strategy = component.extension.deployment_strategy or rolling
+    spec: Object = {
+        "selector": {"matchLabels": {names.APP_LABEL: names.app(deployment)}},
+        "strategy": strategy if strategy.get("type") != "Recreate" else {"type": "Recreate", "rollingUpdate": None},
+        "template": template | {"metadata": template["metadata"] | {"labels": labels}},
     }
+    if replicas is not None:
+        spec["replicas"] = replicas
+    metadata = make_metadata(service, component.kind, deployment)
+    metadata["labels"] = metadata["labels"] | {names.REVISION_LABEL: templates.digest_of(template)}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
-def make_service(service: Object, port: int) -> Object:
-    """The Service: 80 to the container's port, as upstream makes it."""
-    name = objects.name(service)
+def make_service(service: Object, component: Component, deployment: str, template: Object) -> Object:
+    """The Service: 80 to the port where requests enter, others as they are, as upstream makes it."""
+    ports = containers.entrance(template["spec"]["containers"]).get("ports") or ()
+    first = {"name": (ports[0].get("name") if ports else "") or "http", "port": names.SERVICE_PORT,
+             "targetPort": containers.port_of(template["spec"]["containers"]), "protocol": "TCP"}
+    made = [_protocol(first), *(
+        _protocol({"name": port.get("name") or f"port-{port['containerPort']}", "port": port["containerPort"],
+                   "targetPort": port["containerPort"], "protocol": port.get("protocol") or "TCP"})
+        for port in ports[1:] if port.get("containerPort") not in (None, names.SERVICE_PORT))]
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(service, names.predictor(name)),
-        "spec": {
-            "selector": {names.APP_LABEL: names.app(name)},
-            "ports": [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}],
-        },
+        "metadata": make_metadata(service, component.kind, deployment),
+        "spec": {"selector": {names.APP_LABEL: names.app(deployment)}, "ports": made},
     }
 
 
-def make_route(service: Object, site: Site, backends: Sequence[Object], *, timeout_seconds: int,
-               message: str = "") -> Object:
-    """The gateway's route; ``message`` says why there is no endpoint, for those who call it meanwhile."""
+def make_route(service: Object, route: Mapping[str, Any], site: Site) -> Object:
+    """The gateway's route (``gateway.route_objects`` has its shape); ``route`` brings backends, rules and the rest."""
     name, namespace = objects.name(service), objects.namespace(service)
-    route: Object = {
+    whole: Object = {
         "namespace": namespace,
         "name": name,
         "hosts": [names.host(name, namespace, site.domain)],
         "prefix": names.prefix(name, namespace),
-        "timeoutSeconds": timeout_seconds,
-        "backends": list(backends),
+        **route,
     }
-    if message:
-        route["message"] = message
-    metadata = _metadata(service, names.route(name))
+    metadata = make_metadata(service, "", names.route(name))
     metadata["labels"] = {names.GATEWAY_ROUTE_LABEL: "true", names.INFERENCE_SERVICE_LABEL: name}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
-            "data": {names.ROUTE_KEY: msgspec.json.encode(route, order="deterministic").decode()}}
+            "data": {names.ROUTE_KEY: msgspec.json.encode(whole, order="deterministic").decode()}}
 
 
-def port_of(template: Object) -> int:
-    """The port that the predictor's container listens on."""
-    ports = _main(template["spec"]["containers"]).get("ports") or ()
-    return int(ports[0]["containerPort"]) if ports else names.HTTP_PORT
+def make_logger(service: Object, component: Component) -> Object | None:
+    """What the gateway is to log of a component's requests and answers."""
+    logger = component.extension.logger
+    if logger is None:
+        return None
+    annotations = objects.annotations(service)
+    made: Object = {"mode": logger.mode or "all"}
+    if logger.url:
+        made["url"] = logger.url
+    if logger.metadata_headers:
+        made["metadataHeaders"] = logger.metadata_headers
+    wanted = {key: annotations[key] for key in logger.metadata_annotations or () if key in annotations}
+    if wanted:
+        made["annotations"] = wanted
+    return made
+
+
+def make_metadata(service: Object, component: str, name: str) -> dict[str, Any]:
+    labels = templates.labels(service, component)
+    return {"name": name, "namespace": objects.namespace(service),
+            "labels": {key: value for key, value in labels.items() if value},
+            "ownerReferences": [objects.owner_reference(service)]}
 
 
 def url(service: Object, site: Site) -> str:
@@ -114,125 +117,23 @@ def url(service: Object, site: Site) -> str:
     return site.gateway_url + names.prefix(objects.name(service), objects.namespace(service))
 
 
-def _metadata(service: Object, name: str) -> dict[str, Any]:
-    return {"name": name, "namespace": objects.namespace(service), "labels": labels(service),
-            "ownerReferences": [objects.owner_reference(service)]}
+def exactly(existing: Any, wanted: Any) -> Any:
+    """``wanted`` with a None for every field that only ``existing`` has, so that writing it takes those away.
+
+    What the server fills in by itself goes too, and is filled in again; so this is for a template that changes as a
+    whole, not for looking whether it has.
+    """
+    if isinstance(existing, Mapping) and isinstance(wanted, Mapping):
+        return {**{key: None for key in existing if key not in wanted},
+                **{key: exactly(existing.get(key), value) for key, value in wanted.items()}}
+    if isinstance(existing, Sequence) and isinstance(wanted, list) and not isinstance(existing, str):
+        named = {each["name"]: each for each in existing if isinstance(each, Mapping) and "name" in each}
+        same = len(existing) == len(wanted)
+        return [exactly(named.get(each.get("name")) if isinstance(each, Mapping) and "name" in each
+                        else existing[place] if same else None, each) for place, each in enumerate(wanted)]
+    return wanted
 
 
-def _main(containers: Sequence[Object]) -> Object:
-    return next((container for container in containers if container.get("name") == names.CONTAINER), containers[0])
-
-
-# ---- the Pod
-
-
-def _pod_spec(service: Object, predictor: Predictor, runtime: Object | None) -> Object:
-    pod: Object = {**(runtimes.pod_fields(runtime) if runtime is not None else {}), **predictor.pod}
-    containers = _containers(service, predictor, runtime)
-    main = _main(containers)
-    main.setdefault("readinessProbe", {"tcpSocket": {"port": names.HTTP_PORT}, "periodSeconds": 1})
-    main["terminationMessagePolicy"] = "FallbackToLogsOnError"
-    main["env"] = _merged_by(main.get("env"), [
-        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}], "name")
-    pod["containers"] = containers
-    location = predictor.model.storage_uri if predictor.model is not None else None
-    if location:
-        _add_storage(pod, main, location)
-    return pod
-
-
-def _containers(service: Object, predictor: Predictor, runtime: Object | None) -> list[Object]:
-    if runtime is None:
-        own = [dict(container) for container in predictor.pod.get("containers") or ()]
-        if len(own) == 1:
-            own[0].setdefault("name", names.CONTAINER)
-        return own
-    base = [dict(container) for container in (runtime["spec"].get("containers") or ())]
-    main = _main(base)
-    merged = merge_container(_filled(main, service), predictor.container)
-    merged["name"] = main.get("name") or names.CONTAINER
-    version = predictor.model.runtime_version if predictor.model is not None else None
-    if version:
-        merged["image"] = f"{_untagged(str(merged.get('image', '')))}:{version}"
-    others = [_filled(container, service) for container in base if container is not main]
-    sidecars = [dict(container) for container in predictor.pod.get("containers") or ()
-                if container.get("name") != merged["name"]]
-    return [merged, *others, *sidecars]
-
-
-def _filled(container: Object, service: Object) -> Object:
-    """A runtime's container with upstream's placeholders (``{{.Name}}``, ``{{.Labels.x}}``) filled in."""
-    values: dict[str, Any] = {"Name": objects.name(service), "Namespace": objects.namespace(service),
-                              "Labels": objects.labels(service),
-                              "Annotations": objects.meta(service).get("annotations") or {}}
-
-    def fill(match: re.Match[str]) -> str:
-        value = values.get(match[1], match[0])
-        if isinstance(value, Mapping):
-            return str(value.get(match[2], ""))
-        return str(value)
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, str):
-            return _PLACEHOLDER.sub(fill, value)
-        if isinstance(value, Mapping):
-            return {key: walk(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [walk(inner) for inner in value]
-        return value
-
-    filled: Object = walk(container)
-    return filled
-
-
-def merge_container(base: Mapping[str, Any], over: Mapping[str, Any]) -> Object:
-    """Upstream's rule: ``over`` wins; args are added at the end; env, ports and mounts are merged by their name."""
-    merged: Object = {**base, **{name: value for name, value in over.items() if value is not None}}
-    if base.get("args") and over.get("args"):
-        merged["args"] = [*base["args"], *over["args"]]
-    for field, by in (("env", "name"), ("volumeMounts", "mountPath"), ("ports", "containerPort")):
-        if base.get(field) and over.get(field):
-            merged[field] = _merged_by(base[field], over[field], by)
-    if base.get("resources") and over.get("resources"):
-        merged["resources"] = {
-            **base["resources"],
-            **{name: {**(base["resources"].get(name) or {}), **(value or {})} if isinstance(value, Mapping) else value
-               for name, value in over["resources"].items()}}
-    return merged
-
-
-def _merged_by(base: Sequence[Object] | None, over: Sequence[Object], by: str) -> list[Object]:
-    found = {entry.get(by): entry for entry in base or ()}
-    found.update({entry.get(by): entry for entry in over})
-    return list(found.values())
-
-
-def _untagged(image: str) -> str:
-    head, _, last = image.rpartition("/")
-    name = last.partition("@")[0].partition(":")[0]
-    return f"{head}/{name}" if head else name
-
-
-def _add_storage(pod: Object, main: Object, location: str) -> None:
-    """Give the model's files to the container: a claim is mounted, everything else is fetched by an initializer."""
-    uri = storage.parse(location)
-    mounts = [mount for mount in main.get("volumeMounts") or () if mount.get("mountPath") != names.MODEL_DIRECTORY]
-    volumes = list(pod.get("volumes") or ())
-    if uri.scheme == "pvc":
-        mount: Object = {"name": names.PVC_VOLUME, "mountPath": names.MODEL_DIRECTORY, "readOnly": True}
-        if uri.path:
-            mount["subPath"] = uri.path
-        main["volumeMounts"] = [*mounts, mount]
-        pod["volumes"] = [*volumes, {"name": names.PVC_VOLUME,
-                                     "persistentVolumeClaim": {"claimName": uri.root, "readOnly": True}}]
-        return
-    main["volumeMounts"] = [*mounts, {"name": names.MODEL_VOLUME, "mountPath": names.MODEL_DIRECTORY,
-                                      "readOnly": True}]
-    pod["volumes"] = [*volumes, {"name": names.MODEL_VOLUME, "emptyDir": {}}]
-    pod["initContainers"] = [*(pod.get("initContainers") or ()), {
-        "name": names.STORAGE_INITIALIZER,
-        "image": STORAGE_IMAGE,
-        "args": [location, names.MODEL_DIRECTORY],
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": names.MODEL_VOLUME, "mountPath": names.MODEL_DIRECTORY}],
-    }]
+def _protocol(port: Object) -> Object:
+    grpc = any(part in str(port.get("name", "")) for part in _GRPC_NAMES)
+    return port | {"appProtocol": "kubernetes.io/h2c"} if grpc else port

@@ -1,80 +1,57 @@
 """From what is there to what should be: children, route and status of one InferenceService. Pure.
 
-``reconciler`` observes and applies; I call ``select``, ``children``, ``failures`` and ``status``.
+``reconciler`` observes and applies; I call ``components`` for each part, then ``children`` and ``status``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from lightship.domains.serving import names
-from lightship.domains.serving.inference_service import children, failures, status, types
-from lightship.domains.serving.inference_service.failures import Failure
-from lightship.domains.serving.serving_runtime import select
-from lightship.kube import conditions, objects
+from lightship.domains.serving.inference_service import children, components, status, types
+from lightship.domains.serving.inference_service.components import Observed
+from lightship.domains.serving.inference_service.rollout import Share
+from lightship.domains.serving.inference_service.scaling import Scaler, scaler
 from lightship.kube.objects import Object
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
-    """Everything that a decision rests on."""
-
-    service: Object
-    namespace_runtimes: Sequence[Object]
-    cluster_runtimes: Sequence[Object]
-    deployment: Object | None
-    pods: Sequence[Object]
-    blocked: str = ""
-    """Why a child could not be written, where that is for the user to mend."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to write. Children that are None are left as they are."""
+    """What to write, in this order, and what is to go. Children that are not named are left as they are."""
 
-    deployment: Object | None
-    service: Object | None
+    revisions: Sequence[Object]
+    deployments: Sequence[Object]
+    services: Sequence[Object]
+    autoscalers: Sequence[Object]
     route: Object
+    keep: frozenset[str] | None
+    """The names of Deployments, Services and autoscalers that stay; None: nothing goes now."""
+    drop_revisions: Sequence[str]
     status: dict[str, Any]
 
 
 def decide(observed: Observed, site: children.Site, now: datetime) -> Plan:
     """The plan for one pass."""
     service = observed.service
-    predictor = types.predictor(service)
-    chosen = _choose(predictor, observed)
-    stopped = types.stopped(service)
-    replicas = 0 if stopped else predictor.replicas
-    deployment = kube_service = None
-    failure: Failure | None = None
-    revision, port = "", names.HTTP_PORT
-    if isinstance(chosen, select.Refusal):
-        failure = Failure(reason=chosen.reason, message=chosen.message)
-    else:
-        template = children.make_pod_template(service, predictor, chosen)
-        revision, port = children.revision_of(template), children.port_of(template)
-        deployment = children.make_deployment(service, template, replicas)
-        kube_service = children.make_service(service, port)
-    pods = _Pods.of(observed.pods, revision)
-    if failure is None and not stopped and len(pods.ready_target) < replicas:
-        failure = failures.first(pods.waiting_target, observed.deployment)
-    invalid = isinstance(chosen, select.Refusal)
+    if types.stopped(service):
+        return _stopped(observed, site, now)
+    wanted = types.components(service)
+    parts = {kind: components.plan(observed, component) for kind, component in wanted.items()}
     if observed.blocked:
-        failure, invalid = Failure(reason=names.INVALID_PREDICTOR_SPEC, message=observed.blocked), True
-    facts = status.Facts(
-        url=children.url(service, site), revision=revision,
-        runtime=None if isinstance(chosen, select.Refusal) else chosen,
-        ready_target=len(pods.ready_target), ready_other=len(pods.ready_other),
-        pods_target=len(pods.ready_target) + len(pods.waiting_target),
-        failed_pods=sum(failures.of_pod(pod) is not None for pod in pods.waiting_target),
-        replicas=replicas, failure=failure, invalid=invalid, stopped=stopped)
+        parts[names.PREDICTOR] = components.blocked(parts[names.PREDICTOR], observed.blocked)
+    facts = status.Facts(url=children.url(service, site), mode=types.mode(service),
+                         parts={kind: part.facts for kind, part in parts.items()})
     return Plan(
-        deployment=deployment, service=kube_service,
-        route=children.make_route(service, site, _backends(pods, facts, port),
-                                  timeout_seconds=predictor.timeout_seconds, message=status.why_not_ready(facts)),
+        revisions=[each for part in parts.values() for each in part.revisions],
+        deployments=[each for part in parts.values() for each in part.deployments],
+        services=[each for part in parts.values() for each in part.services],
+        autoscalers=[each for part in parts.values() for each in part.autoscalers],
+        route=children.make_route(service, _route(service, wanted, parts, facts, site), site),
+        keep=frozenset(name for part in parts.values() for name in part.keep),
+        drop_revisions=[name for part in parts.values() for name in part.drop_revisions],
         status=status.make(service, facts, now))
 
 
@@ -83,42 +60,48 @@ def blocked(observed: Observed, why: str) -> Observed:
     return replace(observed, blocked=why)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pods:
-    """The predictor's Pods, sorted by what they are good for."""
-
-    ready_target: tuple[Object, ...]
-    ready_other: tuple[Object, ...]
-    waiting_target: tuple[Object, ...]
-
-    @classmethod
-    def of(cls, pods: Sequence[Object], revision: str) -> _Pods:
-        living = sorted((pod for pod in pods if not objects.deleting(pod)), key=objects.name)
-        target = [pod for pod in living if objects.labels(pod).get(names.REVISION_LABEL) == revision]
-        other = [pod for pod in living if objects.labels(pod).get(names.REVISION_LABEL) != revision]
-        return cls(ready_target=tuple(filter(_ready, target)), ready_other=tuple(filter(_ready, other)),
-                   waiting_target=tuple(pod for pod in target if not _ready(pod)))
+def _stopped(observed: Observed, site: children.Site, now: datetime) -> Plan:
+    """Everything goes but the route, which says why, and the revisions: it starts again as it was."""
+    service = observed.service
+    return Plan(
+        revisions=(), deployments=(), services=(), autoscalers=(), keep=frozenset(), drop_revisions=(),
+        route=children.make_route(service, {
+            "timeoutSeconds": types.predictor(service).timeout_seconds, "component": names.PREDICTOR, "backends": [],
+            "message": status.STOPPED_BECAUSE}, site),
+        status=status.make_stopped(service, types.mode(service), list(types.components(service)), now))
 
 
-def _ready(pod: Object) -> bool:
-    return conditions.is_true(pod, "Ready") and bool(objects.status(pod).get("podIP"))
+def _route(service: Object, wanted: Mapping[str, types.Component], parts: Mapping[str, components.Part],
+           facts: status.Facts, site: children.Site) -> dict[str, Any]:
+    entrance = names.TRANSFORMER if names.TRANSFORMER in wanted else names.PREDICTOR
+    backends = {kind: [_backend(service, wanted[kind], share) for share in part.facts.shares]
+                for kind, part in parts.items()}
+    made: dict[str, Any] = {
+        "timeoutSeconds": wanted[entrance].timeout_seconds,
+        "component": entrance,
+        "backends": backends[entrance],
+    }
+    rules: list[dict[str, Any]] = []
+    if names.EXPLAINER in wanted:
+        rules.append({"component": names.EXPLAINER, "suffix": ":explain", "backends": backends[names.EXPLAINER]})
+    if len(wanted) > 1:
+        rules += [{"component": kind, "hosts": [status.component_host(service, kind, site)], "backends": backends[kind]}
+                  for kind in wanted]
+    if rules:
+        made["rules"] = rules
+    logger = children.make_logger(service, wanted[entrance])
+    if logger is not None:
+        made["logger"] = logger
+    message = status.why_not_ready(facts)
+    return made | ({"message": message} if message else {})
 
 
-def _choose(predictor: types.Predictor, observed: Observed) -> Object | select.Refusal | None:
-    """The runtime; None for a container of the user's own, which needs none."""
-    model = predictor.model
-    if model is None:
-        return None
-    wanted = select.Wanted(format=model.model_format.name, version=model.model_format.version or "",
-                           protocol=predictor.protocol, runtime=model.runtime or "")
-    return select.select(wanted, observed.namespace_runtimes, observed.cluster_runtimes)
-
-
-def _backends(pods: _Pods, facts: status.Facts, port: int) -> list[Object]:
-    """Who gets the traffic: the new revision alone once enough of it is ready, until then whoever is ready."""
-    if facts.stopped:
-        return []
-    complete = len(pods.ready_target) >= facts.replicas
-    serving = pods.ready_target if complete else (*pods.ready_target, *pods.ready_other)
-    endpoints = [f"{objects.status(pod)['podIP']}:{port}" for pod in serving]
-    return [{"revision": facts.revision, "weight": 100, "endpoints": endpoints}]
+def _backend(service: Object, component: types.Component, share: Share) -> dict[str, Any]:
+    made: dict[str, Any] = {"revision": share.revision, "weight": share.percent, "endpoints": list(share.endpoints)}
+    if component.extension.container_concurrency:
+        made["concurrencyLimit"] = component.extension.container_concurrency
+    if scaler(service, component) is Scaler.REQUESTS and component.min_replicas == 0:
+        made["activate"] = True
+    if share.tag:
+        made["tag"] = share.tag
+    return made

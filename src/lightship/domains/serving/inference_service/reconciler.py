@@ -1,4 +1,4 @@
-"""Brings an InferenceService's Deployment, Service and route to what its spec says, and tells how it is.
+"""Brings an InferenceService's Deployments, Services and route to what its spec says, and tells how it is.
 
 ``runtime.manager`` calls me with keys. I read informers, call ``decide``, and write through ``client``.
 """
@@ -11,32 +11,43 @@ from lightship import errors
 from lightship.client.client import EVERYTHING, Selection
 from lightship.domains.serving import kinds, names
 from lightship.domains.serving.deps import ServingDeps
-from lightship.domains.serving.inference_service.decide import Observed, Plan, blocked, decide
+from lightship.domains.serving.inference_service.components import Observed
+from lightship.domains.serving.inference_service.decide import Plan, blocked, decide
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
-from lightship.kube.resources import CONFIGMAPS, DEPLOYMENTS, PODS, SERVICES
+from lightship.kube.resources import (
+    CONFIGMAPS,
+    CONTROLLER_REVISIONS,
+    DEPLOYMENTS,
+    HORIZONTAL_POD_AUTOSCALERS,
+    PODS,
+    SERVICES,
+    Resource,
+)
 from lightship.runtime import apply
 from lightship.runtime.controller import DONE, Controller, Result, Watch, owner_key
+from lightship.runtime.informer import Informer
 
 _OURS = Selection(labels=names.INFERENCE_SERVICE_LABEL)
 _ROUTES = Selection(labels=f"{names.GATEWAY_ROUTE_LABEL}=true")
+
+_CHILDREN = (CONTROLLER_REVISIONS, DEPLOYMENTS, SERVICES, HORIZONTAL_POD_AUTOSCALERS)
+"""In the order in which they are written."""
 
 BLOCKED_RETRY_SECONDS = 30.0
 
 
 class InferenceServiceReconciler:
-    """One pass: observe, decide, write children, write status last, then events."""
+    """One pass: observe, decide, write children, take away what is over, write status last, then events."""
 
     def __init__(self, deps: ServingDeps) -> None:
         self._deps = deps
         self._services = deps.informer(kinds.INFERENCE_SERVICES, EVERYTHING)
         self._runtimes = deps.informer(kinds.SERVING_RUNTIMES, EVERYTHING)
         self._cluster_runtimes = deps.informer(kinds.CLUSTER_SERVING_RUNTIMES, EVERYTHING)
-        self._deployments = deps.informer(DEPLOYMENTS, _OURS)
-        self._kube_services = deps.informer(SERVICES, _OURS)
-        self._pods = deps.informer(PODS, _OURS)
-        self._pods.index_label(names.INFERENCE_SERVICE_LABEL)
         self._routes = deps.informer(CONFIGMAPS, _ROUTES)
+        self._children = {resource: deps.informer(resource, _OURS) for resource in (*_CHILDREN, PODS)}
+        self._children[PODS].index_label(names.INFERENCE_SERVICE_LABEL)
 
     async def reconcile(self, key: Key) -> Result:
         service = self._services.get(key)
@@ -52,6 +63,7 @@ class InferenceServiceReconciler:
             plan = decide(blocked(observed, str(problem)), self._deps.site, now)
             await self._write_status(service, plan)
             return Result(requeue_after_seconds=BLOCKED_RETRY_SECONDS)
+        await self._take_away(service, plan)
         await self._write_status(service, plan)
         return DONE
 
@@ -60,25 +72,41 @@ class InferenceServiceReconciler:
         return [objects.key(service) for service in self._services.list(objects.namespace(runtime))]
 
     def _observe(self, key: Key, service: Object) -> Observed:
-        pods = self._pods.labelled(names.INFERENCE_SERVICE_LABEL, key.name)
         return Observed(
             service=service,
             namespace_runtimes=self._runtimes.list(key.namespace),
             cluster_runtimes=self._cluster_runtimes.list(),
-            deployment=self._deployments.get(Key(key.namespace, names.predictor(key.name))),
-            pods=[pod for pod in pods if objects.namespace(pod) == key.namespace])
+            deployments={objects.name(each): each for each in self._own(DEPLOYMENTS, service)},
+            revisions=self._own(CONTROLLER_REVISIONS, service),
+            pods=[pod for pod in self._children[PODS].labelled(names.INFERENCE_SERVICE_LABEL, key.name)
+                  if objects.namespace(pod) == key.namespace])
+
+    def _own(self, resource: Resource, service: Object) -> list[Object]:
+        """The children of a kind that are this very service's."""
+        return list(self._children[resource].owned_by(objects.uid(service)))
 
     async def _write_children(self, key: Key, plan: Plan) -> None:
-        client = self._deps.client
-        child = Key(key.namespace, names.predictor(key.name))
-        if plan.deployment is not None:
-            self._deployments.observe(
-                await apply.ensure(client, DEPLOYMENTS, plan.deployment, self._deployments.get(child)))
-        if plan.service is not None:
-            self._kube_services.observe(
-                await apply.ensure(client, SERVICES, plan.service, self._kube_services.get(child)))
-        route = Key(key.namespace, names.route(key.name))
-        self._routes.observe(await apply.ensure(client, CONFIGMAPS, plan.route, self._routes.get(route)))
+        for resource, wanted in zip(_CHILDREN, (plan.revisions, plan.deployments, plan.services, plan.autoscalers),
+                                    strict=True):
+            for each in wanted:
+                await self._ensure(self._children[resource], resource, each)
+        await self._ensure(self._routes, CONFIGMAPS, plan.route)
+
+    async def _ensure(self, informer: Informer, resource: Resource, wanted: Object) -> None:
+        informer.observe(await apply.ensure(self._deps.client, resource, wanted, informer.get(objects.key(wanted))))
+
+    async def _take_away(self, service: Object, plan: Plan) -> None:
+        """Delete what the plan has no use for; the route no longer leads there."""
+        if plan.keep is not None:
+            scaled = {objects.name(each) for each in plan.autoscalers}
+            for resource, keep in ((HORIZONTAL_POD_AUTOSCALERS, scaled), (DEPLOYMENTS, plan.keep),
+                                   (SERVICES, plan.keep)):
+                for child in self._own(resource, service):
+                    if objects.name(child) not in keep and not objects.deleting(child):
+                        await apply.delete_if_there(self._deps.client, resource, child)
+        for child in self._own(CONTROLLER_REVISIONS, service):
+            if objects.name(child) in plan.drop_revisions:
+                await apply.delete_if_there(self._deps.client, CONTROLLER_REVISIONS, child)
 
     async def _write_status(self, service: Object, plan: Plan) -> None:
         before = conditions.find(service, names.READY) or {}
@@ -108,8 +136,7 @@ def controller(deps: ServingDeps) -> Controller:
         Watch(resource=kinds.INFERENCE_SERVICES),
         Watch(resource=kinds.SERVING_RUNTIMES, keys=reconciler.wake_all),
         Watch(resource=kinds.CLUSTER_SERVING_RUNTIMES, keys=reconciler.wake_all),
-        Watch(resource=DEPLOYMENTS, keys=owned, label_selector=_OURS.labels),
-        Watch(resource=SERVICES, keys=owned, label_selector=_OURS.labels),
+        *(Watch(resource=resource, keys=owned, label_selector=_OURS.labels) for resource in _CHILDREN),
         Watch(resource=PODS, keys=labelled, label_selector=_OURS.labels),
         Watch(resource=CONFIGMAPS, keys=owned, label_selector=_ROUTES.labels),
     ))

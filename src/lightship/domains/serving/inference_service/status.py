@@ -5,142 +5,231 @@ Times move only when what they stamp changes, so that a second pass writes nothi
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from lightship.domains.serving import names
+from lightship.domains.serving.inference_service import children, components
 from lightship.domains.serving.inference_service.failures import Failure
 from lightship.kube import conditions, objects, times
+from lightship.kube.conditions import Condition
 from lightship.kube.objects import Object
 
-_LOADED, _LOADING, _PENDING, _FAILED = "Loaded", "Loading", "Pending", "FailedToLoad"
+_LOADED, _LOADING, _PENDING, _FAILED, _STANDBY = "Loaded", "Loading", "Pending", "FailedToLoad", "Standby"
+STOPPED_BECAUSE = f'it is stopped by the annotation {names.STOP_ANNOTATION}: "true"'
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a pass found out about the Pods."""
+    """What a pass found out."""
 
     url: str
-    revision: str
-    """The revision that the spec asks for; empty where no Pod can be made from it."""
-    runtime: Object | None
-    ready_target: int
-    """Ready Pods of that revision."""
-    ready_other: int
-    """Ready Pods of earlier revisions."""
-    pods_target: int
-    failed_pods: int
-    replicas: int
-    failure: Failure | None
-    invalid: bool
-    """The failure is the spec's: waiting does not help."""
-    stopped: bool
+    mode: str
+    parts: Mapping[str, components.Facts]
+    """By component, the predictor first."""
+
+    @property
+    def predictor(self) -> components.Facts:
+        return self.parts[names.PREDICTOR]
+
+    @property
+    def entrance(self) -> components.Facts:
+        """Where requests come in."""
+        return self.parts.get(names.TRANSFORMER, self.predictor)
 
 
 def make(service: Object, facts: Facts, now: datetime) -> dict[str, Any]:
     """The whole status as it should be now."""
     old = objects.status(service)
-    ready = not facts.stopped and facts.replicas > 0 and facts.ready_target >= facts.replicas
+    namespace = objects.namespace(service)
     status: dict[str, Any] = {
         "observedGeneration": objects.generation(service),
-        "deploymentMode": names.STANDARD_MODE,
+        "deploymentMode": facts.mode,
         "url": facts.url,
-        "address": {"url": facts.url},
-        "components": {names.PREDICTOR: _component(old, facts, ready)},
-        "modelStatus": _model_status(old, facts, ready, now),
-        "conditions": _conditions(old, facts, ready, now),
+        "address": {"url": f"http://{names.cluster_host(facts.entrance.deployment, namespace)}"},
+        "components": {kind: _component(old, kind, part, facts, namespace) for kind, part in facts.parts.items()},
+        "modelStatus": _model_status(old.get("modelStatus") or {}, facts.predictor, now),
+        "conditions": _conditions(old, facts, now),
     }
-    if facts.runtime is not None:
-        cluster = facts.runtime.get("kind") == "ClusterServingRuntime"
-        status["clusterServingRuntimeName" if cluster else "servingRuntimeName"] = objects.name(facts.runtime)
+    if facts.predictor.canaries:
+        status["canaryStatuses"] = [_canary_status(old, canary, now) for canary in facts.predictor.canaries]
+    runtime = facts.predictor.runtime
+    if runtime is not None:
+        cluster = runtime.get("kind") == "ClusterServingRuntime"
+        status["clusterServingRuntimeName" if cluster else "servingRuntimeName"] = objects.name(runtime)
     return status
+
+
+def make_stopped(service: Object, mode: str, parts: Sequence[str], now: datetime) -> dict[str, Any]:
+    """The status of a service that is stopped: that alone, as upstream, and what was rolled out, to go on from."""
+    old = objects.status(service)
+    wanted = [conditions.make(names.COMPONENT_READY[kind], "False", names.STOPPED, STOPPED_BECAUSE) for kind in parts]
+    wanted += [conditions.make(names.INGRESS_READY, "False", names.STOPPED, STOPPED_BECAUSE),
+               conditions.make(names.READY, "False", names.STOPPED, STOPPED_BECAUSE),
+               conditions.make(names.STOPPED, "True")]
+    kept = {kind: {key: value for key, value in part.items() if key.endswith("Revision")}
+            for kind, part in (old.get("components") or {}).items() if kind in parts}
+    return {
+        "observedGeneration": objects.generation(service), "deploymentMode": mode,
+        "conditions": _merged(old, wanted, now),
+        **({"components": kept} if kept else {}),
+    }
 
 
 def why_not_ready(facts: Facts) -> str:
     """One line for those who call the service meanwhile; empty where it is ready."""
-    if facts.stopped:
-        return f'it is stopped by the annotation {names.STOP_ANNOTATION}: "true"'
-    if facts.failure is not None:
-        return facts.failure.message
-    if facts.ready_target < facts.replicas:
-        what = "its Pods are starting" if facts.pods_target else "its Pods are not made yet"
-        return f"{what} ({facts.ready_target} of {facts.replicas} ready)"
+    for kind, part in facts.parts.items():
+        if part.failure is not None:
+            return part.failure.message
+        if not part.ready:
+            whose = "its Pods" if kind == names.PREDICTOR else f"its {kind}'s Pods"
+            what = f"{whose} are starting" if part.pods else f"{whose} are not made yet"
+            return f"{what} ({part.ready_pods} of {part.needed} ready)"
     return ""
 
 
-def _component(old: dict[str, Any], facts: Facts, ready: bool) -> dict[str, Any]:
-    before = ((old.get("components") or {}).get(names.PREDICTOR)) or {}
-    component: dict[str, Any] = {"url": facts.url, "restUrl": facts.url}
-    if facts.revision:
-        component["latestCreatedRevision"] = facts.revision
-    rolled = facts.revision if ready else before.get("latestRolledoutRevision")
-    if rolled:
-        component["latestReadyRevision"] = rolled
-        component["latestRolledoutRevision"] = rolled
-        component["traffic"] = [{"latestRevision": True, "percent": 100, "revisionName": rolled}]
-    previous = before.get("previousRolledoutRevision")
-    if ready and before.get("latestRolledoutRevision") not in (None, facts.revision):
-        previous = before["latestRolledoutRevision"]
-    if previous:
-        component["previousRolledoutRevision"] = previous
-    return component
+def component_host(service: Object, component: str, site: children.Site) -> str:
+    """The host name under which the gateway serves one component."""
+    return names.host(f"{objects.name(service)}-{component}", objects.namespace(service), site.domain)
 
 
-def _model_status(old: dict[str, Any], facts: Facts, ready: bool, now: datetime) -> dict[str, Any]:
-    active = _LOADED if facts.ready_target + facts.ready_other else ""
-    if ready:
-        transition, target = "UpToDate", _LOADED
-    elif facts.failure is not None:
-        transition = "InvalidSpec" if facts.invalid else "BlockedByFailedLoad"
-        target = _FAILED
+def _component(old: Mapping[str, Any], kind: str, part: components.Facts, facts: Facts,
+               namespace: str) -> dict[str, Any]:
+    before = (old.get("components") or {}).get(kind) or {}
+    public = part is facts.entrance
+    address = f"http://{names.cluster_host(part.deployment, namespace)}"
+    url = facts.url if public else address
+    made: dict[str, Any] = {"url": url, "restUrl": url, "address": {"url": address}}
+    rolled, previous = before.get("latestRolledoutRevision"), before.get("previousRolledoutRevision")
+    ready = before.get("latestReadyRevision")
+    if part.split is not None:
+        latest, rest = part.split.latest.name, part.split.rest
+        made["latestCreatedRevision"] = latest
+        if part.ready:
+            ready = latest
+        if rest is not None:
+            rolled = rest.name  # also on the way back from one that was rolled out
+        elif part.ready and part.complete and rolled != latest:
+            previous, rolled = rolled, latest
+        traffic = _traffic(part)
+        if traffic:
+            made["traffic"] = traffic
+    elif before.get("latestCreatedRevision"):
+        made["latestCreatedRevision"] = before["latestCreatedRevision"]
+    made |= {key: value for key, value in (("latestReadyRevision", ready), ("latestRolledoutRevision", rolled),
+                                           ("previousRolledoutRevision", previous)) if value}
+    return made
+
+
+def _traffic(part: components.Facts) -> list[dict[str, Any]]:
+    """Knative's traffic targets: the latest revision, the one before by its tag, and each of ``canary[]``."""
+    if not part.ready and not part.other_pods:
+        return []
+    return [{"latestRevision": share.latest, "percent": share.percent, "revisionName": share.revision,
+             **({"tag": share.tag} if share.tag else {})} for share in part.shares]
+
+
+def _model_status(old: Mapping[str, Any], part: components.Facts, now: datetime) -> dict[str, Any]:
+    active = _LOADED if part.ready_pods + part.other_pods else ""
+    if part.ready:
+        transition, target = "UpToDate", _STANDBY if part.standby else _LOADED
+        active = _STANDBY if part.standby and not active else active
+    elif part.failure is not None:
+        transition, target = "InvalidSpec" if part.invalid else "BlockedByFailedLoad", _FAILED
     else:
-        transition, target = "InProgress", _LOADING if facts.pods_target else _PENDING
+        transition, target = "InProgress", _LOADING if part.pods else _PENDING
     found: dict[str, Any] = {
         "transitionStatus": transition,
         "states": {"activeModelState": active, "targetModelState": target},
-        "copies": {"failedCopies": facts.failed_pods, "totalCopies": facts.ready_target + facts.ready_other},
+        "copies": {"failedCopies": part.failed_pods, "totalCopies": part.ready_pods + part.other_pods},
     }
-    if facts.failure is not None and not ready:
-        found["lastFailureInfo"] = _failure_info((old.get("modelStatus") or {}).get("lastFailureInfo"), facts, now)
+    if part.failure is not None and not part.ready:
+        revision = part.split.latest.name if part.split is not None else ""
+        found["lastFailureInfo"] = _failure_info(old.get("lastFailureInfo"), part.failure, revision, now)
     return found
 
 
-def _failure_info(old: dict[str, Any] | None, facts: Facts, now: datetime) -> dict[str, Any]:
-    failure = facts.failure
-    assert failure is not None
+def _canary_status(old: Mapping[str, Any], canary: components.CanaryFacts, now: datetime) -> dict[str, Any]:
+    before: Mapping[str, Any] = next((each for each in old.get("canaryStatuses") or ()
+                                      if each.get("name") == canary.name), {})
+    if canary.ready:
+        model: dict[str, Any] = {"transitionStatus": "UpToDate",
+                                 "states": {"activeModelState": _LOADED, "targetModelState": _LOADED}}
+    elif canary.failure is not None:
+        info = (before.get("modelStatus") or {}).get("lastFailureInfo")
+        model = {"transitionStatus": "BlockedByFailedLoad",
+                 "states": {"activeModelState": "", "targetModelState": _FAILED},
+                 "lastFailureInfo": _failure_info(info, canary.failure, "", now)}
+    else:
+        model = {"transitionStatus": "InProgress", "states": {"activeModelState": "", "targetModelState": _LOADING}}
+    return {"name": canary.name, "ready": canary.ready, "trafficPercent": canary.percent, "modelStatus": model}
+
+
+def _failure_info(old: dict[str, Any] | None, failure: Failure, revision: str,
+                  now: datetime) -> dict[str, Any]:
     info: dict[str, Any] = {"reason": failure.reason, "message": failure.message}
     if failure.location:
         info["location"] = failure.location
     if failure.exit_code is not None:
         info["exitCode"] = failure.exit_code
-    if facts.revision:
-        info["modelRevisionName"] = facts.revision
+    if revision:
+        info["modelRevisionName"] = revision
     same = old is not None and {key: value for key, value in old.items() if key != "time"} == info
     info["time"] = old["time"] if old is not None and same and "time" in old else times.rfc3339(now)
     return info
 
 
-def _conditions(old: dict[str, Any], facts: Facts, ready: bool, now: datetime) -> list[dict[str, Any]]:
+def _conditions(old: Mapping[str, Any], facts: Facts, now: datetime) -> list[Condition]:
     why = why_not_ready(facts)
-    if ready:
-        predictor = conditions.make(names.PREDICTOR_READY, "True")
-    elif facts.stopped:
-        predictor = conditions.make(names.PREDICTOR_READY, "False", names.STOPPED, why)
-    elif facts.failure is not None:
-        predictor = conditions.make(names.PREDICTOR_READY, "False", facts.failure.reason, why)
-    else:
-        predictor = conditions.make(names.PREDICTOR_READY, "Unknown", "PredictorStarting", why)
+    wanted = [_ready(kind, part, why) for kind, part in facts.parts.items()]
+    bad = next((condition for condition in wanted if condition["status"] != "True"), None)
+    entrance = facts.entrance
     ingress = conditions.make(names.INGRESS_READY, "True")
-    if not facts.ready_target + facts.ready_other:
-        ingress = conditions.make(names.INGRESS_READY, predictor["status"] if not ready else "Unknown", "NoEndpoint",
+    if bad is not None and not entrance.ready and not entrance.other_pods + entrance.ready_pods:
+        ingress = conditions.make(names.INGRESS_READY, bad["status"], "NoEndpoint",
                                   "the gateway has no endpoint to send requests to")
-    whole = conditions.make(names.READY, "True") if ready else predictor | {"type": names.READY}
-    wanted = [predictor, ingress, whole]
-    if facts.stopped:
-        wanted.append(conditions.make(names.STOPPED, "True"))
-    merged = [condition for condition in old.get("conditions") or () if condition.get("type") != names.STOPPED
-              or facts.stopped]
+    elif bad is not None and bad["type"] != names.PREDICTOR_READY:
+        ingress = conditions.make(names.INGRESS_READY, bad["status"], f"{bad['type']}Not", bad.get("message", ""))
+    wanted.append(ingress)
+    wanted.append(conditions.make(names.READY, "True") if bad is None else bad | {"type": names.READY})
+    wanted.append(conditions.make(names.STOPPED, "False"))
+    if facts.predictor.canaries:
+        all_ready = all(canary.ready for canary in facts.predictor.canaries)
+        wanted.append(conditions.make(names.CANARY_READY, all_ready,
+                                      "AllCanariesReady" if all_ready else "CanariesNotReady",
+                                      next((canary.failure.message for canary in facts.predictor.canaries
+                                            if canary.failure is not None), "")))
+    if facts.mode == names.KNATIVE_MODE:
+        wanted += _knative(wanted, facts)
+    return _merged(old, wanted, now)
+
+
+def _ready(kind: str, part: components.Facts, why: str) -> Condition:
+    type = names.COMPONENT_READY[kind]
+    if part.ready and not part.invalid:
+        return conditions.make(type, "True")
+    if part.failure is not None:
+        return conditions.make(type, "False", part.failure.reason, part.failure.message)
+    return conditions.make(type, "Unknown", f"{kind.capitalize()}Starting", why)
+
+
+def _knative(wanted: Sequence[Condition], facts: Facts) -> list[Condition]:
+    """What upstream adds where Knative runs the Pods: each component's route and configuration, and both for all."""
+    by_type = {condition["type"]: condition for condition in wanted}
+    made: list[Condition] = []
+    for kind in facts.parts:
+        ready = by_type[names.COMPONENT_READY[kind]]
+        made += [ready | {"type": names.ROUTE_READY[kind]}, ready | {"type": names.CONFIGURATION_READY[kind]}]
+    whole = by_type[names.READY]
+    return [*made, whole | {"type": names.ROUTES_READY}, whole | {"type": names.LATEST_DEPLOYMENT_READY}]
+
+
+def _merged(old: Mapping[str, Any], wanted: Sequence[Condition], now: datetime) -> list[Condition]:
+    """The conditions of now: those of the same types as before in their places, and no others."""
+    types = {condition["type"] for condition in wanted}
+    merged = [condition for condition in old.get("conditions") or () if condition.get("type") in types]
     for condition in wanted:
         merged = conditions.merge(merged, condition, now)
     return merged

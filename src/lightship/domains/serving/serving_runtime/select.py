@@ -1,8 +1,8 @@
 """Which runtime serves a model: upstream's rules. Pure; ``inference_service.decide`` calls me.
 
 A runtime that the model names is looked up in its namespace, then in the cluster, and must support the format. Else
-the namespace's runtimes come before the cluster's, and among each the highest priority for the format, then the newest,
-then the name decides; only formats marked ``autoSelect`` count.
+the namespace's runtimes come before the cluster's, and among each the highest priority for the format, then the lower
+protocol, then the newest, then the name decides; only formats marked ``autoSelect`` count.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from lightship.kube.objects import Object
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a model asks of a runtime. ``version`` and ``runtime`` may be empty."""
+    """What a model asks of a runtime. ``version``, ``protocol`` and ``runtime`` may be empty."""
 
     format: str
     version: str = ""
-    protocol: str = "v1"
+    protocol: str = ""
+    assumed_protocol: str = "v1"
+    """What is meant where no protocol is given and the runtime is to be found; one that is named may speak any."""
     runtime: str = ""
 
 
@@ -64,9 +66,10 @@ def _named(wanted: Wanted, runtimes: Iterable[Object]) -> Object | Refusal:
 
 
 def _fits(wanted: Wanted, spec: types.RuntimeSpec, *, explicit: bool) -> bool:
-    if spec.disabled or spec.multi_model:
+    if spec.disabled or spec.multi_model or spec.worker_spec is not None:
         return False
-    if spec.protocol_versions and wanted.protocol not in spec.protocol_versions:
+    protocol = wanted.protocol or ("" if explicit else wanted.assumed_protocol)
+    if protocol and spec.protocol_versions and protocol not in spec.protocol_versions:
         return False
     return any(_matches(wanted, supported) and (explicit or supported.auto_select)
                for supported in spec.supported_model_formats)
@@ -80,6 +83,7 @@ def _best(wanted: Wanted, fitting: Sequence[Object]) -> Object:
     # Sorts are stable: the last sort is the first criterion.
     ordered = sorted(fitting, key=objects.name)
     ordered.sort(key=lambda runtime: str(objects.meta(runtime).get("creationTimestamp", "")), reverse=True)
+    ordered.sort(key=lambda runtime: _protocol_order(types.parse(runtime)))
     ordered.sort(key=lambda runtime: _priority(wanted, types.parse(runtime)), reverse=True)
     return ordered[0]
 
@@ -89,6 +93,14 @@ def _priority(wanted: Wanted, spec: types.RuntimeSpec) -> int:
                 if supported.auto_select and _matches(wanted, supported)), default=0)
 
 
+def _protocol_order(spec: types.RuntimeSpec) -> int:
+    return min((_PROTOCOLS.get(protocol, _UNKNOWN) for protocol in spec.protocol_versions), default=_UNKNOWN)
+
+
+_PROTOCOLS = {"v1": 1, "v2": 2, "grpc-v1": 3, "grpc-v2": 4}
+_UNKNOWN = 5
+
+
 def _describe(wanted: Wanted) -> str:
     version = f" version {wanted.version}" if wanted.version else ""
-    return f'"{wanted.format}"{version} with protocol {wanted.protocol}'
+    return f'"{wanted.format}"{version} with protocol {wanted.protocol or wanted.assumed_protocol}'
