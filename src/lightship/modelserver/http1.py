@@ -34,7 +34,7 @@ class Request:
     """One whole request; header names are lower case."""
 
     __slots__ = ("_answered", "_connection", "_on_gone", "body", "chunkable", "headers", "keep_alive", "method", "path",
-                 "since")
+                 "since", "wrap")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -46,6 +46,8 @@ class Request:
         self.body = b""
         self.keep_alive = self.chunkable = True
         self.since = 0.0
+        self.wrap: Callable[[Response], Response] | None = None
+        """What is to become of a good answer before it is sent."""
 
     @property
     def gone(self) -> bool:
@@ -71,6 +73,8 @@ class Request:
         """Answer. A second answer is a programmer's error."""
         assert not self._answered, "a request is answered once"
         self._answered, self._on_gone = True, None
+        if self.wrap is not None and response.status < 400:
+            response = self.wrap(response)
         self._connection.answer(self, response)
 
     def stream(self, status: int, content_type: bytes) -> Stream:

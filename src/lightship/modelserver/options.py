@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lightship.modelserver import cloudevents
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -56,6 +58,7 @@ class Options:
     multi_model: bool = False
     """Whether ``model_dir`` holds a folder for each model, loaded at the start and as the repository API says."""
     access_log: bool = False
+    events: cloudevents.Options = field(default_factory=cloudevents.Options)
     flags: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
@@ -73,6 +76,9 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Options:
         predict_proba=environ.get("PREDICT_PROBA", "").lower() == "true",
         multi_model=_truth(known.multi_model),
         access_log=_truth(known.access_log),
+        events=cloudevents.Options(
+            merge=_truth(environ.get("CE_MERGE", "")), source=environ.get("CE_SOURCE", ""),
+            type=environ.get("CE_TYPE") or cloudevents.Options.type),
         flags=further(rest),
         limits=Limits(body_bytes=known.max_body_bytes, queue_requests=known.max_queue,
                       batch_rows=known.max_batch_rows, batch_latency_seconds=known.max_batch_latency_ms / 1000,

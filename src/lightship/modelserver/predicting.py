@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from lightship import errors as trunk
-from lightship.modelserver import formats, inference, v1, v2
+from lightship.lib.clock import SYSTEM, Clock
+from lightship.lib.ids import IdSource, RandomIds
+from lightship.modelserver import cloudevents, formats, inference, v1, v2
 from lightship.modelserver.failures import Failures
 from lightship.modelserver.http1 import ClientGone, Request, Stream
 from lightship.modelserver.models import Metrics, ServedModel
-from lightship.modelserver.options import Limits
+from lightship.modelserver.options import Options
 from lightship.modelserver.replies import JSON, Response
 
 Encode = Callable[[Any], Response]
@@ -36,14 +38,18 @@ _INLINE_VALUES = 4096
 class Predicting:
     """Predicts and explains for requests, and owns the tasks that some of them need."""
 
-    def __init__(self, metrics: Metrics, limits: Limits, failures: Failures) -> None:
+    def __init__(self, metrics: Metrics, options: Options, failures: Failures) -> None:
         self._metrics = metrics
-        self._limits = limits
+        self._limits = options.limits
+        self._events = options.events
         self._failures = failures
+        self._ids: IdSource = RandomIds()
+        self._clock: Clock = SYSTEM
         self._tasks: set[asyncio.Task[None]] = set()
 
     def v1(self, request: Request, served: ServedModel) -> None:
         """``:predict``."""
+        self._read_event(request, served)
         whole = served.whole
         if whole is not None:
             self.spawn(request, self._whole_v1, request, served, whole, "predict")
@@ -52,6 +58,7 @@ class Predicting:
 
     def v1_explain(self, request: Request, served: ServedModel) -> None:
         """``:explain``."""
+        self._read_event(request, served)
         whole = served.whole
         if whole is not None:
             self.spawn(request, self._whole_v1, request, served, whole, "explain")
@@ -77,6 +84,17 @@ class Predicting:
             task.cancel()
 
         request.on_gone(cancel)
+
+    def _read_event(self, request: Request, served: ServedModel) -> None:
+        """Where the request is a CloudEvent, take its data for the body, and have the answer made one."""
+        event = cloudevents.read(request.headers, request.body)
+        if event is None:
+            return
+        fresh = {"id": self._ids.uid(), "time": self._clock.now().isoformat()}
+        if event.structured:
+            request.headers[b"content-type"] = JSON
+        request.body = event.data
+        request.wrap = partial(cloudevents.answer, event, self._events, model=served.name, fresh=fresh)
 
     async def _guarded(self, request: Request, work: Callable[..., Awaitable[None]],
                        arguments: tuple[Any, ...]) -> None:

@@ -32,7 +32,7 @@ class ModelServer:
         metrics = Metrics()
         self._options = options
         self._repository = Repository(options, metrics)
-        self._service = Service(self._repository, metrics, options.limits)
+        self._service = Service(self._repository, metrics, options)
         self._grpc = GrpcService(self._repository, self._service, metrics, options.limits).server()
         self._http = http1.Server(self._service.handle, options.limits, http2=self._grpc.protocol,
                                   log=_log if options.access_log else None)

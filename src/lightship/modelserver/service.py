@@ -16,7 +16,7 @@ from lightship.modelserver.failures import Failures, WrongMethod
 from lightship.modelserver.http1 import Request
 from lightship.modelserver.models import Metrics, ServedModel
 from lightship.modelserver.openai.endpoints import Endpoints
-from lightship.modelserver.options import Limits
+from lightship.modelserver.options import Options
 from lightship.modelserver.predicting import Predicting
 from lightship.modelserver.replies import Response
 from lightship.modelserver.repository import Repository
@@ -30,12 +30,12 @@ Answer = Callable[[Request, ServedModel], None]
 class Service:
     """The endpoints over the repository of models."""
 
-    def __init__(self, repository: Repository, metrics: Metrics, limits: Limits) -> None:
+    def __init__(self, repository: Repository, metrics: Metrics, options: Options) -> None:
         self._repository = repository
         self._metrics = metrics
         self._failures = Failures(metrics)
-        self._predicting = Predicting(metrics, limits, self._failures)
-        self._openai = Endpoints(repository, self._predicting, self._failures, metrics, limits)
+        self._predicting = Predicting(metrics, options, self._failures)
+        self._openai = Endpoints(repository, self._predicting, self._failures, metrics, options.limits)
         self._routes: dict[str, tuple[str, Answer]] = {}
         self.draining = False
 

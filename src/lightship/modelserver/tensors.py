@@ -132,6 +132,8 @@ def _numbers(name: str, datatype: str, data: Any) -> np.ndarray[Any, Any]:
         found = np.array(data)
     except (ValueError, OverflowError) as problem:
         raise InvalidTensor(f'input "{name}": data is ragged: {problem}') from problem
+    if found.dtype.kind in "fO" and kind.kind in "iu":
+        found = _wide(name, datatype, data, found)
     if found.size and found.dtype.kind not in _KINDS[kind.kind]:
         raise InvalidTensor(f'input "{name}": data does not fit datatype {datatype}')
     if found.size and kind.kind in "iu":
@@ -140,6 +142,17 @@ def _numbers(name: str, datatype: str, data: Any) -> np.ndarray[Any, Any]:
             raise InvalidTensor(f'input "{name}": a value lies outside {datatype}')
     with np.errstate(over="ignore"):
         return found.astype(kind)
+
+
+def _wide(name: str, datatype: str, data: Any, found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Whole numbers among which some are past 63 bits, which numpy takes for floats unless it is told."""
+    flat = _flatten(data)
+    if not all(type(value) is int for value in flat):
+        return found
+    try:
+        return np.array(flat, dtype=_NUMPY[datatype])
+    except OverflowError:
+        raise InvalidTensor(f'input "{name}": a value lies outside {datatype}') from None
 
 
 def _flatten(data: Any) -> list[Any]:

@@ -13,7 +13,7 @@ import aiohttp
 import joblib
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -74,6 +74,7 @@ ARRAYS = st.one_of(
 
 
 @given(ARRAYS, st.booleans())
+@example(np.array([0, 2**63], np.uint64), False)
 def test_every_tensor_comes_back_as_it_went(array: Any, binary: bool) -> None:
     datatype, shape = tensors.datatype_of(array), list(array.shape)
     if binary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from sklearn.dummy import DummyRegressor
 
 from lightship.lib import protowire as wire
-from lightship.modelserver import grpc_codec, tensors
+from lightship.modelserver import cloudevents, grpc_codec, tensors
 from lightship.modelserver.formats import WholeTensor
 from lightship.modelserver.inference import Inference
 from lightship.modelserver.options import Limits, Options, parse
+from lightship.modelserver.replies import Response
 from lightship.modelserver.server import ModelServer
 from tests.unit.modelserver.conftest import Running, Serve
 from tests.unit.modelserver.rpc import Rpc, infer_message, read_response
@@ -215,6 +217,54 @@ async def test_a_whole_request_is_cancelled_with_its_client(serve_kind: Serve) -
         await asyncio.wait_for(running.model.waiting.wait(), 20)
         writer.close()
         await asyncio.wait_for(running.model.cancelled.wait(), 20)
+
+
+# ---- CloudEvents
+
+
+@pytest.mark.parametrize("kind", ["sums", "whole"])
+async def test_an_event_in_headers_is_answered_by_one(serve_kind: Serve, kind: str) -> None:
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "me", "ce-type": "ask"}
+    body = {"instances": [{"a": A[0], "b": B[0]}]}
+    async with serve_kind(kind) as running:
+        async with running.client.post("/v1/models/m:predict", json=body, headers=headers) as answer:
+            assert answer.status == 200
+            assert answer.content_type == "application/json"
+            assert await answer.json() == ({"predictions": [{"sum": [11.0, 22.0], "label": "33"}]} if kind == "sums"
+                                           else {"verb": "predict", "got": body})
+            assert answer.headers["ce-source"] == "io.kserve.inference.m"
+            assert answer.headers["ce-type"] == "io.kserve.inference.response"
+            assert answer.headers["ce-id"] not in ("", "1")
+            assert datetime.fromisoformat(answer.headers["ce-time"]).tzinfo is not None
+        del headers["ce-type"]
+        status, refusal = await running.post("/v1/models/m:predict", body, headers=headers)
+        assert (status, "without type" in refusal["error"]) == (400, True)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/cloudevents+json"])
+async def test_an_event_as_a_whole_is_answered_by_one(serve_kind: Serve, content_type: str) -> None:
+    event = {"specversion": "1.0", "id": "1", "source": "me", "type": "ask", "time": "2026-01-01T00:00:00Z",
+             "data": {"instances": [{"a": A[0], "b": B[0]}]}}
+    async with serve_kind("sums") as running:
+        async with running.client.post("/v1/models/m:predict", json=event, headers={
+                "content-type": content_type}) as answer:
+            assert (answer.status, answer.content_type) == (200, "application/cloudevents+json")
+            got = await answer.json(content_type=None)
+        assert got["data"] == {"predictions": [{"sum": [11.0, 22.0], "label": "33"}]}
+        assert (got["type"], got["source"], got["specversion"]) == (
+            "io.kserve.inference.response", "io.kserve.inference.m", "1.0")
+        status, _ = await running.post("/v1/models/m:predict", {"specversion": "1.0"}, headers={
+            "content-type": "application/cloudevents+json"})
+        assert status == 400
+
+
+def test_an_answer_may_keep_the_requests_attributes() -> None:
+    asked = {"id": "1", "source": "me", "type": "a", "own": "x"}
+    event = cloudevents.Event(data=b"", structured=False, attributes=asked)
+    options = parse([], {"CE_MERGE": "true", "CE_TYPE": "mine", "CE_SOURCE": "here"}).events
+    answer = cloudevents.answer(event, options, Response(200, b"{}"), model="m", fresh={"id": "2", "time": "now"})
+    assert dict(answer.headers) == {b"ce-id": b"2", b"ce-source": b"here", b"ce-type": b"mine", b"ce-own": b"x",
+                                    b"ce-time": b"now", b"ce-specversion": b"1.0"}
 
 
 # ---- the repository
