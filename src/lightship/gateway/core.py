@@ -18,6 +18,7 @@ from lightship.gateway.metrics import Metrics
 from lightship.gateway.options import Limits
 from lightship.gateway.payloads import Payloads
 from lightship.gateway.pokes import Pokes
+from lightship.gateway.recipes import Recipes
 from lightship.gateway.routes import Table
 from lightship.gateway.upstream import Pool
 
@@ -34,6 +35,7 @@ class Core:
     balancer: Balancer = field(default_factory=Balancer)
     loads: Loads = field(default_factory=Loads)
     pokes: Pokes = field(default_factory=Pokes)
+    recipes: Recipes = field(default_factory=Recipes)
     metrics: Metrics = field(default_factory=Metrics)
     payloads: Payloads | None = None
     pool: Pool = field(init=False)
@@ -46,7 +48,7 @@ class Core:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.pool = Pool(self.limits)
+        self.pool = Pool(self.limits, self.recipes)
         self.empty.set()
 
     def count_connections(self, number: int) -> None:

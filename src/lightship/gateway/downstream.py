@@ -11,10 +11,11 @@ from typing import cast
 
 import httptools
 
-from lightship.gateway import heads
+from lightship.gateway import heads, recipes
 from lightship.gateway.core import Core
 from lightship.gateway.exchange import Exchange
 from lightship.gateway.heads import Header, RequestHead
+from lightship.gateway.recipes import END, LIMIT_HEAD_BYTES
 from lightship.lib.deadline import Deadline
 
 LINGER_SECONDS = 2.0
@@ -25,6 +26,7 @@ class Downstream(asyncio.Protocol):
     """One client."""
 
     address: str
+    forwarded: bytes
     deadline: Deadline
 
     def __init__(self, core: Core, all: set[Downstream]) -> None:
@@ -52,6 +54,7 @@ class Downstream(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by class
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "unknown"
+        self.forwarded = heads.forwarded_for(self.address)
         self.deadline = Deadline(asyncio.get_running_loop(), self._expired)
         self._all.add(self)
         self._core.count_connections(len(self._all))
@@ -77,6 +80,18 @@ class Downstream(asyncio.Protocol):
         if self._raw is not None:
             self._raw.body(data)
             return
+        digest, at, size = b"", 0, len(data)
+        if self._in_head and not self._head_bytes and self._active is None and not self._queue:
+            at = data.find(END) + 4
+            if 4 < at <= LIMIT_HEAD_BYTES and data[0] > 32:
+                digest = recipes.digest(data[:at])
+                known = self._core.recipes.request(digest)
+                if (known is not None and known.size == len(data) and known.table is self._core.table
+                        and self._core.gatekeeper.holds(known.permit)):
+                    exchange = self._active = Exchange(self._core, self, known.head)
+                    self.deadline.clear()
+                    exchange.begin_known(known, data[at:])
+                    return
         if self._in_head:
             if self._head_bytes == 0 and self._active is None:
                 self.deadline.set(self._core.limits.read_seconds)
@@ -100,6 +115,9 @@ class Downstream(asyncio.Protocol):
                 return
         if self._in_head and self._head_bytes > self._core.limits.head_bytes:
             self._refuse(431, f"the request's head is larger than {self._core.limits.head_bytes} bytes")
+        if digest and len(self._queue) == 1 and self._reading is None and self._in_head and (
+                at + (self._queue[0].head.length or 0) == size):
+            self._queue[0].digest, self._queue[0].size = digest, size
         # Only now, so that a request which came whole is known to be whole when it begins.
         self._next()
 

@@ -9,11 +9,12 @@ no endpoint yet, or each has as many requests as it may, it waits in the revisio
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Protocol
 
 from lightship import errors as trunk
-from lightship.gateway import admin, admission, errors, heads
+from lightship.gateway import admin, admission, errors, heads, recipes
 from lightship.gateway.core import Core
 from lightship.gateway.gatekeeper import Target, Verdict
 from lightship.gateway.heads import Header, RequestHead, ResponseHead
@@ -28,6 +29,8 @@ class Client(Protocol):
     """The connection that the request came on."""
 
     address: str
+    forwarded: bytes
+    """The end of a head for the model server, which says where the request comes from."""
     deadline: Deadline
 
     def write(self, data: bytes) -> None: ...
@@ -48,40 +51,43 @@ class Client(Protocol):
 class Exchange:
     """The life of one request."""
 
-    __slots__ = ("_active", "_backend", "_began", "_body_bytes", "_chunked", "_client", "_copy", "_core",
-                 "_endpoint", "_held", "_held_body", "_load", "_match", "_over", "_pending", "_pending_bytes",
-                 "_queued", "_request_complete", "_request_sent", "_status", "_table", "_timer", "_trailers",
-                 "_tried", "_upstream", "head", "tunnel")
+    # Defaults are the class's, so that a request which goes the usual way sets only what differs.
+    tunnel = False
+    """Whether both sides have changed to another protocol, whose bytes I pass on as they are."""
+    digest = b""
+    """The name of this request's head, where it came whole and may be learnt."""
+    size = 0
+    """Of the whole request then."""
+    _match: Match | None = None
+    _backend: Backend | None = None
+    _load: Load | None = None
+    _queued: Load | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _upstream: Upstream | None = None
+    _endpoint: Endpoint | None = None
+    _tried: tuple[Endpoint, ...] = ()
+    _upward = b""
+    _pending: list[bytes]
+    _pending_bytes = 0
+    _body_bytes = 0
+    _trailers: Sequence[Header] = ()
+    _request_complete = False
+    _request_sent = False
+    _active = False
+    _over = False
+    _held: ResponseHead | None = None
+    _held_body: list[bytes]
+    _status = 0
+    _chunked = False
+    _copy: Copy | None = None
 
     def __init__(self, core: Core, client: Client, head: RequestHead) -> None:
         self.head = head
-        self.tunnel = False
-        """Whether both sides have changed to another protocol, whose bytes I pass on as they are."""
         self._core = core
         self._client = client
-        self._match: Match | None = None
         self._table = core.table
-        self._backend: Backend | None = None
-        self._load: Load | None = None
-        self._queued: Load | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._upstream: Upstream | None = None
-        self._endpoint: Endpoint | None = None
-        self._tried: tuple[Endpoint, ...] = ()
         self._began = perf_counter()
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self._body_bytes = 0
-        self._trailers: list[Header] = []
-        self._request_complete = False
-        self._request_sent = False
-        self._active = False
-        self._over = False
-        self._held: ResponseHead | None = None
-        self._held_body: list[bytes] = []
-        self._status = 0
-        self._chunked = False
-        self._copy: Copy | None = None
+        self._pending = []
 
     # ---- from the client
 
@@ -104,6 +110,18 @@ class Exchange:
             core.spawn(self._review(target))
         else:
             self._judged(verdict)
+
+    def begin_known(self, recipe: recipes.Request, body: bytes) -> None:
+        """It is this request's turn, it is whole, and one like it was let in before."""
+        self._active = self._request_complete = True
+        self._match = recipe.match
+        self._upward = recipe.upward
+        if body:
+            self._pending.append(body)
+            self._pending_bytes = self._body_bytes = len(body)
+        if recipe.match.route.log is not None:
+            self._begin_copy()
+        self._dispatch()
 
     def body(self, data: bytes) -> None:
         """A piece of the request's body, or of what follows a change of protocols."""
@@ -192,10 +210,23 @@ class Exchange:
             if not self._request_complete and self.head.http11 and (
                     self.head.header(b"expect").lower() == b"100-continue"):
                 self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            log, payloads = self._match.route.log, self._core.payloads
-            if log is not None and payloads is not None and not self.head.upgrade:
-                self._copy = payloads.copy(self.head, self._match, log)
+            if self.digest and recipes.repeats(self.head):
+                self._learn()
+            self._begin_copy()
             self._dispatch()
+
+    def _learn(self) -> None:
+        match, head, core = self._match, self.head, self._core
+        assert match is not None and head.length is not None
+        permit = core.gatekeeper.permit(head.header(b"authorization"), Target(match.route.namespace, match.route.name))
+        core.recipes.learn_request(self.digest, recipes.Request(
+            recipes.without_token(head), match, self._table, permit, heads.to_upstream(head, match.path), self.size))
+
+    def _begin_copy(self) -> None:
+        match, payloads = self._match, self._core.payloads
+        assert match is not None
+        if match.route.log is not None and payloads is not None and not self.head.upgrade:
+            self._copy = payloads.copy(self.head, match, match.route.log)
 
     # ---- choosing an endpoint
 
@@ -325,7 +356,7 @@ class Exchange:
         self._upstream = upstream
         head = self.head
         upstream.attach(self, head.method, may_upgrade=bool(head.upgrade))
-        data = heads.to_upstream(head, self._match.path, self._client.address, upgrade=head.upgrade)
+        data = (self._upward or heads.to_upstream(head, self._match.path)) + self._client.forwarded
         upstream.write(data + self._outgoing() if self._pending or head.length is None else data)
         self._client.resume()
         self._await_upstream()
@@ -374,7 +405,7 @@ class Exchange:
     def response_head(self, head: ResponseHead) -> None:
         whole = head.length is not None and head.length <= self._core.limits.whole_response_bytes
         if whole and not head.bodiless:
-            self._held = head
+            self._held, self._held_body = head, []
             return
         self._client.write(self._answer_head(head))
 
@@ -421,6 +452,23 @@ class Exchange:
         else:
             keep = keep and self.head.http11
         if reusable and self._request_complete:
+            upstream.release()
+        else:
+            upstream.drop()
+        self._end()
+        self._client.done(keep=keep)
+
+    def response_whole(self, answer: recipes.Answer, body: bytes) -> None:
+        upstream = self._upstream
+        assert upstream is not None
+        keep = self._keep()
+        self._status = answer.head.status
+        if self._copy is not None:
+            self._copy.answered(answer.head)
+            self._copy.response(body)
+        head = answer.downward if keep else heads.to_client(answer.head, chunked=False, keep=False)
+        self._client.write(head + body)
+        if self._request_complete:
             upstream.release()
         else:
             upstream.drop()

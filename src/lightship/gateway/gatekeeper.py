@@ -46,6 +46,14 @@ class Gatekeeper(Protocol):
 
     async def review(self, authorization: bytes, target: Target) -> Verdict: ...
 
+    def permit(self, authorization: bytes, target: Target) -> bytes:
+        """The name of a caller's right to a target."""
+        ...
+
+    def holds(self, permit: bytes) -> bool:
+        """Whether a right is known, and still believed."""
+        ...
+
 
 class Reviews:
     """A gatekeeper that asks the API server."""
@@ -71,6 +79,12 @@ class Reviews:
             return ALLOWED
         denied = self._denied.get(key)
         return denied[1] if denied is not None and now < denied[0] else None
+
+    def permit(self, authorization: bytes, target: Target) -> bytes:
+        return _key(_token(authorization), target)
+
+    def holds(self, permit: bytes) -> bool:
+        return self._monotonic() < self._allowed.get(permit, 0.0)
 
     async def review(self, authorization: bytes, target: Target) -> Verdict:
         """Ask the API server; the same question asked at once by many is asked once."""

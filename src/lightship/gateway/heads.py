@@ -67,8 +67,13 @@ class ResponseHead:
     bodiless: bool
 
 
-def to_upstream(head: RequestHead, path: str, client: str, *, upgrade: bytes = b"") -> bytes:
-    """The head that the model server gets; ``upgrade`` is the protocol that both sides may change to."""
+def forwarded_for(address: str) -> bytes:
+    """The end of a head for the model server."""
+    return b"x-forwarded-for: " + address.encode() + b"\r\n\r\n"
+
+
+def to_upstream(head: RequestHead, path: str) -> bytes:
+    """The head that the model server gets, but for its end (``forwarded_for``)."""
     named = _named_by_connection(head.headers)
     dropped = _FROM_CLIENT | named if named else _FROM_CLIENT
     host = b""
@@ -85,14 +90,13 @@ def to_upstream(head: RequestHead, path: str, client: str, *, upgrade: bytes = b
             if not value:
                 continue
         lines.append(name + b": " + value)
-    if upgrade:
-        lines.append(b"connection: upgrade\r\nupgrade: " + upgrade)
+    if head.upgrade:
+        lines.append(b"connection: upgrade\r\nupgrade: " + head.upgrade)
     elif head.length is None:
         lines.append(b"transfer-encoding: chunked")
     elif head.length or head.method not in _BODILESS:
         lines.append(b"content-length: %d" % head.length)
-    lines.append(b"x-forwarded-for: " + client.encode() + b"\r\nx-forwarded-proto: http\r\nx-forwarded-host: " + host
-                 + b"\r\n\r\n")
+    lines.append(b"x-forwarded-proto: http\r\nx-forwarded-host: " + host + b"\r\n")
     return b"\r\n".join(lines)
 
 

@@ -77,6 +77,7 @@ class Options:
     context: str = ""
     with_parent: bool = False
     pod_sockets: Path | None = None
+    payload_dir: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -91,6 +92,8 @@ def parse(argv: Sequence[str]) -> Options:
                         help="end when standard input ends, or the process that started this one")
     parser.add_argument("--pod-sockets", type=Path,
                         help="a packet socket whose owner hands out sockets of the Pods' own network")
+    parser.add_argument("--payload-dir", type=Path,
+                        help="where copies of requests and answers go that are logged to files")
     known = parser.parse_args(argv)
     return Options(kubeconfig=known.kubeconfig, context=known.context, host=known.host, port=known.port,
-                   with_parent=known.with_parent, pod_sockets=known.pod_sockets)
+                   with_parent=known.with_parent, pod_sockets=known.pod_sockets, payload_dir=known.payload_dir)

@@ -17,6 +17,7 @@ import httptools
 from lightship.gateway import heads, pod_sockets
 from lightship.gateway.heads import Header, ResponseHead
 from lightship.gateway.options import Limits
+from lightship.gateway.recipes import END, Answer, Recipes
 from lightship.gateway.routes import Endpoint
 from lightship.lib.deadline import Deadline
 
@@ -31,6 +32,10 @@ class Receiver(Protocol):
     def response_body(self, data: bytes) -> None: ...
 
     def response_end(self, *, reusable: bool, trailers: list[Header]) -> None: ...
+
+    def response_whole(self, answer: Answer, body: bytes) -> None:
+        """All of it at once; the connection may be used again."""
+        ...
 
     def response_upgraded(self, head: ResponseHead) -> None: ...
 
@@ -56,6 +61,7 @@ class Upstream(asyncio.Protocol):
         self._clear()
 
     def _clear(self) -> None:
+        self._begun = False
         self._reason = b""
         self._headers: list[Header] = []
         self._pieces: list[bytes] = []
@@ -66,6 +72,7 @@ class Upstream(asyncio.Protocol):
         self._trailer_bytes = 0
         self._until_close = False
         self._tunnel = False
+        self._heads = 0
         self._head_bytes = 0
         self._trailers: list[Header] = []
 
@@ -79,7 +86,8 @@ class Upstream(asyncio.Protocol):
         self._for_head = method == b"HEAD"
         self._may_upgrade = may_upgrade
         self._idle.clear()
-        self._clear()
+        if self._begun:
+            self._clear()
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
@@ -129,6 +137,17 @@ class Upstream(asyncio.Protocol):
         if self._tunnel:
             receiver.response_body(data)
             return
+        raw = b""
+        if not self._begun and not self._for_head:
+            at = data.find(END) + 4
+            if at > 4:
+                raw = data[:at]
+                known = self._pool.recipes.answer(raw)
+                if known is not None and known.size == len(data):
+                    self._receiver = None
+                    receiver.response_whole(known, data[at:])
+                    return
+        self._begun = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -150,8 +169,16 @@ class Upstream(asyncio.Protocol):
             receiver.response_body(body)
         if self._complete and self._receiver is receiver:
             self._receiver = None
+            self._learn(raw, len(data))
             receiver.response_end(reusable=self._keep_alive and not self._excess and self.open,
                                   trailers=self._trailers)
+
+    def _learn(self, raw: bytes, size: int) -> None:
+        """Remember an answer that came whole and alone."""
+        head = self._head
+        if (raw and head is not None and head.length is not None and not head.bodiless and self._heads == 1
+                and self._keep_alive and not self._excess and len(raw) + head.length == size):
+            self._pool.recipes.learn_answer(raw, head, size)
 
     def _upgraded(self, receiver: Receiver, rest: bytes) -> None:
         """The model server has changed to another protocol; what follows is not HTTP."""
@@ -187,6 +214,7 @@ class Upstream(asyncio.Protocol):
                 self._trailers.append(field)
 
     def on_headers_complete(self) -> None:
+        self._heads += 1
         if self._complete:
             self._excess = True  # a second answer to one request: nobody gets it, and the connection is not trusted
             return
@@ -222,8 +250,9 @@ class Upstream(asyncio.Protocol):
 class Pool:
     """Idle connections by endpoint."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, recipes: Recipes) -> None:
         self.limits = limits
+        self.recipes = recipes
         self.pod_sockets: Path | None = None
         """Where sockets of the Pods' own network are handed out."""
         self._idle: dict[Endpoint, deque[Upstream]] = {}
@@ -252,7 +281,9 @@ class Pool:
 
     def put(self, upstream: Upstream) -> None:
         """Keep an idle connection, unless there are enough or its endpoint is in no route any more."""
-        idle = self._idle.setdefault(upstream.endpoint, deque())
+        idle = self._idle.get(upstream.endpoint)
+        if idle is None:
+            idle = self._idle[upstream.endpoint] = deque()
         if len(idle) >= self.limits.idle_upstreams or (
                 self._wanted is not None and upstream.endpoint not in self._wanted):
             upstream.drop()

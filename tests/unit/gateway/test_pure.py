@@ -180,7 +180,7 @@ def test_the_least_busy_endpoint_gets_the_next_request() -> None:
 
 def sent(*headers: tuple[bytes, bytes], method: bytes = b"POST", length: int | None = 2) -> list[bytes]:
     head = RequestHead(method, "/serving/default/iris/x", list(headers), length, True, True)
-    return heads.to_upstream(head, "/x", "9.9.9.9").split(b"\r\n")
+    return (heads.to_upstream(head, "/x") + heads.forwarded_for("9.9.9.9")).split(b"\r\n")
 
 
 def test_what_the_model_server_does_not_get_to_see() -> None:
@@ -188,7 +188,7 @@ def test_what_the_model_server_does_not_get_to_see() -> None:
                  (b"connection", b"keep-alive, x-secret"), (b"x-secret", b"1"), (b"upgrade", b"h2c"),
                  (b"x-forwarded-for", b"spoofed"), (b"accept", b"*/*"))
     assert lines == [b"POST /x HTTP/1.1", b"host: h", b"cookie: a=1; b=2", b"accept: */*", b"content-length: 2",
-                     b"x-forwarded-for: 9.9.9.9", b"x-forwarded-proto: http", b"x-forwarded-host: h", b"", b""]
+                     b"x-forwarded-proto: http", b"x-forwarded-host: h", b"x-forwarded-for: 9.9.9.9", b"", b""]
     assert not any(line.startswith(b"cookie") for line in sent((b"cookie", b"lightship_session=s")))
     assert b"transfer-encoding: chunked" in sent(length=None)
     assert not any(b"content-length" in line for line in sent(method=b"GET", length=0))
