@@ -104,6 +104,7 @@ def test_bf16_is_read_as_float32() -> None:
 MODEL = make_pipeline(StandardScaler(), LogisticRegression()).fit([[0, 0], [1, 1]], [0, 1])
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the model's own arithmetic may overflow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.one_of(REQUESTS.map(lambda one: json.dumps(one).encode()), st.binary(max_size=80),
                           VALUES.map(lambda value: json.dumps({"instances": value}).encode())),
