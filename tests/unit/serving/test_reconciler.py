@@ -2,121 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from lightship import errors
-from lightship.domains.serving import SERVING, ServingDeps, Site, bootstrap, kinds
-from lightship.domains.serving.inference_service import admission
-from lightship.domains.serving.inference_service.reconciler import InferenceServiceReconciler
-from lightship.kube import conditions
-from lightship.kube.objects import Key, Object
-from lightship.kube.resources import CONFIGMAPS, DEPLOYMENTS, EVENTS, PODS, SERVICES, Resource
-from lightship.runtime.controller import Result
-from lightship.runtime.events import Recorder
-from lightship.runtime.informer import Informer
-from lightship.runtime.manager import Manager
-from lightship.testing.clock import FakeClock, settle
-from lightship.testing.memory import MemoryApi, Write
-
-KEY = Key("default", "iris")
-SITE = Site(gateway_url="http://127.0.0.1:8782", domain="example.com")
-URL = "http://127.0.0.1:8782/serving/default/iris"
-
-
-@dataclass
-class World:
-    """A server in memory, informers on it and the reconciler."""
-
-    api: MemoryApi
-    manager: Manager
-    reconciler: InferenceServiceReconciler
-    clock: FakeClock
-    informers: list[Informer]
-
-    async def reconcile(self) -> Result:
-        await self.catch_up()
-        self.api.writes.clear()
-        result = await self.reconciler.reconcile(KEY)
-        await self.catch_up()
-        return result
-
-    async def catch_up(self) -> None:
-        await settle(50)
-
-    def writes(self) -> list[tuple[str, str, str]]:
-        return [(write.verb, write.plural, write.subresource) for write in self.api.writes if write.plural != "events"]
-
-    def find(self, resource: Resource, name: str, namespace: str = "default") -> Object:
-        found = self.api.find(resource.path(), Key(namespace, name))
-        assert found is not None
-        return found
-
-    def status(self) -> dict[str, Any]:
-        return self.find(kinds.INFERENCE_SERVICES, "iris")["status"]
-
-    def condition(self, type: str) -> dict[str, Any]:
-        return conditions.find(self.find(kinds.INFERENCE_SERVICES, "iris"), type) or {}
-
-    def route(self) -> dict[str, Any]:
-        return json.loads(self.find(CONFIGMAPS, "iris-route")["data"]["route.json"])
-
-    def revision(self, deployment: str = "iris-predictor") -> str:
-        return self.find(DEPLOYMENTS, deployment)["spec"]["template"]["metadata"]["labels"][
-            "lightship.dev/revision"]
-
-    def insert(self, resource: Resource, obj: Object) -> Object:
-        return self.api.insert(resource.path(), obj)
-
-    def pod(self, name: str, *, revision: str | None = None, ready: bool = True, ip: str = "127.1.0.5",
-            deployment: str = "iris-predictor", **status: Any) -> Object:
-        component = deployment.removesuffix("-canary").rpartition("-")[2]
-        return self.insert(PODS, {
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": "default", "labels": {
-                "serving.kserve.io/inferenceservice": "iris", "app": f"isvc.{deployment}", "component": component,
-                "lightship.dev/revision": revision or self.revision(deployment)}},
-            "spec": self.find(DEPLOYMENTS, deployment)["spec"]["template"]["spec"],
-            "status": {"podIP": ip, "conditions": [{"type": "Ready", "status": str(ready)}]} | status})
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    clock = FakeClock()
-    api = MemoryApi(clock)
-    manager = Manager(lambda name: api.client(name), clock)
-    informers: list[Informer] = []
-
-    def informer(resource: Resource, selection: Any) -> Informer:
-        found = manager.informer(resource, selection)
-        if found not in informers:
-            informers.append(found)
-        return found
-
-    client = api.client("serving")
-    deps = ServingDeps(client=client, informer=informer, recorder=Recorder(client, "serving", clock), clock=clock,
-                       site=SITE)
-    reconciler = InferenceServiceReconciler(deps)
-    await bootstrap(client)
-    for each in informers:
-        await each.start()
-        await each.synced.wait()
-    yield World(api, manager, reconciler, clock, informers)
-    for each in informers:
-        await each.stop()
-
-
-def service(predictor: dict[str, Any] | None = None, **metadata: Any) -> Object:
-    obj = admission.default({
-        "apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService",
-        "metadata": {"name": "iris", "namespace": "default", "uid": "u1", "generation": 3} | metadata,
-        "spec": {"predictor": predictor or {"sklearn": {"storageUri": "minio://mlpipeline/models/iris"}}}})
-    assert not admission.validate(obj, None)
-    return obj
+from lightship.domains.serving import SERVING, bootstrap, kinds
+from lightship.kube.resources import DEPLOYMENTS, EVENTS, SERVICES
+from lightship.testing.memory import Write
+from tests.unit.serving.world import URL, World, service
 
 
 async def test_a_new_service_gets_its_children_and_says_that_it_starts(world: World) -> None:
@@ -208,16 +102,17 @@ async def test_a_rollout_sends_traffic_to_the_old_until_the_new_is_ready(world: 
         "iris-predictor-00002", "iris-predictor-00001")
 
 
-INIT_FAILED = {"initContainerStatuses": [{"name": "storage-initializer", "state": {"terminated": {
+INIT_FAILED: dict[str, Any] = {"initContainerStatuses": [{"name": "storage-initializer", "state": {"terminated": {
     "exitCode": 1, "reason": "Error", "message": "fetching x\nnothing lies at minio://b/x. Check the bucket"}}}]}
-CRASHING = {"containerStatuses": [{
+CRASHING: dict[str, Any] = {"containerStatuses": [{
     "name": "kserve-container", "state": {"waiting": {"reason": "CrashLoopBackOff"}},
     "lastState": {"terminated": {"exitCode": 1, "message": 'could not load "model.joblib": EOFError'}}}]}
-NO_IMAGE = {"containerStatuses": [{
+NO_IMAGE: dict[str, Any] = {"containerStatuses": [{
     "name": "kserve-container", "state": {"waiting": {"reason": "ErrImagePull", "message": "unknown image x"}}}]}
-KILLED = {"containerStatuses": [{"name": "kserve-container", "state": {"terminated": {
+KILLED: dict[str, Any] = {"containerStatuses": [{"name": "kserve-container", "state": {"terminated": {
     "exitCode": 137, "signal": 9, "reason": "OOMKilled"}}}]}
-UNSCHEDULED = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0 of 1 nodes have 64Gi"}]}
+UNSCHEDULED: dict[str, Any] = {"conditions": [
+    {"type": "PodScheduled", "status": "False", "message": "0 of 1 nodes have 64Gi"}]}
 
 
 @pytest.mark.parametrize(("pod_status", "reason", "words"), [
@@ -233,7 +128,7 @@ async def test_why_it_is_not_ready_in_one_line(world: World, pod_status: dict[st
                                                words: str) -> None:
     world.insert(kinds.INFERENCE_SERVICES, service())
     await world.reconcile()
-    world.pod("iris-1", ready=False, **pod_status)
+    world.pod("iris-1", ready=False, status=pod_status)
     await world.reconcile()
     model = world.status()["modelStatus"]
     assert model["transitionStatus"] == "BlockedByFailedLoad"
@@ -253,7 +148,7 @@ async def test_a_failed_new_revision_leaves_the_old_serving(world: World) -> Non
     world.insert(kinds.INFERENCE_SERVICES, service())
     await world.reconcile()
     world.pod("old", revision="earlier", ip="127.1.0.1")
-    world.pod("new", ready=False, **CRASHING)
+    world.pod("new", ready=False, status=CRASHING)
     await world.reconcile()
     assert world.status()["modelStatus"]["states"] == {"activeModelState": "Loaded", "targetModelState": "FailedToLoad"}
     assert world.route()["backends"][1] == {"revision": "earlier", "weight": 100, "endpoints": ["127.1.0.1:8080"]}

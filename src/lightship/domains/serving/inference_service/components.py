@@ -238,8 +238,8 @@ class _Making:
             children.make_service(service, each.component, each.deployment, each.template) for each in canaries)]
         autoscalers = [scaling.make_hpa(self._component, children.make_metadata(
             service, self._component.kind, self._base), self._base)] if self._by_hpa() else []
-        in_use = {self._split.latest.name, *(str(value) for key, value in _status(
-            self._observed, self._component).items() if key.endswith("Revision"))}
+        in_use = {self._split.latest.name, *(str(self._before(field)) for field in (
+            "latestReadyRevision", "latestRolledoutRevision", "previousRolledoutRevision"))}
         keep = {objects.name(each) for each in (*made, *services)} | self._catching_up(revisions, facts)
         return Part(
             facts=facts, deployments=tuple(made), services=tuple(services), autoscalers=tuple(autoscalers),
