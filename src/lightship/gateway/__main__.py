@@ -8,6 +8,7 @@ port or the kubeconfig cannot be used (the reason is on standard error).
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ from lightship.gateway.gatekeeper import Reviews
 from lightship.gateway.options import Options, parse
 from lightship.gateway.server import Gateway
 from lightship.lib import logs
+from lightship.lib.ids import RandomIds
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +50,16 @@ async def _serve(options: Options) -> None:
     stop = _stop_signals(with_parent=options.with_parent)
     client = Client(Http(kubeconfig.load(options.kubeconfig, options.context)), field_manager="lightship-gateway")
     try:
-        core = Core(gatekeeper=Reviews(client, options.limits, time.monotonic), limits=options.limits)
+        core = Core(gatekeeper=Reviews(client, options.limits, time.monotonic), limits=options.limits,
+                    id=RandomIds().uid())
         core.pool.pod_sockets = options.pod_sockets
         gateway = Gateway(core)
         await gateway.listen(options.host, options.port)
         sys.stdout.write(json.dumps({"ready": True, "port": gateway.port, "pid": os.getpid()}) + "\n")
         sys.stdout.flush()
+        # What lives now lives on: the collector need not look at it again for every few thousand requests.
+        gc.collect()
+        gc.freeze()
         feeding = asyncio.ensure_future(Feed(core, client).run())
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((feeding, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -234,14 +234,11 @@ class Exchange:
         """Choose a revision and an endpoint of it and send, or wait for one."""
         match, core = self._match, self._core
         assert match is not None
-        backend = core.balancer.choose(match, self._tried)
-        now = perf_counter()
-        route = match.route
+        backend = self._backend = core.balancer.choose(match, self._tried)
+        route, now = match.route, perf_counter()
         if backend is None:
-            self._backend = None
             self._wait(core.loads.of((route.namespace, route.name, match.component.name, ""), now))
             return
-        self._backend = backend
         load = self._load = core.loads.of((route.namespace, route.name, match.component.name, backend.revision), now)
         load.enter(now)
         endpoint = None if load.waiting else core.balancer.endpoint(backend, self._tried)
@@ -535,18 +532,23 @@ class Exchange:
     def _end(self) -> None:
         """Count, and let go of what is shared."""
         self._over = True
-        self._stop_waiting()
-        self._pending, self._pending_bytes = [], 0
-        load = self._load
+        if self._queued is not None:
+            self._stop_waiting()
+        if self._pending:
+            self._pending, self._pending_bytes = [], 0
+        if self._endpoint is not None:
+            self._leave_endpoint()
+        load, self._load = self._load, None
         if load is None:
             self._core.metrics.refused.add((str(self._status),))
         else:
-            load.answered(self._status, perf_counter() - self._began)
+            now = perf_counter()
+            load.answered(now, self._status, now - self._began)
         if self._copy is not None:
             self._copy.finish(self._status, self._backend.revision if self._backend is not None else "")
             self._copy = None
-        self._leave_endpoint()
-        self._leave_load()
+        if load is not None and load.waiting:
+            load.release()
 
     def _leave_endpoint(self) -> None:
         if self._endpoint is not None:

@@ -15,6 +15,7 @@ from typing import Protocol
 from lightship.gateway.routes import Revision
 from lightship.lib.prometheus import SECONDS_BUCKETS
 
+_FIRST_BUCKET = SECONDS_BUCKETS[0]
 LIMIT_GONE_REVISIONS = 256
 """Of revisions that are in no route any more so many are still shown in the metrics."""
 
@@ -62,9 +63,13 @@ class Load:
         """Request-seconds up to now."""
         return self.integral + self.in_flight * (now - self._since)
 
-    def answered(self, status: int, seconds: float) -> None:
+    def answered(self, now: float, status: int, seconds: float) -> None:
+        """It has left, with an answer."""
+        self.integral += self.in_flight * (now - self._since)
+        self._since = now
+        self.in_flight -= 1
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        self.buckets[bisect_left(SECONDS_BUCKETS, seconds)] += 1
+        self.buckets[0 if seconds <= _FIRST_BUCKET else bisect_left(SECONDS_BUCKETS, seconds)] += 1
         self.seconds += seconds
 
     def release(self) -> None:
