@@ -50,7 +50,7 @@ OWN_SEAMS: dict[tuple[str, str], str] = {
     ("lightship.artifacts.routing", "lightship.artifacts.s3"): "an HTTP client; only artifacts in S3 need it",
     ("lightship.artifacts.routing", "lightship.artifacts.gcs"): "an HTTP client; only artifacts in GCS need it",
     ("lightship.artifacts.routing", "lightship.artifacts.gcs_tokens"): "an HTTP client; only artifacts in GCS need it",
-    ("lightship.domains.training.initializers", "lightship.domains.training.hub"):
+    ("lightship.domains.training.initializers", "lightship.artifacts.hub"):
         "an HTTP client; only hf:// needs it",
     ("lightship.domains.training.sources", "lightship.artifacts.remote"): "an HTTP client; only own keys need it",
     ("lightship.domains.training.sources", "lightship.artifacts.s3"): "an HTTP client; only own keys need it",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lightship.domains.tuning import gjson
-from lightship.domains.tuning.errors import BadCondition
+from lightship.lib import gjson as paths
 
 COMPLETE = 'status.conditions.#(type=="Complete")#|#(status=="True")#'
 PHASE = 'status.[@this].#(phase=="Succeeded")#'
@@ -43,23 +43,23 @@ def test_the_shape_of_phases() -> None:
     ("status|phase", "Succeeded"), ("status.conditions|0|type", "Started"), ("@this.status.succeeded", 2),
 ])
 def test_paths(path: str, found: Any) -> None:
-    assert gjson.get(RUN, path) == found
+    assert paths.get(RUN, path) == found
 
 
 @pytest.mark.parametrize("path", ["status.nothing", "status.conditions.7", "status.phase.more", "status.phase.#"])
 def test_nothing_is_there(path: str) -> None:
-    assert gjson.get(RUN, path) is gjson.NOTHING
+    assert paths.get(RUN, path) is paths.NOTHING
 
 
 def test_numbers_are_compared() -> None:
     replicas = {"status": {"all": [{"n": 1, "is": "a"}, {"n": 5, "is": "b"}]}}
-    assert gjson.get(replicas, "status.all.#(n>=5).is") == "b"
-    assert gjson.get(replicas, "status.all.#(n<5)#.is") == ["a"]
-    assert gjson.get(replicas, 'status.all.#(n>"x").is') is gjson.NOTHING
+    assert paths.get(replicas, "status.all.#(n>=5).is") == "b"
+    assert paths.get(replicas, "status.all.#(n<5)#.is") == ["a"]
+    assert paths.get(replicas, 'status.all.#(n>"x").is') is paths.NOTHING
 
 
 @pytest.mark.parametrize("path", ["a.#(b==1", 'a.#(b=="x)', "a.@reverse", "{a,b}", "a" * 5000])
 def test_what_cannot_be_read_is_said(path: str) -> None:
     assert gjson.check(path)
-    with pytest.raises(BadCondition):
-        gjson.get(RUN, path)
+    with pytest.raises(paths.BadPath):
+        paths.get(RUN, path)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 from lightship import errors
-from lightship.artifacts import fetching
+from lightship.artifacts import fetching, placing
 from lightship.artifacts.store import Entry, Stores
-from lightship.domains.training import names, placing, sources
+from lightship.domains.training import names, sources
 
 LIMIT_FILES = 10_000
 LIMIT_BYTES = 64 * 1024**3
@@ -105,7 +105,7 @@ async def _source(kind: str, location: str, stores: Stores, context: Context) ->
 
 
 async def _of_hub(kind: str, path: str, env: Mapping[str, str]) -> Source:
-    from lightship.domains.training import hub
+    from lightship.artifacts import hub
 
     token = env.get("HF_TOKEN") or env.get("ACCESS_TOKEN") or ""
     is_data = kind == names.DATASET_INITIALIZER

@@ -1,7 +1,7 @@
 """Hugging Face's hub, as far as it takes to read a repository: its files, and each one's content, by plain HTTPS.
 
-``initializers`` make one of me for a fetch. Which hub is asked is the platform's own matter (``HF_ENDPOINT`` where it
-was started), never a Pod's: this is the server's process, and it reaches what no Pod does.
+The initializers of trainings and of models make one of me for a fetch. Which hub is asked is the platform's own matter
+(``HF_ENDPOINT`` where it was started), never a Pod's: this is the server's process, and it reaches what no Pod does.
 """
 
 from __future__ import annotations
@@ -26,20 +26,23 @@ LIMIT_ANSWER_BYTES = 32 << 20
 LIMIT_PAGES = 200
 CHUNK_BYTES = 1 << 20
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?\Z")
+_REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,250}\Z")
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
 
 
 class Hub:
-    """One repository: ``datasets`` or ``models``."""
+    """One repository, of ``datasets`` or ``models``, at a revision (a branch, a tag or a commit)."""
 
-    def __init__(self, kind: str, repository: str, token: str = "") -> None:
+    def __init__(self, kind: str, repository: str, token: str = "", *, revision: str = "main") -> None:
         if not _REPOSITORY.match(repository):
             raise errors.InvalidInput(f'"{repository}" is no repository of the hub', remedy="Write hf://OWNER/NAME")
+        if not _REVISION.match(revision):
+            raise errors.InvalidInput(f'"{revision}" is no revision of a repository', remedy="Name a branch or a commit")
         self._endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
         self._token = token
         self._repository = repository
-        self._tree = f"{self._endpoint}/api/{kind}/{repository}/tree/main?recursive=true"
-        self._files = f"{self._endpoint}/{'datasets/' if kind == 'datasets' else ''}{repository}/resolve/main/"
+        self._tree = f"{self._endpoint}/api/{kind}/{repository}/tree/{quote(revision, safe='')}?recursive=true"
+        self._files = f"{self._endpoint}/{'datasets/' if kind == 'datasets' else ''}{repository}/resolve/{quote(revision, safe='')}/"
         self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl.create_default_context()),
                                                    _Redirects())
 
@@ -51,7 +54,8 @@ class Hub:
             if page is None or len(found) >= limit:
                 break
             items, page = await asyncio.to_thread(self._page, page)
-            found += [Entry(uri=f"hf://{self._repository}/{item['path']}", size_bytes=int(item.get("size") or 0))
+            found += [Entry(uri=f"hf://{self._repository}/{item['path']}", size_bytes=int(item.get("size") or 0),
+                            version=_version(item))
                       for item in items if item.get("type") == "file"]
         return found[:limit]
 
@@ -113,6 +117,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if made is not None and not _same(newurl, req.full_url):
             made.remove_header("Authorization")
         return made
+
+
+def _version(item: dict[str, Any]) -> str:
+    """Large files are named by the SHA-256 of their content, others by git's name of it."""
+    large = item.get("lfs")
+    if isinstance(large, dict) and large.get("oid"):
+        return f"sha256:{large['oid']}"
+    return f"oid:{item['oid']}" if item.get("oid") else ""
 
 
 def _same(one: str, other: str) -> bool:
