@@ -8,7 +8,6 @@ no endpoint yet, or each has as many requests as it may, it waits in the revisio
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Protocol
@@ -18,9 +17,9 @@ from lightship.gateway import admin, admission, errors, heads, recipes
 from lightship.gateway.core import Core
 from lightship.gateway.gatekeeper import Target, Verdict
 from lightship.gateway.heads import Header, RequestHead, ResponseHead
-from lightship.gateway.loads import Load
 from lightship.gateway.payloads import Copy
-from lightship.gateway.routes import Backend, Endpoint, Match
+from lightship.gateway.placement import Placement
+from lightship.gateway.routes import Endpoint
 from lightship.gateway.upstream import Upstream
 from lightship.lib.deadline import Deadline
 
@@ -48,7 +47,7 @@ class Client(Protocol):
     def resume(self) -> None: ...
 
 
-class Exchange:
+class Exchange(Placement):
     """The life of one request."""
 
     # Defaults are the class's, so that a request which goes the usual way sets only what differs.
@@ -58,20 +57,11 @@ class Exchange:
     """The name of this request's head, where it came whole and may be learnt."""
     size = 0
     """Of the whole request then."""
-    _match: Match | None = None
-    _backend: Backend | None = None
-    _load: Load | None = None
-    _queued: Load | None = None
-    _timer: asyncio.TimerHandle | None = None
     _upstream: Upstream | None = None
-    _endpoint: Endpoint | None = None
-    _tried: tuple[Endpoint, ...] = ()
     _upward = b""
     _pending: list[bytes]
-    _pending_bytes = 0
     _body_bytes = 0
     _trailers: Sequence[Header] = ()
-    _request_complete = False
     _request_sent = False
     _active = False
     _over = False
@@ -228,96 +218,12 @@ class Exchange:
         if match.route.log is not None and payloads is not None and not self.head.upgrade:
             self._copy = payloads.copy(self.head, match, match.route.log)
 
-    # ---- choosing an endpoint
-
-    def _dispatch(self) -> None:
-        """Choose a revision and an endpoint of it and send, or wait for one."""
-        match, core = self._match, self._core
-        assert match is not None
-        backend = self._backend = core.balancer.choose(match, self._tried)
-        route, now = match.route, perf_counter()
-        if backend is None:
-            self._wait(core.loads.of((route.namespace, route.name, match.component.name, ""), now))
-            return
-        load = self._load = core.loads.of((route.namespace, route.name, match.component.name, backend.revision), now)
-        load.enter(now)
-        endpoint = None if load.waiting else core.balancer.endpoint(backend, self._tried)
-        if endpoint is None:
-            self._wait(load)
-        else:
-            self._go(endpoint)
-
-    def _wait(self, load: Load) -> None:
-        """Wait in a revision's queue, or for a moment where there is no revision to wait for."""
-        core, route = self._core, self._current().route
-        full = core.queue(load, self, self._pending_bytes)
-        if full:
-            self._fail(errors.QueueFull(f'InferenceService "{route.key}" has no place for the request: {full}',
-                                        remedy="Try again later, or allow it more replicas"))
-            return
-        self._queued = load
-        if not self._request_complete:
-            self._client.pause()
-        seconds = route.timeout_seconds
-        if self._backend is None:
-            seconds = core.limits.hold_seconds
-        elif not self._backend.endpoints:
-            seconds = max(seconds, core.limits.activation_seconds)
-            if len(load.waiting) == 1:
-                core.metrics.activations.add((route.namespace, route.name, self._backend.revision))
-                core.pokes.poke()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._waited_long_enough, seconds)
-
-    def try_again(self) -> bool:
-        """A place may be free, or the table was swapped."""
-        match, balancer = self._current(), self._core.balancer
-        if self._backend is None:
-            if balancer.choose(match, ()) is None:
-                return False
-            self._tried = ()
-        else:
-            backend = next((one for one in match.component.backends if one.revision == self._backend.revision), None)
-            if backend is not None and (backend.endpoints or backend.activate):
-                endpoint = balancer.endpoint(backend, self._tried)
-                if endpoint is None:
-                    return False
-                self._match, self._backend = match, backend
-                self._stop_waiting()
-                self._go(endpoint)
-                return True
-        self._match = match
-        self._stop_waiting()
-        self._leave_load()
-        self._dispatch()
-        return True
-
-    def _current(self) -> Match:
-        """The match as it is in the newest table, where the route is still there."""
-        assert self._match is not None
-        if self._table is not self._core.table:
-            self._table = self._core.table
-            self._match = admission.match(self._table, self.head) or self._match
-        return self._match
-
-    def _waited_long_enough(self, seconds: float) -> None:
-        route = self._current().route
-        if self._backend is None:
-            self._fail(admission.no_endpoint(route))
-        else:
-            self._fail(admission.waited(route, self._backend, seconds))
-
-    def _stop_waiting(self) -> None:
-        if self._queued is not None:
-            assert self._timer is not None
-            self._timer.cancel()
-            self._core.loads.quit(self._queued, self)
-            self._queued = self._timer = None
-
     # ---- sending
 
-    def _go(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._core.balancer.begin(endpoint)
+    def _read_no_more(self) -> None:
+        self._client.pause()
+
+    def _connect_to(self, endpoint: Endpoint) -> None:
         idle = self._core.pool.take(endpoint)
         if idle is not None:
             self._send(idle)
@@ -335,18 +241,6 @@ class Exchange:
             upstream.drop()
         else:
             self._send(upstream)
-
-    def _unreachable(self, endpoint: Endpoint, problem: OSError) -> None:
-        """Nothing was sent: another endpoint may be tried."""
-        self._tried = (*self._tried, endpoint)
-        self._leave_endpoint()
-        match = self._current()
-        if self._core.balancer.choose(match, self._tried) is not None:
-            self._count_retry()
-            self._leave_load()
-            self._dispatch()
-            return
-        self._fail(admission.unreachable(match.route, endpoint, problem))
 
     def _send(self, upstream: Upstream) -> None:
         assert self._match is not None
@@ -549,22 +443,5 @@ class Exchange:
             self._copy = None
         if load is not None and load.waiting:
             load.release()
-
-    def _leave_endpoint(self) -> None:
-        if self._endpoint is not None:
-            self._core.balancer.end(self._endpoint)
-            self._endpoint = None
-
-    def _leave_load(self) -> None:
-        load, self._load = self._load, None
-        if load is not None:
-            load.leave(perf_counter())
-            if load.waiting:
-                load.release()
-
-    def _count_retry(self) -> None:
-        assert self._load is not None
-        self._load.retries += 1
-
 
 _EXTRA = {401: ((b"www-authenticate", b"Bearer"),), 503: ((b"retry-after", b"1"),)}
