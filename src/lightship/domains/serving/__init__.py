@@ -7,7 +7,7 @@ as the entrypoint of the image of that name.
 from __future__ import annotations
 
 from lightship.domains.furniture import Domain, Kind
-from lightship.domains.serving import kinds
+from lightship.domains.serving import kinds, schema
 from lightship.domains.serving.bootstrap import bootstrap
 from lightship.domains.serving.deps import ServingDeps
 from lightship.domains.serving.entrypoints import ENTRYPOINT_NAME, storage_initializer
@@ -18,9 +18,11 @@ from lightship.domains.serving.serving_runtime import admission as runtime_admis
 SERVING = Domain(
     name="serving",
     kinds=(
-        Kind(resource=kinds.INFERENCE_SERVICES, default=admission.default, validate=admission.validate),
-        Kind(resource=kinds.SERVING_RUNTIMES, validate=runtime_admission.validate),
-        Kind(resource=kinds.CLUSTER_SERVING_RUNTIMES, validate=runtime_admission.validate),
+        Kind(resource=kinds.INFERENCE_SERVICES, default=admission.default, validate=admission.validate,
+             schema=schema.INFERENCE_SERVICE),
+        Kind(resource=kinds.SERVING_RUNTIMES, validate=runtime_admission.validate, schema=schema.SERVING_RUNTIME),
+        Kind(resource=kinds.CLUSTER_SERVING_RUNTIMES, validate=runtime_admission.validate,
+             schema=schema.SERVING_RUNTIME),
     ),
     controllers=lambda deps: (reconciler.controller(deps),),
 )
