@@ -30,10 +30,10 @@ class OpenDoor:
         return None if authorization == b"Bearer slow" else MISSING
 
     def permit(self, authorization: bytes, target: Target) -> bytes:
-        return authorization
+        return authorization[::-1]
 
     def holds(self, permit: bytes) -> bool:
-        return permit in (b"Bearer good", b"Bearer slow")
+        return permit[::-1] in (b"Bearer good", b"Bearer slow")
 
     async def review(self, authorization: bytes, target: Target) -> Verdict:
         await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     lower = head.lower()
     if b"transfer-encoding: chunked" in lower:
         body = b""
-        while size := int(await reader.readline(), 16):
+        while size := int(await reader.readuntil(b"\n"), 16):
             body += (await reader.readexactly(size + 2))[:-2]
         await reader.readline()
         return head, body
