@@ -12,8 +12,8 @@ from lightship.domains.serving.bootstrap import bootstrap
 from lightship.domains.serving.deps import ServingDeps
 from lightship.domains.serving.entrypoints import ENTRYPOINT_NAME, storage_initializer
 from lightship.domains.serving.inference_service import admission, reconciler
-from lightship.domains.serving.inference_service.children import Site
 from lightship.domains.serving.serving_runtime import admission as runtime_admission
+from lightship.domains.serving.site import Entry, Site
 
 SERVING = Domain(
     name="serving",
@@ -27,4 +27,4 @@ SERVING = Domain(
     controllers=lambda deps: (reconciler.controller(deps),),
 )
 
-__all__ = ["SERVING", "ServingDeps", "Site", "bootstrap", "storage_initializer", "ENTRYPOINT_NAME"]
+__all__ = ["SERVING", "ServingDeps", "Entry", "Site", "bootstrap", "storage_initializer", "ENTRYPOINT_NAME"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightship.client.client import Client, Selection
-from lightship.domains.serving.inference_service.children import Site
+from lightship.domains.serving.site import Site
 from lightship.kube.resources import Resource
 from lightship.lib.clock import Clock
 from lightship.runtime.events import Recorder

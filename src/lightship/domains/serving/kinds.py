@@ -40,3 +40,11 @@ SERVING_RUNTIMES = Resource(
 CLUSTER_SERVING_RUNTIMES = Resource(
     group=GROUP, version="v1alpha1", kind="ClusterServingRuntime", plural="clusterservingruntimes",
     singular="clusterservingruntime", namespaced=False, columns=_RUNTIME_COLUMNS)
+
+# What other clusters may have, where the embedded one has the gateway.
+HTTP_ROUTES = Resource(group="gateway.networking.k8s.io", version="v1", kind="HTTPRoute", plural="httproutes",
+                       singular="httproute", subresources=frozenset({"status"}))
+INGRESSES = Resource(group="networking.k8s.io", version="v1", kind="Ingress", plural="ingresses", short_names=("ing",),
+                     subresources=frozenset({"status"}))
+SCALED_OBJECTS = Resource(group="keda.sh", version="v1alpha1", kind="ScaledObject", plural="scaledobjects",
+                          singular="scaledobject", subresources=frozenset({"status"}))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -15,18 +14,11 @@ from lightship.domains.serving import names
 from lightship.domains.serving.inference_service import containers, templates
 from lightship.domains.serving.inference_service.rollout import Revision
 from lightship.domains.serving.inference_service.types import Component
+from lightship.domains.serving.site import Entry, Site
 from lightship.kube import objects
 from lightship.kube.objects import Object
 
 _GRPC_NAMES = ("grpc", "h2c")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """Where the gateway is: ``gateway_url`` has no slash at its end; ``domain`` ends host names."""
-
-    gateway_url: str
-    domain: str = "example.com"
 
 
 def make_revision(service: Object, component: str, revision: Revision) -> Object:
@@ -113,7 +105,9 @@ def make_metadata(service: Object, component: str, name: str) -> dict[str, Any]:
 
 
 def url(service: Object, site: Site) -> str:
-    """Where the service is reached through the gateway."""
+    """Where the service is reached from outside."""
+    if site.entry is not Entry.GATEWAY:
+        return f"http://{names.host(objects.name(service), objects.namespace(service), site.domain)}"
     return site.gateway_url + names.prefix(objects.name(service), objects.namespace(service))
 
 

@@ -40,6 +40,7 @@ class Observed:
     """The service's own, by name."""
     revisions: Sequence[Object]
     pods: Sequence[Object]
+    http_routes: Sequence[Object] = ()
     blocked: str = ""
     """Why a child could not be written, where that is for the user to mend."""
 
@@ -49,6 +50,7 @@ class CanaryFacts:
     """One of ``canary[]``."""
 
     name: str
+    deployment: str
     percent: int
     ready: bool
     failure: Failure | None
@@ -89,6 +91,8 @@ class Part:
     deployments: tuple[Object, ...] = ()
     services: tuple[Object, ...] = ()
     autoscalers: tuple[Object, ...] = ()
+    scaled_objects: tuple[Object, ...] = ()
+    """KEDA's, where the cluster has it."""
     keep: frozenset[str] = frozenset()
     drop_revisions: tuple[str, ...] = ()
 
@@ -234,15 +238,22 @@ class _Making:
                                          self._canary_replicas()))
         made += [self._deployment(each.component, each.deployment, each.template, each.component.min_replicas)
                  for each in canaries]
-        services = [children.make_service(service, self._component, self._base, self._split.latest.template), *(
-            children.make_service(service, each.component, each.deployment, each.template) for each in canaries)]
+        services = [children.make_service(service, self._component, self._base, made[0]["spec"]["template"])]
+        if self._split.rest is not None:
+            services.append(children.make_service(service, self._component, self._canary, self._split.latest.template))
+        services += [
+            children.make_service(service, each.component, each.deployment, each.template) for each in canaries]
         autoscalers = [scaling.make_hpa(self._component, children.make_metadata(
             service, self._component.kind, self._base), self._base)] if self._by_hpa() else []
+        by_keda = scaling.scaler(service, self._component) is scaling.Scaler.KEDA
+        scaled = [scaling.make_scaled_object(self._component, children.make_metadata(
+            service, self._component.kind, self._base), self._base)] if by_keda else []
         in_use = {self._split.latest.name, *(str(self._before(field)) for field in (
             "latestReadyRevision", "latestRolledoutRevision", "previousRolledoutRevision"))}
         keep = {objects.name(each) for each in (*made, *services)} | self._catching_up(revisions, facts)
         return Part(
             facts=facts, deployments=tuple(made), services=tuple(services), autoscalers=tuple(autoscalers),
+            scaled_objects=tuple(scaled),
             revisions=(children.make_revision(service, self._component.kind, self._split.latest),)
             if self._split.new else (),
             keep=frozenset(keep), drop_revisions=tuple(rollout.superfluous(revisions, frozenset(in_use))))
@@ -269,8 +280,9 @@ class _Making:
             failed_pods=sum(failures.of_pod(pod) is not None for pod in waiting), needed=needed, ready=ready,
             standby=standby, complete=complete, failure=failure, invalid=False,
             shares=tuple(_with_canaries(rollout.shares(split, serving), canaries)),
-            canaries=tuple(CanaryFacts(name=each.component.track, percent=each.percent, ready=bool(each.endpoints),
-                                       failure=each.failure) for each in canaries))
+            canaries=tuple(CanaryFacts(name=each.component.track, deployment=each.deployment,
+                                       percent=each.percent,
+                                       ready=bool(each.endpoints), failure=each.failure) for each in canaries))
 
     def _needed(self, desired: int) -> int:
         """Pods that make it ready: all while the revision is new, ``minReplicas`` while it is scaled up and down."""

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from lightship.domains.serving import names
-from lightship.domains.serving.inference_service import children, components, status, types
+from lightship.domains.serving import kinds, names
+from lightship.domains.serving.inference_service import children, components, exposure, status, types
 from lightship.domains.serving.inference_service.components import Observed
 from lightship.domains.serving.inference_service.rollout import Share
 from lightship.domains.serving.inference_service.scaling import Scaler, scaler
+from lightship.domains.serving.site import Site
 from lightship.kube.objects import Object
+from lightship.kube.resources import Resource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,8 @@ class Plan:
     deployments: Sequence[Object]
     services: Sequence[Object]
     autoscalers: Sequence[Object]
+    others: Sequence[tuple[Resource, Object]]
+    """What only the site's kind of cluster has."""
     route: Object
     keep: frozenset[str] | None
     """The names of Deployments, Services and autoscalers that stay; None: nothing goes now."""
@@ -33,7 +37,7 @@ class Plan:
     status: dict[str, Any]
 
 
-def decide(observed: Observed, site: children.Site, now: datetime) -> Plan:
+def decide(observed: Observed, site: Site, now: datetime) -> Plan:
     """The plan for one pass."""
     service = observed.service
     if types.stopped(service):
@@ -43,12 +47,15 @@ def decide(observed: Observed, site: children.Site, now: datetime) -> Plan:
     if observed.blocked:
         parts[names.PREDICTOR] = components.blocked(parts[names.PREDICTOR], observed.blocked)
     facts = status.Facts(url=children.url(service, site), mode=types.mode(service),
-                         parts={kind: part.facts for kind, part in parts.items()})
+                         parts={kind: part.facts for kind, part in parts.items()},
+                         refused=exposure.problem(observed.http_routes))
     return Plan(
         revisions=[each for part in parts.values() for each in part.revisions],
         deployments=[each for part in parts.values() for each in part.deployments],
         services=[each for part in parts.values() for each in part.services],
         autoscalers=[each for part in parts.values() for each in part.autoscalers],
+        others=[*exposure.make(service, wanted, facts.parts, site), *(
+            (kinds.SCALED_OBJECTS, each) for part in parts.values() for each in part.scaled_objects if site.keda)],
         route=children.make_route(service, _route(service, wanted, parts, facts, site), site),
         keep=frozenset(name for part in parts.values() for name in part.keep),
         drop_revisions=[name for part in parts.values() for name in part.drop_revisions],
@@ -60,11 +67,11 @@ def blocked(observed: Observed, why: str) -> Observed:
     return replace(observed, blocked=why)
 
 
-def _stopped(observed: Observed, site: children.Site, now: datetime) -> Plan:
+def _stopped(observed: Observed, site: Site, now: datetime) -> Plan:
     """Everything goes but the route, which says why, and the revisions: it starts again as it was."""
     service = observed.service
     return Plan(
-        revisions=(), deployments=(), services=(), autoscalers=(), keep=frozenset(), drop_revisions=(),
+        revisions=(), deployments=(), services=(), autoscalers=(), others=(), keep=frozenset(), drop_revisions=(),
         route=children.make_route(service, {
             "timeoutSeconds": types.predictor(service).timeout_seconds, "component": names.PREDICTOR, "backends": [],
             "message": status.STOPPED_BECAUSE}, site),
@@ -72,7 +79,7 @@ def _stopped(observed: Observed, site: children.Site, now: datetime) -> Plan:
 
 
 def _route(service: Object, wanted: Mapping[str, types.Component], parts: Mapping[str, components.Part],
-           facts: status.Facts, site: children.Site) -> dict[str, Any]:
+           facts: status.Facts, site: Site) -> dict[str, Any]:
     entrance = names.TRANSFORMER if names.TRANSFORMER in wanted else names.PREDICTOR
     backends = {kind: [_backend(service, wanted[kind], share) for share in part.facts.shares]
                 for kind, part in parts.items()}

@@ -13,6 +13,7 @@ from lightship.domains.serving import kinds, names
 from lightship.domains.serving.deps import ServingDeps
 from lightship.domains.serving.inference_service.components import Observed
 from lightship.domains.serving.inference_service.decide import Plan, blocked, decide
+from lightship.domains.serving.site import Entry, Site
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import (
@@ -37,6 +38,12 @@ _CHILDREN = (CONTROLLER_REVISIONS, DEPLOYMENTS, SERVICES, HORIZONTAL_POD_AUTOSCA
 BLOCKED_RETRY_SECONDS = 30.0
 
 
+def others(site: Site) -> tuple[Resource, ...]:
+    """The kinds of children that this site's cluster has beside those of every cluster."""
+    found = {Entry.HTTP_ROUTE: (kinds.HTTP_ROUTES,), Entry.INGRESS: (kinds.INGRESSES,)}.get(site.entry, ())
+    return (*found, kinds.SCALED_OBJECTS) if site.keda else found
+
+
 class InferenceServiceReconciler:
     """One pass: observe, decide, write children, take away what is over, write status last, then events."""
 
@@ -46,7 +53,8 @@ class InferenceServiceReconciler:
         self._runtimes = deps.informer(kinds.SERVING_RUNTIMES, EVERYTHING)
         self._cluster_runtimes = deps.informer(kinds.CLUSTER_SERVING_RUNTIMES, EVERYTHING)
         self._routes = deps.informer(CONFIGMAPS, _ROUTES)
-        self._children = {resource: deps.informer(resource, _OURS) for resource in (*_CHILDREN, PODS)}
+        self._others = others(deps.site)
+        self._children = {resource: deps.informer(resource, _OURS) for resource in (*_CHILDREN, *self._others, PODS)}
         self._children[PODS].index_label(names.INFERENCE_SERVICE_LABEL)
 
     async def reconcile(self, key: Key) -> Result:
@@ -78,6 +86,7 @@ class InferenceServiceReconciler:
             cluster_runtimes=self._cluster_runtimes.list(),
             deployments={objects.name(each): each for each in self._own(DEPLOYMENTS, service)},
             revisions=self._own(CONTROLLER_REVISIONS, service),
+            http_routes=self._own(kinds.HTTP_ROUTES, service) if kinds.HTTP_ROUTES in self._others else (),
             pods=[pod for pod in self._children[PODS].labelled(names.INFERENCE_SERVICE_LABEL, key.name)
                   if objects.namespace(pod) == key.namespace])
 
@@ -90,6 +99,8 @@ class InferenceServiceReconciler:
                                     strict=True):
             for each in wanted:
                 await self._ensure(self._children[resource], resource, each)
+        for resource, each in plan.others:
+            await self._ensure(self._children[resource], resource, each)
         await self._ensure(self._routes, CONFIGMAPS, plan.route)
 
     async def _ensure(self, informer: Informer, resource: Resource, wanted: Object) -> None:
@@ -99,7 +110,9 @@ class InferenceServiceReconciler:
         """Delete what the plan has no use for; the route no longer leads there."""
         if plan.keep is not None:
             scaled = {objects.name(each) for each in plan.autoscalers}
-            for resource, keep in ((HORIZONTAL_POD_AUTOSCALERS, scaled), (DEPLOYMENTS, plan.keep),
+            extra = [(resource, {objects.name(each) for found, each in plan.others if found is resource})
+                      for resource in self._others]
+            for resource, keep in (*extra, (HORIZONTAL_POD_AUTOSCALERS, scaled), (DEPLOYMENTS, plan.keep),
                                    (SERVICES, plan.keep)):
                 for child in self._own(resource, service):
                     if objects.name(child) not in keep and not objects.deleting(child):
@@ -136,7 +149,8 @@ def controller(deps: ServingDeps) -> Controller:
         Watch(resource=kinds.INFERENCE_SERVICES),
         Watch(resource=kinds.SERVING_RUNTIMES, keys=reconciler.wake_all),
         Watch(resource=kinds.CLUSTER_SERVING_RUNTIMES, keys=reconciler.wake_all),
-        *(Watch(resource=resource, keys=owned, label_selector=_OURS.labels) for resource in _CHILDREN),
+        *(Watch(resource=resource, keys=owned, label_selector=_OURS.labels)
+          for resource in (*_CHILDREN, *others(deps.site))),
         Watch(resource=PODS, keys=labelled, label_selector=_OURS.labels),
         Watch(resource=CONFIGMAPS, keys=owned, label_selector=_ROUTES.labels),
     ))

@@ -92,6 +92,49 @@ def make_hpa(component: Component, metadata: dict[str, Any], deployment: str) ->
     return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": spec}
 
 
+def make_scaled_object(component: Component, metadata: dict[str, Any], deployment: str) -> Object:
+    """KEDA's autoscaler of a Deployment, as upstream makes it."""
+    low = component.min_replicas
+    spec: Object = {"scaleTargetRef": {"name": deployment}, "minReplicaCount": low,
+                    "maxReplicaCount": max(component.max_replicas, low), "triggers": [
+                        each for metric in (component.extension.auto_scaling or {}).get("metrics") or ()
+                        if (each := _trigger(metric, metadata)) is not None]}
+    behavior = (component.extension.auto_scaling or {}).get("behavior")
+    if behavior:
+        spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": behavior}}
+    return {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata, "spec": spec}
+
+
+def _trigger(metric: dict[str, Any], metadata: dict[str, Any]) -> Object | None:
+    kind = str(metric.get("type"))
+    source = metric.get({"Resource": "resource", "External": "external"}.get(kind, "podmetric")) or {}
+    target, asked = source.get("target") or {}, source.get("metric") or {}
+    if kind == "Resource":
+        of = {"Utilization": "averageUtilization", "AverageValue": "averageValue"}.get(str(target.get("type")), "value")
+        fallback = DEFAULT_CPU_PERCENT if source.get("name") == "cpu" else 0
+        return {"type": source.get("name"), "metricType": target.get("type"),
+                "metadata": {"value": str(target.get(of) or fallback)}}
+    if kind == "External":
+        about = {"serverAddress": asked.get("serverAddress", ""), "query": asked.get("query", ""),
+                 "threshold": str(target.get("value", 0))}
+        if asked.get("backend") == "prometheus" and asked.get("namespace"):
+            about["namespace"] = asked["namespace"]
+        who = source.get("authenticationRef") or {}
+        if who.get("authModes"):
+            about["authModes"] = who["authModes"]
+        made: Object = {"type": asked.get("backend"), "metadata": about}
+        name = (who.get("authenticationRef") or {}).get("name")
+        return made | ({"authenticationRef": {"name": name}} if name else {})
+    if asked.get("backend") != "opentelemetry":
+        return None
+    query = f"{asked.get('query')}{{namespace=\"{metadata['namespace']}\", deployment=\"{metadata['name']}\"}}"
+    about = {"metricQuery": f"sum({query})", "targetValue": str(target.get("value", 0)),
+             "scalerAddress": asked.get("serverAddress", "")}
+    if asked.get("operationOverTime"):
+        about["operationOverTime"] = asked["operationOverTime"]
+    return {"type": "external", "metadata": about}
+
+
 def _resources(auto_scaling: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [metric["resource"] for metric in (auto_scaling or {}).get("metrics") or ()
             if isinstance(metric.get("resource"), dict)]

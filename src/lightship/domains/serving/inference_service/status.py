@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from lightship.domains.serving import names
-from lightship.domains.serving.inference_service import children, components
+from lightship.domains.serving.inference_service import components
 from lightship.domains.serving.inference_service.failures import Failure
+from lightship.domains.serving.site import Site
 from lightship.kube import conditions, objects, times
 from lightship.kube.conditions import Condition
 from lightship.kube.objects import Object
@@ -29,6 +30,8 @@ class Facts:
     mode: str
     parts: Mapping[str, components.Facts]
     """By component, the predictor first."""
+    refused: str = ""
+    """Why the cluster does not route to it."""
 
     @property
     def predictor(self) -> components.Facts:
@@ -90,7 +93,7 @@ def why_not_ready(facts: Facts) -> str:
     return ""
 
 
-def component_host(service: Object, component: str, site: children.Site) -> str:
+def component_host(service: Object, component: str, site: Site) -> str:
     """The host name under which the gateway serves one component."""
     return names.host(f"{objects.name(service)}-{component}", objects.namespace(service), site.domain)
 
@@ -192,6 +195,9 @@ def _conditions(old: Mapping[str, Any], facts: Facts, now: datetime) -> list[Con
                                   "the gateway has no endpoint to send requests to")
     elif bad is not None and bad["type"] != names.PREDICTOR_READY:
         ingress = conditions.make(names.INGRESS_READY, bad["status"], f"{bad['type']}Not", bad.get("message", ""))
+    if facts.refused:
+        ingress = conditions.make(names.INGRESS_READY, "False", "HTTPRouteNotAccepted", facts.refused)
+        bad = bad or ingress
     wanted.append(ingress)
     wanted.append(conditions.make(names.READY, "True") if bad is None else bad | {"type": names.READY})
     wanted.append(conditions.make(names.STOPPED, "False"))
