@@ -39,7 +39,9 @@ class Repository:
 
     @property
     def ready(self) -> bool:
-        """Whether every model is."""
+        """Whether the one model is; of many, whether none is still loading: a broken one holds up no other."""
+        if self._options.multi_model:
+            return all(served.state != LOADING for served in self._models.values())
         return all(served.ready for served in self._models.values())
 
     def get(self, name: str) -> ServedModel:

@@ -302,9 +302,9 @@ async def test_models_come_and_go(folder: Path) -> None:
         assert await predicted(running, "two") == (200, {"predictions": [2.0]})
         status, body = await predicted(running, "broken")
         assert (status, "could not load" in body["error"]) == (503, True)
-        assert (await running.get("/v2/health/ready"))[0] == 503
+        assert (await running.get("/v2/models/broken/ready"))[0] == 503
+        assert (await running.get("/v2/health/ready"))[0] == 200, "a broken model holds up no other"
         assert (await running.post("/v2/repository/models/broken/unload"))[0] == 200
-        assert (await running.get("/v2/health/ready"))[0] == 200
 
         save(folder / "two", 3.0)
         assert await running.post("/v2/repository/models/two/load") == (200, {"name": "two", "load": True})

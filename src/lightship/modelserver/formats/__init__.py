@@ -39,7 +39,8 @@ class Prepared:
 
     ``key`` None: predict them alone. Else ``inputs`` is an array, or a dict of arrays by name, whose first axis is the
     rows, and inputs of an equal key are joined along it: put into the key what has to be equal (the other sizes, the
-    type).
+    type). A key also says that what a predict costs is its rows' computation, and no waiting for anything: short ones
+    may run on the server's loop.
     """
 
     inputs: Any
