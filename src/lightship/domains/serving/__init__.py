@@ -9,6 +9,7 @@ from __future__ import annotations
 from lightship.domains.furniture import Domain, Kind
 from lightship.domains.serving import kinds, schema
 from lightship.domains.serving.bootstrap import bootstrap
+from lightship.domains.serving.cluster_gateway import ClusterGateway
 from lightship.domains.serving.deps import ServingDeps
 from lightship.domains.serving.entrypoints import ENTRYPOINT_NAME, storage_initializer
 from lightship.domains.serving.inference_service import admission, reconciler
@@ -27,4 +28,5 @@ SERVING = Domain(
     controllers=lambda deps: (reconciler.controller(deps),),
 )
 
-__all__ = ["SERVING", "ServingDeps", "Entry", "Site", "bootstrap", "storage_initializer", "ENTRYPOINT_NAME"]
+__all__ = ["SERVING", "ClusterGateway", "Entry", "ServingDeps", "Site", "bootstrap", "storage_initializer",
+           "ENTRYPOINT_NAME"]

@@ -41,6 +41,8 @@ class Observed:
     revisions: Sequence[Object]
     pods: Sequence[Object]
     http_routes: Sequence[Object] = ()
+    keda: bool = False
+    """The cluster has ScaledObjects."""
     blocked: str = ""
     """Why a child could not be written, where that is for the user to mend."""
 
@@ -243,17 +245,16 @@ class _Making:
             services.append(children.make_service(service, self._component, self._canary, self._split.latest.template))
         services += [
             children.make_service(service, each.component, each.deployment, each.template) for each in canaries]
-        autoscalers = [scaling.make_hpa(self._component, children.make_metadata(
-            service, self._component.kind, self._base), self._base)] if self._by_hpa() else []
-        by_keda = scaling.scaler(service, self._component) is scaling.Scaler.KEDA
-        scaled = [scaling.make_scaled_object(self._component, children.make_metadata(
-            service, self._component.kind, self._base), self._base)] if by_keda else []
+        metadata = children.make_metadata(service, self._component.kind, self._base)
+        hpa, scaled = self._scaled_by_objects()
+        autoscalers = [scaling.make_hpa(self._component, metadata, self._base)] if hpa else []
+        objects_of_keda = [scaling.make_scaled_object(self._component, metadata, self._base)] if scaled else []
         in_use = {self._split.latest.name, *(str(self._before(field)) for field in (
             "latestReadyRevision", "latestRolledoutRevision", "previousRolledoutRevision"))}
         keep = {objects.name(each) for each in (*made, *services)} | self._catching_up(revisions, facts)
         return Part(
             facts=facts, deployments=tuple(made), services=tuple(services), autoscalers=tuple(autoscalers),
-            scaled_objects=tuple(scaled),
+            scaled_objects=tuple(objects_of_keda),
             revisions=(children.make_revision(service, self._component.kind, self._split.latest),)
             if self._split.new else (),
             keep=frozenset(keep), drop_revisions=tuple(rollout.superfluous(revisions, frozenset(in_use))))
@@ -298,8 +299,11 @@ class _Making:
         return who in (scaling.Scaler.REQUESTS, scaling.Scaler.EXTERNAL, scaling.Scaler.KEDA) or (
             self._component.min_replicas == 0 and who is scaling.Scaler.FIXED)
 
-    def _by_hpa(self) -> bool:
-        return scaling.scaler(self._observed.service, self._component) is scaling.Scaler.HPA
+    def _scaled_by_objects(self) -> tuple[bool, bool]:
+        """Whether there is to be a HorizontalPodAutoscaler, and a ScaledObject; without KEDA the first does for both."""
+        who = scaling.scaler(self._observed.service, self._component)
+        keda = who is scaling.Scaler.KEDA and self._observed.keda
+        return who is scaling.Scaler.HPA or (who is scaling.Scaler.KEDA and not keda), keda
 
     def _base_replicas(self, canaries: Sequence[_Canary]) -> int | None:
         """What to write; ready ones of ``canary[]`` take over their part of ``minReplicas``, as upstream has it."""
@@ -311,7 +315,7 @@ class _Making:
         return scaling.replicas(self._observed.service, component, self._observed.deployments.get(self._base))
 
     def _canary_replicas(self) -> int | None:
-        if self._by_hpa():
+        if any(self._scaled_by_objects()):
             return max(self._component.min_replicas, 1)
         return scaling.replicas(self._observed.service, self._component,
                                 self._observed.deployments.get(self._canary))

@@ -55,7 +55,7 @@ def decide(observed: Observed, site: Site, now: datetime) -> Plan:
         services=[each for part in parts.values() for each in part.services],
         autoscalers=[each for part in parts.values() for each in part.autoscalers],
         others=[*exposure.make(service, wanted, facts.parts, site), *(
-            (kinds.SCALED_OBJECTS, each) for part in parts.values() for each in part.scaled_objects if site.keda)],
+            (kinds.SCALED_OBJECTS, each) for part in parts.values() for each in part.scaled_objects)],
         route=children.make_route(service, _route(service, wanted, parts, facts, site), site),
         keep=frozenset(name for part in parts.values() for name in part.keep),
         drop_revisions=[name for part in parts.values() for name in part.drop_revisions],

@@ -86,6 +86,7 @@ class InferenceServiceReconciler:
             cluster_runtimes=self._cluster_runtimes.list(),
             deployments={objects.name(each): each for each in self._own(DEPLOYMENTS, service)},
             revisions=self._own(CONTROLLER_REVISIONS, service),
+            keda=self._deps.site.keda,
             http_routes=self._own(kinds.HTTP_ROUTES, service) if kinds.HTTP_ROUTES in self._others else (),
             pods=[pod for pod in self._children[PODS].labelled(names.INFERENCE_SERVICE_LABEL, key.name)
                   if objects.namespace(pod) == key.namespace])
