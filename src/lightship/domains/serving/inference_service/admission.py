@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from lightship.domains.furniture import FieldError
-from lightship.domains.serving import fields, names
+from lightship.domains.serving import fields, names, shapes
 from lightship.domains.serving.inference_service import scaling_rules as rules
 from lightship.domains.serving.inference_service import types
 from lightship.kube import objects
@@ -84,6 +84,7 @@ def validate(obj: Object, old: Object | None) -> Sequence[FieldError]:
     found = list(_metadata(obj, old))
     try:
         spec = types.parse_spec(obj)
+        shapes.check_service(objects.spec(obj))
     except msgspec.ValidationError as problem:
         return (*found, fields.error_of(problem, "spec"))
     raw = objects.spec(obj)

@@ -300,7 +300,7 @@ class _Making:
             self._component.min_replicas == 0 and who is scaling.Scaler.FIXED)
 
     def _scaled_by_objects(self) -> tuple[bool, bool]:
-        """Whether there is to be a HorizontalPodAutoscaler, and a ScaledObject; without KEDA the first does for both."""
+        """Whether a HorizontalPodAutoscaler is to be, and a ScaledObject; without KEDA the first does for both."""
         who = scaling.scaler(self._observed.service, self._component)
         keda = who is scaling.Scaler.KEDA and self._observed.keda
         return who is scaling.Scaler.HPA or (who is scaling.Scaler.KEDA and not keda), keda

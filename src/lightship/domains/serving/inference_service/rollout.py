@@ -15,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lightship.domains.serving import names
+import msgspec
+
+from lightship.domains.serving import names, shapes
 from lightship.domains.serving.inference_service import templates
 from lightship.kube import objects
 from lightship.kube.objects import Object
@@ -52,12 +54,33 @@ def read(objs: Sequence[Object], component: str) -> list[Revision]:
     """The component's revisions, the oldest first; what is not ours to read is passed over."""
     found = []
     for obj in objs:
-        template, number = (obj.get("data") or {}).get("template"), obj.get("revision")
-        if objects.labels(obj).get(names.COMPONENT_LABEL) != component or not isinstance(template, dict):
+        data, number = obj.get("data"), obj.get("revision")
+        if objects.labels(obj).get(names.COMPONENT_LABEL) != component or not isinstance(data, dict):
             continue
-        if isinstance(template.get("spec"), dict) and isinstance(number, int) and templates.digest_of(template):
+        template = data.get("template")
+        if isinstance(number, int) and isinstance(template, dict) and _readable(template):
             found.append(Revision(name=objects.name(obj), number=number, template=template))
     return sorted(found, key=lambda revision: revision.number)
+
+
+def _readable(template: Object) -> bool:
+    """Whether a template is one of ours: anybody who may change a ControllerRevision's owner could have written it."""
+    try:
+        msgspec.convert(template, _Template)
+        shapes.check_pod(template["spec"])
+    except msgspec.ValidationError:
+        return False
+    return bool(templates.digest_of(template) and template["spec"].get("containers"))
+
+
+class _Metadata(msgspec.Struct):
+    labels: dict[str, str]
+    annotations: dict[str, str] | None = None
+
+
+class _Template(msgspec.Struct):
+    metadata: _Metadata
+    spec: dict[str, Any]
 
 
 def split(base: str, template: Object, revisions: Sequence[Revision], before: Mapping[str, Any],

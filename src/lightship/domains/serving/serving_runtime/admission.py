@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lightship.domains.furniture import FieldError
-from lightship.domains.serving import fields
+from lightship.domains.serving import fields, shapes
 from lightship.domains.serving.serving_runtime import types
 from lightship.kube.objects import Object
 
@@ -16,6 +16,7 @@ def validate(obj: Object, old: Object | None) -> Sequence[FieldError]:
     """Everything wrong with a runtime."""
     try:
         spec = types.parse(obj)
+        shapes.check_pod(obj.get("spec"))
     except msgspec.ValidationError as problem:
         return (fields.error_of(problem, "spec"),)
     found: list[FieldError] = []
