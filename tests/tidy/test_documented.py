@@ -87,7 +87,7 @@ def test_the_documents_name_only_files_that_are_there() -> None:
 def _routes() -> list[Route]:
     """All routes as a server composes them; nothing of what the handlers need is called."""
     anything = MagicMock()
-    composed = domains.compose(anything, anything, settings.Settings(), "http://gateway")
+    composed = domains.compose(anything, anything, settings.Settings(), domains.Ground(gateway_url="http://gateway"))
     options = application.Options(authenticate=anything, reviewer=anything)
     built = application.build([*composed.routes, *page_routes.routes(anything)], options)
     return [route for route in built.routes if isinstance(route, Route)]

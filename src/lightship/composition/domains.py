@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from lightship.artifacts.local import LocalStore
 from lightship.artifacts.routing import Router
-from lightship.composition import tuning
+from lightship.composition import choice, tuning
 from lightship.domains import registry, serving, training
 from lightship.domains.furniture import Kind
 from lightship.domains.pipelines import budget, providers, reconciler, stagers
@@ -34,7 +34,7 @@ from lightship.runtime.events import Recorder
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings
 
-KINDS: tuple[Kind, ...] = (*pipelines.PIPELINES.kinds, *training.TRAINING.kinds, *TUNING.kinds,
+KINDS: tuple[Kind, ...] = (*pipelines.PIPELINES.kinds, *training.TRAINING.kinds, *training.JOBS.kinds, *TUNING.kinds,
                            *serving.SERVING.kinds, *registry.REGISTRY.kinds)
 SERVING_CONTROLLER, TRAINING_CONTROLLER, TUNING_CONTROLLER = "serving", "training", tuning.IDENTITY
 
@@ -82,11 +82,20 @@ class Domains:
     """Ends what the domains have started beside their controllers."""
 
 
-def compose(manager: Manager, history: History, settings: Settings, gateway_url: str,
-            images: Callable[[str], str] | None = None) -> Domains:
-    """Give each domain its dependencies. ``images`` tells what an image means on this machine, where Pods run here;
-    None on a cluster that others keep."""
-    clock = clocks.SYSTEM
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """Where the domains act."""
+
+    gateway_url: str
+    images: Callable[[str], str] | None = None
+    """What an image means on this machine, where Pods run here; None on a cluster that others keep."""
+    parts: Collection[str] = choice.EVERYTHING
+    """Those of ``choice.PARTS`` that act."""
+
+
+def compose(manager: Manager, history: History, settings: Settings, ground: Ground) -> Domains:
+    """Give each domain its dependencies."""
+    clock, images, parts = clocks.SYSTEM, ground.images, ground.parts
     serving_client = manager.client_for(SERVING_CONTROLLER)
     stores = providers.Providers(manager.client_for(pipelines.CONTROLLER),
                                  manager.informer(CONFIGMAPS, providers.SELECTION), clock,
@@ -94,7 +103,8 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
     history.artifacts.attach(stores)
     shared = pipelines_rest.Deps(database=history.database, notices=history.notices, artifacts=history.artifacts,
                                  clock=clock, ids=ids.RandomIds(),
-                                 objects=Objects(client=manager.client_for(pipelines.OBJECTS_IDENTITY)),
+                                 objects=(Objects(client=manager.client_for(pipelines.OBJECTS_IDENTITY))
+                                          if choice.PIPELINE_OBJECTS in parts else None),
                                  logs=pipelines_logs.Logs(client=manager.client_for(pipelines.CONTROLLER),
                                                           artifacts=history.artifacts),
                                  providers=stores)
@@ -102,21 +112,28 @@ def compose(manager: Manager, history: History, settings: Settings, gateway_url:
                                            images=images or str)
     for_serving = serving.ServingDeps(
         client=serving_client, informer=manager.informer, clock=clock,
-        recorder=Recorder(serving_client, "inferenceservice-controller"), site=serving.Site(gateway_url=gateway_url))
+        recorder=Recorder(serving_client, "inferenceservice-controller"),
+        site=serving.Site(gateway_url=ground.gateway_url))
     training_client = manager.client_for(TRAINING_CONTROLLER)
     for_training = training.TrainingDeps(
         client=training_client, informer=manager.informer, clock=clock,
         recorder=Recorder(training_client, "trainjob-controller"),
         site=training.OTHER if images is None else training.EMBEDDED)
-    tuned = tuning.Tuning(manager, history.database, settings.launcher_image)
+    tuned = tuning.Tuning(manager, history.database, settings.launcher_image) if choice.TUNING in parts else None
     for_registry = registry_routes.Deps(database=history.database, notices=history.notices, clock=clock)
     return Domains(
-        controllers=(*pipelines.PIPELINES.controllers(for_pipelines), *serving.SERVING.controllers(for_serving),
-                     *training.TRAINING.controllers(for_training), *tuned.controllers,
-                     *registry.REGISTRY.controllers(for_registry)),
-        services={SERVICE: tuned.begin_reports}, close=tuned.close,
+        controllers=(*pipelines.PIPELINES.controllers(for_pipelines), *registry.REGISTRY.controllers(for_registry),
+                     *(serving.SERVING.controllers(for_serving) if choice.SERVING in parts else ()),
+                     *(training.TRAINING.controllers(for_training) if choice.TRAIN_JOBS in parts else ()),
+                     *(training.JOBS.controllers(for_training) if choice.OLD_JOBS in parts else ()),
+                     *(tuned.controllers if tuned else ())),
+        services={SERVICE: tuned.begin_reports} if tuned else {}, close=tuned.close if tuned else _nothing,
         routes=(*pipelines.PIPELINES.routes(for_pipelines), *serving.SERVING.routes(for_serving),
                 *registry.REGISTRY.routes(for_registry)))
+
+
+async def _nothing() -> None:
+    """There is nothing to close."""
 
 
 def _engine(settings: Settings) -> reconciler.Options:

@@ -95,7 +95,8 @@ class _Platform:
         """Start controllers, node and REST; say so; work until ``stop``."""
         cluster, history = self._cluster, self._history
         manager = Manager(cluster.client_for, cluster.clock)
-        composed = domains.compose(manager, history, self._settings, self._gateway.url, self._image)
+        composed = domains.compose(manager, history, self._settings, domains.Ground(
+            gateway_url=self._gateway.url, images=self._image))
         self._stack.push_async_callback(composed.close)
         if self._options.controllers:
             for controller in composed.controllers:

@@ -13,16 +13,20 @@ from lightship import errors
 from lightship.client import kubeconfig
 from lightship.client.client import Client
 from lightship.client.http import Http
-from lightship.composition import domains, leadership
+from lightship.composition import choice, domains, leadership
 from lightship.daemon import datadir
-from lightship.domains import serving
+from lightship.domains import serving, training
+from lightship.domains.tuning import domain as tuning
 from lightship.kube import objects
-from lightship.kube.resources import LEASES
+from lightship.kube.resources import LEASES, NAMESPACES
 from lightship.lib import clock as clocks
+from lightship.runtime import apply
 from lightship.runtime.manager import Manager
 from lightship.settings import Settings
 
 _log = logging.getLogger(__name__)
+_BOOTSTRAPS = {choice.SERVING: serving.bootstrap, choice.TRAIN_JOBS: training.bootstrap,
+               choice.TUNING: tuning.bootstrap}
 
 
 async def control(settings: Settings, kubeconfig_file: Path | None, context: str) -> None:
@@ -38,6 +42,9 @@ async def control(settings: Settings, kubeconfig_file: Path | None, context: str
             stack.push_async_callback(transport.close)
             client = Client(transport, field_manager="lightship-controllers")
             await _require_known(client, cluster.source)
+            await apply.ensure(client, NAMESPACES, {
+                "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": leadership.LEASE.namespace}},
+                None)
             history = await domains.open_history(settings, stack)
             await leadership.claim(client, history.database)
             host = f"http://{settings.url_host}:{settings.gateway_port}"
@@ -70,10 +77,15 @@ async def _lead(client: Client, history: domains.History, settings: Settings, ga
     async def work() -> None:
         # A manager is made for each reign: what an earlier one believed may be old.
         manager = Manager(lambda name: client, clocks.SYSTEM)
-        composed = domains.compose(manager, history, settings, gateway_url)
+        parts, refusals = choice.choose(await choice.look(client))
+        for refusal in refusals:
+            _log.warning("%s", refusal)
+        composed = domains.compose(manager, history, settings, domains.Ground(gateway_url=gateway_url, parts=parts))
         for controller in composed.controllers:
             manager.add(controller)
-        await serving.bootstrap(client)
+        for name, bootstrap in _BOOTSTRAPS.items():
+            if name in parts:
+                await bootstrap(client)
         _log.warning("the controllers are starting")
         running = asyncio.create_task(manager.run())
         try:

@@ -151,3 +151,19 @@ def test_the_data_directory_of_the_server_is_not_shared(platform: Platform) -> N
 
     assert done.returncode == 5
     assert f"pid {platform.info['pid']}" in done.stderr
+
+
+def test_what_upstreams_controller_runs_is_left_to_it(new_platform: New, start_controllers: Start) -> None:
+    platform = new_platform().start("--no-controllers")
+    labels = {"app": "kserve"}
+    platform.kube("POST", "/api/v1/namespaces", {"metadata": {"name": "kserve"}})
+    platform.kube("POST", "/apis/apps/v1/namespaces/kserve/deployments", {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kserve-controller-manager"},
+        "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": {
+            "metadata": {"labels": labels}, "spec": {"containers": [{"name": "manager", "image": "busybox"}]}}}})
+
+    controllers = start_controllers(platform.kubeconfig)
+    controllers.wait_to_say("the controllers are ready")
+
+    assert "serving: left to upstream's kserve/kserve-controller-manager" in controllers.said()
+    assert controllers.said().count("left to") == 1

@@ -1,6 +1,7 @@
 """Training: TrainJob with its runtimes, and the older jobs of ``kubeflow.org/v1``.
 
-``composition`` composes ``TRAINING``, calls ``bootstrap`` once the API answers, and gives ``entrypoints`` to the node.
+``composition`` composes ``TRAINING`` and ``JOBS``, two of them since a cluster may have one without the other, calls
+``bootstrap`` once the API answers, and gives ``entrypoints`` to the node.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ TRAINING = Domain(
         Kind(resource=kinds.TRAINING_RUNTIMES, validate=runtime_admission.validate, schema=runtime_schema.SCHEMA),
         Kind(resource=kinds.CLUSTER_TRAINING_RUNTIMES, validate=runtime_admission.validate,
              schema=runtime_schema.SCHEMA),
-        *v1.KINDS,
     ),
-    controllers=lambda deps: (reconciler.controller(deps), *v1_reconciler.controllers(deps, v1.FRAMEWORKS)),
+    controllers=lambda deps: (reconciler.controller(deps),),
 )
+JOBS = Domain(name="jobs", kinds=v1.KINDS, controllers=lambda deps: v1_reconciler.controllers(deps, v1.FRAMEWORKS))
 
-__all__ = ["EMBEDDED", "OTHER", "TRAINING", "Progress", "TrainingDeps", "bootstrap", "entrypoints"]
+__all__ = ["EMBEDDED", "JOBS", "OTHER", "TRAINING", "Progress", "TrainingDeps", "bootstrap", "entrypoints"]
