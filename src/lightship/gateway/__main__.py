@@ -52,7 +52,7 @@ async def _serve(options: Options) -> None:
     try:
         core = Core(gatekeeper=Reviews(client, options.limits, time.monotonic), limits=options.limits,
                     id=RandomIds().uid())
-        core.pool.pod_sockets = options.pod_sockets
+        core.pool.pod_sockets = core.links.pod_sockets = options.pod_sockets
         gateway = Gateway(core)
         await gateway.listen(options.host, options.port)
         sys.stdout.write(json.dumps({"ready": True, "port": gateway.port, "pid": os.getpid()}) + "\n")

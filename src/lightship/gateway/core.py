@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from lightship.gateway.balance import Balancer
 from lightship.gateway.gatekeeper import Gatekeeper
+from lightship.gateway.grpc_upstreams import Links
 from lightship.gateway.loads import Load, Loads, Waiter
 from lightship.gateway.metrics import Metrics
 from lightship.gateway.options import Limits
@@ -21,6 +22,16 @@ from lightship.gateway.pokes import Pokes
 from lightship.gateway.recipes import Recipes
 from lightship.gateway.routes import Table
 from lightship.gateway.upstream import Pool
+
+
+class Connection(Protocol):
+    """A client's connection, whatever it speaks."""
+
+    def drain(self) -> None:
+        """Answer what is in flight, and end."""
+        ...
+
+    def abort(self) -> None: ...
 
 
 @dataclass(kw_only=True)
@@ -39,6 +50,7 @@ class Core:
     metrics: Metrics = field(default_factory=Metrics)
     payloads: Payloads | None = None
     pool: Pool = field(init=False)
+    links: Links = field(init=False)
     connections: int = 0
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     """Whether no client is connected."""
@@ -49,6 +61,7 @@ class Core:
 
     def __post_init__(self) -> None:
         self.pool = Pool(self.limits, self.recipes)
+        self.links = Links(self.limits)
         self.empty.set()
 
     def count_connections(self, number: int) -> None:
@@ -68,6 +81,7 @@ class Core:
         self.balancer.forget(table)
         self.loads.forget({revision for route in table.routes for revision, _ in route.revisions()})
         self.pool.keep(table.endpoints())
+        self.links.keep(table.endpoints())
         self.loads.try_all()
         if self.on_swap is not None:
             self.on_swap(table)
@@ -97,3 +111,4 @@ class Core:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.pool.close()
+        self.links.close()

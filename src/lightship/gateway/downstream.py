@@ -12,10 +12,12 @@ from typing import cast
 import httptools
 
 from lightship.gateway import heads, recipes
-from lightship.gateway.core import Core
+from lightship.gateway.core import Connection, Core
 from lightship.gateway.exchange import Exchange
+from lightship.gateway.grpc_clients import Client
 from lightship.gateway.heads import Header, RequestHead
 from lightship.gateway.recipes import END, LIMIT_HEAD_BYTES
+from lightship.lib import http2_wire as wire
 from lightship.lib.deadline import Deadline
 
 LINGER_SECONDS = 2.0
@@ -29,9 +31,12 @@ class Downstream(asyncio.Protocol):
     forwarded: bytes
     deadline: Deadline
 
-    def __init__(self, core: Core, all: set[Downstream]) -> None:
+    def __init__(self, core: Core, all: set[Connection], port: int = 0) -> None:
         self._core = core
         self._all = all
+        self._port = port
+        self._new = True
+        self._opening = b""
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._active: Exchange | None = None
@@ -80,6 +85,15 @@ class Downstream(asyncio.Protocol):
         if self._raw is not None:
             self._raw.body(data)
             return
+        if self._new:
+            data = self._opening + data
+            if wire.PREFACE.startswith(data) and len(data) < len(wire.PREFACE):
+                self._opening = data
+                return
+            self._new = False
+            if data.startswith(wire.PREFACE):
+                self._speak_http2(data)
+                return
         digest, at, size = b"", 0, len(data)
         if self._in_head and not self._head_bytes and self._active is None and not self._queue:
             at = data.find(END) + 4
@@ -232,6 +246,17 @@ class Downstream(asyncio.Protocol):
         self._transport.abort()
 
     # ---- inside
+
+    def _speak_http2(self, data: bytes) -> None:
+        """Hand the connection on."""
+        self._closing = self._lost = True
+        self.deadline.close()
+        client = Client(self._core, self._all, self.address, self._port)
+        self._all.discard(self)
+        self._core.count_connections(len(self._all))
+        self._transport.set_protocol(client)
+        client.connection_made(self._transport)
+        client.data_received(data)
 
     def _next(self) -> None:
         if self._queue and self._active is None and not self._closing:

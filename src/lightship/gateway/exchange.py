@@ -91,7 +91,7 @@ class Exchange(Placement):
             self._fail(refusal)
             return
         self._table = core.table
-        match = self._match = admission.match(core.table, head)
+        match = self._match = self._find(core.table)
         target = Target(match.route.namespace, match.route.name) if match is not None else self._own_page()
         if target is None:
             return

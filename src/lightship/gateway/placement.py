@@ -49,6 +49,10 @@ class Placement:
         """The request waits: what it has not sent must not come yet."""
         raise NotImplementedError
 
+    def _find(self, table: Table) -> Match | None:
+        """Where the request goes by a table."""
+        return admission.match(table, self.head)
+
     # ---- choosing
 
     def _dispatch(self) -> None:
@@ -117,7 +121,7 @@ class Placement:
         assert self._match is not None
         if self._table is not self._core.table:
             self._table = self._core.table
-            self._match = admission.match(self._table, self.head) or self._match
+            self._match = self._find(self._table) or self._match
         return self._match
 
     def _waited_long_enough(self, seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from lightship import errors as trunk
-from lightship.gateway.core import Core
+from lightship.gateway.core import Connection, Core
 from lightship.gateway.downstream import Downstream
 
 
@@ -15,7 +15,7 @@ class Gateway:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.port = 0
-        self._clients: set[Downstream] = set()
+        self._clients: set[Connection] = set()
         self._listener: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> None:

@@ -119,6 +119,7 @@ class Running:
     gateway: Gateway
     client: aiohttp.ClientSession
     fakes: list[Fake]
+    servers: list[asyncio.Server] = field(default_factory=list)
 
     @property
     def core(self) -> Core:
@@ -180,6 +181,8 @@ def start() -> Start:
                 await gateway.drain()
                 for fake in running.fakes:
                     await fake.stop()
+                for server in running.servers:
+                    server.close()
         assert core.balancer.in_flight == {}
 
     return run
