@@ -93,7 +93,8 @@ class Gateway:
     async def _spawn(self) -> asyncio.subprocess.Process:
         words = ["-m", "lightship.gateway", "--kubeconfig", str(self._kubeconfig), "--host", self._settings.bind,
                  "--port", str(self._port), "--with-parent",
-                 "--pod-sockets", str(self._settings.data_dir / "node" / "network.sock")]
+                 "--pod-sockets", str(self._settings.data_dir / "node" / "network.sock"),
+                 "--payload-dir", str(self._settings.data_dir / "gateway" / "payloads")]
         log = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             return await asyncio.create_subprocess_exec(

@@ -22,11 +22,16 @@ from lightship import errors as trunk
 from lightship.client import kubeconfig
 from lightship.client.client import Client
 from lightship.client.http import Http
+from lightship.gateway.cloudevents import CloudEvents, Places
 from lightship.gateway.core import Core
 from lightship.gateway.feed import Feed
 from lightship.gateway.gatekeeper import Reviews
 from lightship.gateway.options import Options, parse
+from lightship.gateway.payload_files import Files
+from lightship.gateway.payloads import Payloads, Sink
+from lightship.gateway.routes import PayloadLog
 from lightship.gateway.server import Gateway
+from lightship.lib import clock as clocks
 from lightship.lib import logs
 from lightship.lib.ids import RandomIds
 
@@ -52,6 +57,7 @@ async def _serve(options: Options) -> None:
     try:
         core = Core(gatekeeper=Reviews(client, options.limits, time.monotonic), limits=options.limits,
                     id=RandomIds().uid())
+        core.payloads = _payloads(core, client, options)
         core.pool.pod_sockets = core.links.pod_sockets = options.pod_sockets
         gateway = Gateway(core)
         await gateway.listen(options.host, options.port)
@@ -72,6 +78,17 @@ async def _serve(options: Options) -> None:
             feeding.result()
     finally:
         await client.close()
+
+
+def _payloads(core: Core, client: Client, options: Options) -> Payloads:
+    """The payload log: events to URLs, files below the directory for them."""
+    places = Places(client, options.pod_sockets)
+    def sink_of(log: PayloadLog) -> Sink:
+        if log.url:
+            return CloudEvents(log.url, places, options.limits)
+        return Files(options.payload_dir, log.format, options.limits)
+
+    return Payloads(sink_of, core.metrics, options.limits, clocks.SYSTEM, RandomIds())
 
 
 def _stop_signals(*, with_parent: bool) -> asyncio.Event:

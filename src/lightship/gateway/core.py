@@ -110,5 +110,7 @@ class Core:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.payloads is not None:
+            await self.payloads.close(self.limits.payload_drain_seconds)
         self.pool.close()
         self.links.close()

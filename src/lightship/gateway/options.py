@@ -52,6 +52,9 @@ class Limits:
     payload_batch: int = 256
     payload_carriers: int = 4
     """That speak to one sink at a time."""
+    payload_gather_seconds: float = 10.0
+    """How long copies are gathered for a Parquet file."""
+    payload_drain_seconds: float = 3.0
     payload_seconds: float = 10.0
     """For a sink to take one copy."""
     payload_file_bytes: int = 32 * 1024 * 1024

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,11 @@ from lightship.lib.clock import Clock
 from lightship.lib.ids import IdSource
 from lightship.lib.tasks import Tasks
 
+_log = logging.getLogger(__name__)
+
 REQUEST, RESPONSE = "request", "response"
+EVENT_TYPE = "org.kubeflow.serving.inference."
+_NEVER = frozenset({b"authorization", b"cookie"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,8 @@ class Sink(Protocol):
     async def take(self, events: Sequence[Event]) -> None:
         """Raises ``OSError`` where they could not be delivered."""
         ...
+
+    async def close(self) -> None: ...
 
 
 class Copy:
@@ -83,7 +90,7 @@ class Copy:
         head, route, log = self._head, self._match.route, self._log
         own = head.header(b"ce-id").decode("latin-1")
         asked = {name.decode("latin-1"): [value.decode("latin-1")] for name, value in head.headers
-                 if name in log.headers}
+                 if name in log.headers and name not in _NEVER}
 
         def event(kind: str, content_type: str, body: bytes) -> Event:
             return Event(kind=kind, id=own or identity, namespace=route.namespace, name=route.name, body=body,
@@ -117,6 +124,7 @@ class _Queue:
         self.events: deque[Event] = deque()
         self.bytes = 0
         self.carriers = 0
+        self.failed = False
 
 
 class Payloads:
@@ -129,6 +137,7 @@ class Payloads:
         self._metrics = metrics
         self._queues: dict[tuple[str, str], _Queue] = {}
         self._bytes = 0
+        self._closing = asyncio.Event()
         self._tasks = Tasks("payload log")
 
     def copy(self, head: RequestHead, match: Match, log: PayloadLog) -> Copy:
@@ -152,27 +161,37 @@ class Payloads:
         carriers = self.limits.payload_carriers if log.url else 1
         if queue.carriers < carriers and len(queue.events) > queue.carriers:
             queue.carriers += 1
-            self._tasks.spawn(self._carry(key, queue, self._sink_of(log)))
+            self._tasks.spawn(self._carry(key, queue, self._sink_of(log), gather=log.format == "parquet"))
 
-    async def _carry(self, key: tuple[str, str], queue: _Queue, sink: Sink) -> None:
+    async def _carry(self, key: tuple[str, str], queue: _Queue, sink: Sink, *, gather: bool) -> None:
         """Take events to the sink until none is left."""
         try:
             while queue.events:
+                if gather:
+                    # A file of its own for each copy would be of no use.
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._closing.wait(), self.limits.payload_gather_seconds)
                 taken = [queue.events.popleft() for _ in range(min(len(queue.events), self.limits.payload_batch))]
                 try:
                     await sink.take(taken)
                     self._metrics.payloads.add(("logged",), len(taken))
-                except OSError:
+                except OSError as problem:
                     self._metrics.payloads.add(("failed",), len(taken))
+                    if not queue.failed:
+                        queue.failed = True
+                        _log.warning("copies of requests could not be delivered; they are counted from here on",
+                                     extra={"problem": str(problem)})
                 finally:
                     self._bytes -= _size(taken)
         finally:
+            await sink.close()
             queue.carriers -= 1
             if not queue.carriers and not queue.events:
                 self._queues.pop(key, None)
 
     async def close(self, limit_seconds: float) -> None:
         """Let what is queued go out, for so long at most."""
+        self._closing.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_seconds):
                 await self._tasks.drain()

@@ -12,13 +12,13 @@ import os
 import socket
 from pathlib import Path
 
-POD_PREFIX = "10.244."
-"""The addresses of Pods that have a network of their own."""
+POD_PREFIXES = ("10.244.", "10.96.")
+"""The addresses of Pods that have a network of their own, and of Services."""
 
 
 async def connect(path: Path | None, host: str, port: int) -> socket.socket | None:
     """A connected socket to a Pod, or None where its network is ours. Raises ``OSError``."""
-    if path is None or not host.startswith(POD_PREFIX):
+    if path is None or not host.startswith(POD_PREFIXES):
         return None
     made = await _socket(path)
     if made is None:

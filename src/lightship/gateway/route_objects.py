@@ -36,6 +36,7 @@ from lightship.gateway.errors import BadRoute
 from lightship.gateway.routes import PREDICTOR, Backend, Component, Endpoint, PayloadLog, Route, Rule
 
 _TAG = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _MODES = ("all", "request", "response")
 _FORMATS = ("", "json", "parquet")
 
@@ -86,6 +87,8 @@ def parse(text: str | bytes, since: str = "") -> Route:
         raise BadRoute(f"the route cannot be read: {problem}") from problem
     if found.prefix.count("/") != 3 or not found.prefix.startswith("/") or found.prefix.endswith("/"):
         raise BadRoute(f'the route\'s prefix "{found.prefix}" is not of the form /serving/<namespace>/<name>')
+    if not _NAME.fullmatch(found.namespace) or not _NAME.fullmatch(found.name):
+        raise BadRoute(f'"{found.namespace}/{found.name}" is no name of an InferenceService')
     if found.timeout_seconds <= 0:
         raise BadRoute(f"the route's timeoutSeconds is {found.timeout_seconds}; it must be more than 0")
     if not 0 <= found.grpc_port < 65536:
