@@ -97,7 +97,7 @@ class Downstream(asyncio.Protocol):
         digest, at, size = b"", 0, len(data)
         if self._in_head and not self._head_bytes and self._active is None and not self._queue:
             at = data.find(END) + 4
-            if 4 < at <= LIMIT_HEAD_BYTES and data[0] > 32:
+            if 4 < at <= LIMIT_HEAD_BYTES and data[0] > 32 and not self._port:
                 digest = recipes.digest(data[:at])
                 known = self._core.recipes.request(digest)
                 if (known is not None and known.size == len(data) and known.table is self._core.table
@@ -180,6 +180,8 @@ class Downstream(asyncio.Protocol):
             head.upgrade = heads.upgrade_of(head)
         self._url, self._headers = b"", []
         exchange = self._reading = Exchange(self._core, self, head)
+        if self._port:
+            exchange.port = self._port
         if head.upgrade:
             self._upgrading = exchange
         if length is not None and length > self._core.limits.body_bytes:

@@ -18,7 +18,7 @@ from lightship.gateway.gatekeeper import Target, Verdict
 from lightship.gateway.h2_link import Field, Link
 from lightship.gateway.heads import RequestHead
 from lightship.gateway.placement import Placement
-from lightship.gateway.routes import Endpoint, Match, Table
+from lightship.gateway.routes import Endpoint
 from lightship.lib import grpc
 from lightship.lib import http2_wire as wire
 from lightship.lib.deadline import Deadline
@@ -32,7 +32,7 @@ class Call(Placement):
         self._client = link
         self._number = number
         self._address = address
-        self._port = port
+        self.port = port
         self._table = core.table
         self._began = perf_counter()
         self._pending: list[bytes] = []
@@ -95,12 +95,6 @@ class Call(Placement):
             self._unread = 0
 
     # ---- admission
-
-    def _find(self, table: Table) -> Match | None:
-        if self._port:
-            tag = self.head.header(admission.TAG_HEADER).decode("latin-1").lower()
-            return table.on_port(self._port, self.head.target, tag)
-        return admission.match(table, self.head)
 
     async def _review(self, target: Target) -> None:
         verdict = await self._core.gatekeeper.review(self.head.header(b"authorization"), target)

@@ -60,6 +60,8 @@ class Limits:
     payload_file_bytes: int = 32 * 1024 * 1024
     payload_files: int = 8
     """Of one InferenceService; older ones are deleted."""
+    grpc_ports: range = range(0)
+    """Ports that services may have for their own."""
     load_wait_seconds: float = 30.0
     """How long a reader of the loads may wait for the next poke."""
     drain_seconds: float = 25.0
@@ -97,6 +99,14 @@ def parse(argv: Sequence[str]) -> Options:
                         help="a packet socket whose owner hands out sockets of the Pods' own network")
     parser.add_argument("--payload-dir", type=Path,
                         help="where copies of requests and answers go that are logged to files")
+    parser.add_argument("--grpc-ports", type=_ports, default=range(0), metavar="FIRST-LAST",
+                        help="ports that services may have for their own, for gRPC clients that can name no host")
     known = parser.parse_args(argv)
     return Options(kubeconfig=known.kubeconfig, context=known.context, host=known.host, port=known.port,
-                   with_parent=known.with_parent, pod_sockets=known.pod_sockets, payload_dir=known.payload_dir)
+                   with_parent=known.with_parent, pod_sockets=known.pod_sockets, payload_dir=known.payload_dir,
+                   limits=Limits(grpc_ports=known.grpc_ports))
+
+
+def _ports(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last) + 1)

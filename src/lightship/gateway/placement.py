@@ -23,6 +23,8 @@ class Placement:
     """The part of a request's life that ends with an endpoint. Whoever is made of me says what comes then."""
 
     head: RequestHead
+    port = 0
+    """The port of one service alone that the request came to; 0 for the port of all."""
     _core: Core
     _table: Table
     _match: Match | None = None
@@ -51,6 +53,9 @@ class Placement:
 
     def _find(self, table: Table) -> Match | None:
         """Where the request goes by a table."""
+        if self.port:
+            tag = self.head.header(admission.TAG_HEADER).decode("latin-1").lower()
+            return table.on_port(self.port, self.head.target, tag)
         return admission.match(table, self.head)
 
     # ---- choosing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lightship.gateway.h2_link import Field, Link
 from lightship.gateway.routes import Backend, Endpoint
 from lightship.lib import http2_wire as wire
 from tests.sdks import sdk_python
-from tests.unit.gateway.conftest import Running, Start, route
+from tests.unit.gateway.conftest import TOKEN, Running, Start, route
 
 SCRIPT = Path(__file__).with_name("grpc_script.py")
 HEAD = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/serving/default/iris/x.Y/Z"),
@@ -246,3 +247,25 @@ def test_pseudo_fields_come_first_and_once() -> None:
     assert grpc_calls.request_head([(b"a", b"1"), *HEAD]) is None
     assert grpc_calls.request_head([HEAD[0], *HEAD]) is None
     assert grpc_calls.request_head(HEAD[1:]) is None
+
+
+async def test_a_service_with_a_port_of_its_own(start: Start) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with start(grpc_ports=range(port, port + 1)) as running:
+        model, other = Model(), await running.upstream("other")
+        endpoint = await serve(running, model)
+        running.use(route(endpoint, grpc_port=port), route(other.endpoint, name="other", grpc_port=1))
+        await running.until(lambda: port in running.gateway._ports)
+        link, seen = Link(None, lambda: None), Seen()
+        await asyncio.get_running_loop().create_connection(lambda: link, "127.0.0.1", port)
+        link.open(seen, [*HEAD[:2], (b":path", b"/inference.X/Y"), *HEAD[3:]], ended=True)
+        await running.until(lambda: len(model.streams) == 1)
+        assert dict(model.streams[0][2].heads[0])[b":path"] == b"/inference.X/Y"
+        link.abort()
+        running.use(route(other.endpoint, grpc_port=port))
+        async with running.client.get(f"http://127.0.0.1:{port}/x", headers=TOKEN) as answer:
+            assert await answer.text() == "other /x"
+        running.use()
+        await running.until(lambda: not running.gateway._ports)
