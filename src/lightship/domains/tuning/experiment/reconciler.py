@@ -65,6 +65,8 @@ class ExperimentReconciler:
         self._trials = deps.informer(kinds.TRIALS, EVERYTHING)
         self._views: dict[str, dict[str, tuple[str, view.View]]] = {}
         """By the Experiment's uid and the Trial's name: its revision, and how it counts."""
+        self._books: dict[str, tuple[str, Book]] = {}
+        """By the Experiment's uid: its Suggestion's revision, and what that says. It is long, and read in each pass."""
         self._uids: dict[Key, str] = {}
         self._stalled: dict[str, _Stalled] = {}
         self._written: dict[str, float] = {}
@@ -111,8 +113,18 @@ class ExperimentReconciler:
         if suggestion is None and views:
             book = books.recovered(views, objects.name(experiment), objects.uid(experiment))
         else:
-            book = books.read(suggestion)
+            book = self._read(suggestion)
         return Scene(experiment, book, views)
+
+    def _read(self, suggestion: Object | None) -> Book:
+        if suggestion is None:
+            return Book()
+        owner = str((objects.controller_of(suggestion) or {}).get("uid"))
+        revision = str(objects.meta(suggestion).get("resourceVersion"))
+        known = self._books.get(owner)
+        if known is None or known[0] != revision:
+            known = self._books[owner] = revision, books.read(suggestion)
+        return known[1]
 
     async def _advance(self, scene: Scene, suggestion: Object | None) -> Scene:
         """Ask for what is missing and make it. Raises ``_Failed`` where that cannot be."""
@@ -120,7 +132,7 @@ class ExperimentReconciler:
             suggestion = await self._create_suggestion(scene)
         if marks.is_true(objects.status(suggestion), names.FAILED):
             raise _Failed("Suggestion has failed")
-        before = books.read(suggestion)
+        before = self._read(suggestion)
         scene = dataclasses.replace(scene, book=books.recounted(scene.book, scene.ended))
         book = await self._ask(scene, suggestion)
         if gone := scene.excess(book):
@@ -296,6 +308,7 @@ class ExperimentReconciler:
         uid = self._uids.pop(key, None)
         if uid is not None:
             self._views.pop(uid, None)
+            self._books.pop(uid, None)
             self._stalled.pop(uid, None)
             self._written.pop(uid, None)
             await self._deps.suggesting.forget(uid)

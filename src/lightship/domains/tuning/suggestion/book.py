@@ -24,7 +24,7 @@ LIMIT_PARALLEL_TRIALS = 500
 """Trials of one Experiment that run at once, whatever it asks for."""
 LIMIT_TRIALS = 10_000
 """Trials of one Experiment, whatever it asks for: their names stand in its status."""
-LIMIT_LISTED_ASSIGNMENTS = 300
+LIMIT_LISTED_ASSIGNMENTS = 100
 """Ended ones in a Suggestion's status, which is written whole for each Trial: those of Trials that ended first go."""
 
 
