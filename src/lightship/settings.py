@@ -51,6 +51,10 @@ class Settings:
                                     "launcher's image")
     cloud_namespaces: str = _setting("default", "namespaces, with commas between, whose runs act with this server's "
                                      "own identity at s3:// and gs://; * for all")
+    model_folders: str = _setting("none", "host folders, with : between, whose models file:// may name, in the "
+                                  "namespaces of --cloud-namespaces")
+    model_cache_gib: int = _setting(20, "GiB of downloaded models that are kept though no Pod uses them")
+    model_cache_days: int = _setting(7, "days that a downloaded model is kept though no Pod uses it")
     containers: str = _setting("none", "what runs images that the catalogue does not map: podman, docker or none")
     crash_back_off_seconds: int = _setting(1, "how long a container that crashed twice waits; doubles up to 30 times "
                                            "that; Kubernetes has 10")
@@ -76,6 +80,12 @@ class Settings:
     def trusted_namespaces(self) -> tuple[str, ...]:
         """``cloud_namespaces`` one by one."""
         return tuple(name.strip() for name in self.cloud_namespaces.split(",") if name.strip())
+
+    @property
+    def model_folder_paths(self) -> tuple[Path, ...]:
+        """``model_folders`` one by one."""
+        named = () if self.model_folders == "none" else self.model_folders.split(":")
+        return tuple(Path(name).expanduser().absolute() for name in named if name)
 
     @property
     def records_url(self) -> str:
@@ -183,6 +193,7 @@ def _check(settings: Settings) -> None:
     if settings.containers not in CONTAINERS:
         raise errors.InvalidInput(f"{flag('containers')} must be one of {', '.join(CONTAINERS)}", field="containers")
     for name in ("max_pods", "steps_at_once", "steps_at_once_per_namespace", "steps_at_once_per_run",
-                 "exit_task_seconds", "crash_back_off_seconds", "stop_timeout_seconds"):
+                 "exit_task_seconds", "model_cache_gib", "model_cache_days", "crash_back_off_seconds",
+                 "stop_timeout_seconds"):
         if getattr(settings, name) < 1:
             raise errors.InvalidInput(f"{flag(name)} must be 1 or more", field=name)

@@ -56,6 +56,12 @@ OWN_SEAMS: dict[tuple[str, str], str] = {
     ("lightship.domains.training.sources", "lightship.artifacts.s3"): "an HTTP client; only own keys need it",
     ("lightship.composition.tuning", "lightship.lib.grpc"): "only a platform that runs Pods is reported to",
     ("lightship.composition.tuning", "lightship.lib.http2_wire"): "as above",
+    ("lightship.artifacts.cache", "lightship.artifacts.archives"): "tarfile and zipfile; only archives need them",
+    ("lightship.domains.serving.places", "lightship.artifacts.web"): "an HTTP client; only models on the web need it",
+    ("lightship.domains.serving.places", "lightship.artifacts.git"): "only models in repositories need it",
+    ("lightship.domains.serving.places", "lightship.artifacts.hub"): "an HTTP client; only hf:// needs it",
+    ("lightship.domains.serving.places", "lightship.domains.serving.other_registries"):
+        "an HTTP client; only model-registry:// of another registry needs it",
     ("lightship.demo.submission", "lightship.demo.pipeline"): "imports kfp, an extra, in half a second",
     ("lightship.domains.pipelines.commands.launching", "lightship.domains.pipelines.commands.arguments"):
         "the pipeline format and CEL double the command line's start; only a verb that compiles needs them",

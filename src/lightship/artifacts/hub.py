@@ -37,12 +37,14 @@ class Hub:
         if not _REPOSITORY.match(repository):
             raise errors.InvalidInput(f'"{repository}" is no repository of the hub', remedy="Write hf://OWNER/NAME")
         if not _REVISION.match(revision):
-            raise errors.InvalidInput(f'"{revision}" is no revision of a repository', remedy="Name a branch or a commit")
+            raise errors.InvalidInput(f'"{revision}" is no revision of a repository',
+                                      remedy="Name a branch, a tag or a commit")
         self._endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
         self._token = token
         self._repository = repository
-        self._tree = f"{self._endpoint}/api/{kind}/{repository}/tree/{quote(revision, safe='')}?recursive=true"
-        self._files = f"{self._endpoint}/{'datasets/' if kind == 'datasets' else ''}{repository}/resolve/{quote(revision, safe='')}/"
+        at = quote(revision, safe="")
+        self._tree = f"{self._endpoint}/api/{kind}/{repository}/tree/{at}?recursive=true"
+        self._files = f"{self._endpoint}/{'datasets/' if kind == 'datasets' else ''}{repository}/resolve/{at}/"
         self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=ssl.create_default_context()),
                                                    _Redirects())
 
@@ -109,11 +111,11 @@ class Hub:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """To where content lies, and without the token where that is elsewhere."""
 
-    def redirect_request(self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any,
-                         newurl: str) -> urllib.request.Request | None:
+    def redirect_request(self, req: urllib.request.Request, *told: Any) -> urllib.request.Request | None:
+        fp, code, _, headers, newurl = told
         if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
             raise urllib.error.HTTPError(newurl, code, "a redirect away from HTTPS", headers, fp)
-        made = super().redirect_request(req, fp, code, msg, headers, newurl)
+        made = super().redirect_request(req, *told)
         if made is not None and not _same(newurl, req.full_url):
             made.remove_header("Authorization")
         return made

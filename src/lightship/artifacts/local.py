@@ -151,7 +151,7 @@ class LocalStore:
         place = location.parse(prefix)
         bucket = self.root / place.bucket
         if start.is_file():
-            return [Entry(uri=str(place), size_bytes=start.stat().st_size)]
+            return [_entry(str(place), start.stat())]
         found: list[Entry] = []
         for directory, names, entries in os.walk(start):
             names.sort()
@@ -160,7 +160,7 @@ class LocalStore:
                     return found
                 path = Path(directory, name)
                 key = path.relative_to(bucket).as_posix()
-                found.append(Entry(uri=f"{place.scheme}://{place.bucket}/{key}", size_bytes=path.lstat().st_size))
+                found.append(_entry(f"{place.scheme}://{place.bucket}/{key}", path.lstat()))
         return found
 
     def _delete(self, uri: str) -> None:
@@ -173,6 +173,10 @@ class LocalStore:
             while len(path.parent.relative_to(self.root).parts) > 1:
                 path = path.parent
                 path.rmdir()
+
+
+def _entry(uri: str, facts: os.stat_result) -> Entry:
+    return Entry(uri=uri, size_bytes=facts.st_size, stamp=f"{facts.st_ino}:{facts.st_mtime_ns}")
 
 
 def _remove(path: Path) -> None:

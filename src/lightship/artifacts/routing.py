@@ -143,8 +143,8 @@ def open_s3(scheme: str, environ: Mapping[str, str]) -> ObjectStore:
     return RemoteStore(S3Objects(site(environ)), frozenset({scheme}))
 
 
-def open_gcs(account: Mapping[str, Any], endpoint: str = "") -> ObjectStore:
-    """Google's storage, asked by ``account``, the content of a credentials file."""
+def open_gcs(account: Mapping[str, Any] | None, endpoint: str = "") -> ObjectStore:
+    """Google's storage, asked by ``account``, the content of a credentials file; None asks for what is public."""
     from lightship.artifacts.gcs import ENDPOINT, GcsObjects
     from lightship.artifacts.gcs_tokens import Tokens
     from lightship.artifacts.remote import RemoteStore

@@ -18,6 +18,8 @@ class Entry:
     size_bytes: int
     version: str = ""
     """Another one whenever the file was written anew, where the store tells such (an ETag, a generation)."""
+    stamp: str = ""
+    """As ``version``, of a file of this machine: worth nothing elsewhere, and no name of its content."""
 
 
 class ObjectStore(Protocol):

@@ -22,12 +22,13 @@ from lightship.client import kubeconfig
 from lightship.cluster.node.agent import Node
 from lightship.cluster.node.entrypoints import Entrypoint
 from lightship.composition import cluster as embedded
-from lightship.composition import domains, leadership, rest
+from lightship.composition import domains, leadership, model_storage, rest
 from lightship.composition.proxy import Gateway
 from lightship.daemon import datadir, process
 from lightship.daemon.commands import UpOptions
 from lightship.domains import serving, training
 from lightship.domains.pipelines import domain as pipelines
+from lightship.domains.serving import account_secrets
 from lightship.domains.tuning import domain as tuning
 from lightship.lib import private
 from lightship.runtime.manager import Manager
@@ -106,9 +107,10 @@ class _Platform:
         await training.bootstrap(cluster.client_for(domains.TRAINING_CONTROLLER))
         await tuning.bootstrap(cluster.client_for(domains.TUNING_CONTROLLER))
         cluster.server.doors.append(training.Progress(cluster.client_for(domains.TRAINING_CONTROLLER)).answer)
+        fetching = model_storage.fetching(self._settings, history, cluster.client_for(account_secrets.IDENTITY))
         entrypoints: dict[str, Entrypoint] = {
             pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
-            serving.ENTRYPOINT_NAME: serving.storage_initializer(history.artifacts),
+            serving.ENTRYPOINT_NAME: serving.storage_initializer(fetching),
             **training.entrypoints(history.artifacts),
             tuning.ENTRYPOINT_NAME: tuning.metrics_collector,
         }

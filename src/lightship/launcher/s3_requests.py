@@ -119,8 +119,10 @@ class Requests:
             body = b""
         path = self._parts.path.rstrip("/") + sigv4.encoded_path(bucket, key)
         sum_ = hashlib.sha256(body).hexdigest() if body else sigv4.EMPTY_SHA256
-        signed = sigv4.headers(sigv4.Request(method, self._parts.netloc, path, query, sum_),
-                               self._site.credentials, self._site.region, self._clock())
+        signed: Dict[str, str] = {}  # without keys, for what is public
+        if self._site.credentials.access_key:
+            signed = sigv4.headers(sigv4.Request(method, self._parts.netloc, path, query, sum_),
+                                   self._site.credentials, self._site.region, self._clock())
         url = "%s://%s%s" % (self._parts.scheme, self._parts.netloc, path)
         if query:
             url += "?" + sigv4.encoded_query(query)
@@ -225,9 +227,12 @@ def text_of(found: ElementTree.Element, name: str) -> str:
 
 
 def site(endpoint: str, environment: Mapping[str, str]) -> Site:
-    """The endpoint with the keys of the environment. Raises ``StagingError`` where one is missing."""
+    """The endpoint with the keys of the environment, or without any where that says ``AWS_ANONYMOUS``.
+
+    Raises ``StagingError`` where one is missing.
+    """
     access, secret = environment.get("AWS_ACCESS_KEY_ID", ""), environment.get("AWS_SECRET_ACCESS_KEY", "")
-    if not access or not secret:
+    if (not access or not secret) and environment.get("AWS_ANONYMOUS") != "true":
         raise StagingError("the artifact store at \"%s\" needs keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                            % endpoint)
     parts = urlsplit(endpoint)

@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 
+from lightship.artifacts.cache import Cache
 from lightship.artifacts.local import LocalStore
 from lightship.client.client import Client
 from lightship.cluster import builtin
@@ -24,6 +25,8 @@ from lightship.cluster.node.agent import Node, NodeOptions
 from lightship.cluster.node.network import hub
 from lightship.domains import serving
 from lightship.domains.serving import kinds
+from lightship.domains.serving.account_secrets import AccountSecrets
+from lightship.domains.serving.places import Platform
 from lightship.kube import conditions, objects
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import CONFIGMAPS, DEPLOYMENTS, ENDPOINT_SLICES, PODS, REPLICA_SETS, SERVICES
@@ -114,7 +117,7 @@ async def serving_platform(folder: Path) -> AsyncIterator[Serving]:
         artifacts = LocalStore(folder / "artifacts", durable=False)
         client = api.in_process()
         node = Node(NodeOptions(directory=folder / "node"), client,
-                    {serving.ENTRYPOINT_NAME: serving.storage_initializer(artifacts)}, SYSTEM)
+                    {serving.ENTRYPOINT_NAME: serving.storage_initializer(fetching(folder, artifacts, client))}, SYSTEM)
         manager = Manager(lambda name: api.in_process())
         url = f"http://127.0.0.1:{port}"
         for controller in serving.SERVING.controllers(serving.ServingDeps(
@@ -135,6 +138,12 @@ async def serving_platform(folder: Path) -> AsyncIterator[Serving]:
             await manager.stop()
             await running
             await node.stop()
+
+
+def fetching(folder: Path, artifacts: LocalStore, client: Client) -> serving.Fetching:
+    """What models are fetched with, in a folder of the test's."""
+    return serving.Fetching(cache=Cache(folder / "model-cache"), secrets=AccountSecrets(client),
+                            platform=Platform(stores=artifacts, trusted=("default",)))
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from lightship.domains.serving import kinds, schema
 from lightship.domains.serving.bootstrap import bootstrap
 from lightship.domains.serving.cluster_gateway import ClusterGateway
 from lightship.domains.serving.deps import ServingDeps
-from lightship.domains.serving.entrypoints import ENTRYPOINT_NAME, storage_initializer
+from lightship.domains.serving.entrypoints import ENTRYPOINT_NAME, Fetching, storage_initializer
 from lightship.domains.serving.inference_service import admission, reconciler
 from lightship.domains.serving.serving_runtime import admission as runtime_admission
 from lightship.domains.serving.site import Entry, Site
@@ -28,5 +28,5 @@ SERVING = Domain(
     controllers=lambda deps: (reconciler.controller(deps),),
 )
 
-__all__ = ["SERVING", "ClusterGateway", "Entry", "ServingDeps", "Site", "bootstrap", "storage_initializer",
+__all__ = ["SERVING", "ClusterGateway", "Entry", "Fetching", "ServingDeps", "Site", "bootstrap", "storage_initializer",
            "ENTRYPOINT_NAME"]

@@ -1,29 +1,29 @@
 """The storage initializer: a built-in entrypoint that brings a model's files into the Pod before its server starts.
 
-The node runs me as the init container ``storage-initializer`` with the arguments ``URI DIRECTORY``; I call the
-artifact store. Whatever goes wrong is one last line of the log, which becomes the container's termination message and
-so the InferenceService's ``lastFailureInfo``.
+The node runs me as the init container ``storage-initializer`` with the arguments ``URI DIRECTORY``, which may come
+several times; ``places`` knows who is asked, and the cache brings it. Whatever goes wrong is one last line of the log,
+which becomes the container's termination message and so the InferenceService's ``lastFailureInfo``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from lightship import errors
-from lightship.artifacts import fetching
-from lightship.artifacts.store import Entry, ObjectStore, Stores
-from lightship.domains.serving import names, storage
-from lightship.domains.serving.errors import NothingStored, StorageRefused
+from lightship.artifacts.cache import Cache, Wish
+from lightship.domains.serving import names, places
 
 ENTRYPOINT_NAME = names.STORAGE_INITIALIZER
 """The image ``lightship.dev/<this>:<version>`` is this entrypoint."""
 
-LIMIT_MODEL_FILES = 10_000
+LIMIT_LOCATIONS = 32
+_OWN_IMAGES = (f"lightship.dev/{names.STORAGE_INITIALIZER}:", "lightship.dev/model-agent:")
+"""What runs in the node's process and not in the Pod."""
+_OWN_SCHEMES = ("minio://", "file://")
+"""What no Secret is looked up for: the platform's own store, and the machine's own folders."""
 
 
 class Context(Protocol):
@@ -31,6 +31,12 @@ class Context(Protocol):
 
     @property
     def pod(self) -> Mapping[str, Any]: ...
+
+    @property
+    def env(self) -> Mapping[str, str]: ...
+
+    @property
+    def container(self) -> Mapping[str, Any]: ...
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -46,79 +52,78 @@ class Context(Protocol):
         ...
 
 
+class Secrets(Protocol):
+    """Where a Pod's own keys are."""
+
+    async def of(self, pod: Mapping[str, Any]) -> dict[str, str]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class StorageOptions:
-    """What this place fetches. ``file://`` reads the host's files, so it is off unless the operator says so."""
+class Fetching:
+    """What models are fetched with: the platform's stores, the cache, and the keys of accounts where there are such."""
 
-    allow_files: bool = False
-    model_bytes: int = 64 * 1024**3
-    """The largest model, in bytes."""
+    platform: places.Platform
+    cache: Cache
+    secrets: Secrets | None = None
+
+    async def variables(self, context: Context, uri: str) -> dict[str, str]:
+        """The container's own variables before those of the account."""
+        brought = {} if self.secrets is None or uri.startswith(_OWN_SCHEMES) else await self.secrets.of(context.pod)
+        return {**brought, **context.env}
 
 
-def storage_initializer(store: Stores, options: StorageOptions | None = None,
-                        ) -> Callable[[Context], Awaitable[int]]:
-    """The entrypoint over ``store``. Exit code 0, or 1 with the reason as the log's last line."""
-    allowed = options or StorageOptions()
-
+def storage_initializer(fetching: Fetching) -> Callable[[Context], Awaitable[int]]:
+    """The entrypoint. Exit code 0, or 1 with the reason as the log's last line."""
     async def run(context: Context) -> int:
         try:
-            location, directory = _arguments(context.arguments)
-            uri = storage.parse(location)
-            context.log(f"fetching {uri.text}")
-            own = store.within(str(context.pod["metadata"]["namespace"]))
-            count = await _fetch(own, uri, context.path(directory), allowed)
+            for uri, directory in _arguments(context.arguments):
+                await bring(fetching, context, uri, context.path(directory), mounted=directory)
         except errors.LightshipError as problem:
             context.log(str(problem))
             return 1
         except OSError as problem:
             context.log(f"could not write the model's files: {problem}")
             return 1
-        context.log(f"fetched {count} file(s)")
         return 0
 
     return run
 
 
-def _arguments(args: Sequence[str]) -> tuple[str, str]:
-    if len(args) != 2:
-        raise errors.InvalidInput(f"the storage initializer wants two arguments, URI and directory, got {len(args)}")
-    return args[0], args[1]
+async def bring(fetching: Fetching, context: Context, uri: str, folder: Path, *, mounted: str) -> None:
+    """Bring what lies at a storageUri into a folder of one of the container's mounts. Raises ``LightshipError``."""
+    namespace = str(context.pod["metadata"]["namespace"])
+    context.log(f"fetching {uri}")
+    place = await places.find(uri, namespace, await fetching.variables(context, uri), fetching.platform)
+    brought = await fetching.cache.bring(
+        Wish(source=place.source, owner=namespace, folder=folder, digest=place.digest,
+             share=only_readers(context.pod, context.container, mounted)), context.log)
+    how = "" if brought.downloaded else ", all from the cache"
+    context.log(f"fetched {brought.files} file(s), {brought.size_bytes} bytes{how}")
 
 
-async def _fetch(store: ObjectStore, uri: storage.StorageUri, directory: Path, options: StorageOptions) -> int:
-    if uri.scheme == "file":
-        return await asyncio.to_thread(_copy, uri, directory, options)
-    if uri.scheme == "model-registry":
-        raise StorageRefused(f"{uri.text}: this version does not resolve model-registry:// itself",
-                             remedy="Give the model version's own artifact URI as storageUri")
-    if uri.scheme not in storage.OBJECT_STORE_SCHEMES:
-        raise StorageRefused(f"{uri.text}: this version does not fetch {uri.scheme}://",
-                             remedy="Put the model into the artifact store and use its minio:// or s3:// URI")
-    location = uri.text.rstrip("/")
-    entries = await _list(store, location, uri.scheme)
-    if not entries:
-        raise NothingStored(f"nothing lies at {uri.text}", remedy="Check the bucket and the path")
-    fetching.check(uri.text, entries, limit_files=LIMIT_MODEL_FILES, limit_bytes=options.model_bytes)
-    return await fetching.fetch(store, location, entries, directory)
+def only_readers(pod: Mapping[str, Any], initializer: Mapping[str, Any], path: str) -> bool:
+    """Whether nothing else in the Pod can write to the volume that the initializer has mounted at ``path``. Pure.
+
+    Then its files may be the cache's own; a Pod that may write gets copies.
+    """
+    mounts = [mount for mount in initializer.get("volumeMounts") or ()
+              if path == mount.get("mountPath") or path.startswith(str(mount.get("mountPath")).rstrip("/") + "/")]
+    if not mounts:
+        return False
+    volume = max(mounts, key=lambda mount: len(str(mount.get("mountPath")))).get("name")
+    spec = pod.get("spec") or {}
+    everybody = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ()),
+                 *(spec.get("ephemeralContainers") or ())]
+    return all(mount.get("readOnly") for container in everybody if not _is_ours(container)
+               for mount in container.get("volumeMounts") or () if mount.get("name") == volume)
 
 
-async def _list(store: ObjectStore, location: str, scheme: str) -> Sequence[Entry]:
-    try:
-        return await store.list(location, limit=LIMIT_MODEL_FILES + 1)
-    except errors.Unsupported as problem:
-        raise StorageRefused(f"{location}: no store for {scheme}:// is set up here",
-                             remedy="Put the model into the artifact store and use its minio:// URI") from problem
+def _is_ours(container: Mapping[str, Any]) -> bool:
+    return str(container.get("image", "")).startswith(_OWN_IMAGES)
 
 
-def _copy(uri: storage.StorageUri, directory: Path, options: StorageOptions) -> int:
-    if not options.allow_files:
-        raise StorageRefused(f"{uri.text}: file:// is off here, since it reads the host's own files",
-                             remedy="Put the model into the artifact store and use its minio:// URI")
-    source = Path("/") / uri.root / uri.path
-    if source.is_file():
-        shutil.copyfile(source, directory / source.name)
-        return 1
-    if not source.is_dir():
-        raise NothingStored(f"nothing lies at {uri.text}")
-    shutil.copytree(source, directory, dirs_exist_ok=True)
-    return sum(path.is_file() for path in directory.rglob("*"))
+def _arguments(args: Sequence[str]) -> list[tuple[str, str]]:
+    if not args or len(args) % 2 or len(args) > 2 * LIMIT_LOCATIONS:
+        raise errors.InvalidInput(f"the storage initializer wants two arguments, URI and directory, or such pairs; "
+                                  f"got {len(args)}")
+    return list(zip(args[::2], args[1::2], strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lightship.domains.serving.errors import BadStorageUri
 
@@ -25,6 +26,13 @@ class StorageUri:
     scheme: str
     root: str
     path: str
+
+
+class Registered(NamedTuple):
+    """What a model registry says of a version: where its files lie, and their digest where it is known."""
+
+    uri: str
+    digest: str
 
 
 def parse(text: str) -> StorageUri:
