@@ -51,6 +51,9 @@ class Settings:
                                     "launcher's image")
     cloud_namespaces: str = _setting("default", "namespaces, with commas between, whose runs act with this server's "
                                      "own identity at s3:// and gs://; * for all")
+    serving_domain: str = _setting("example.com", "what the host names of served models end with")
+    serving_entry: str = _setting("gateway", "how requests come to served models on a cluster that is not ours: "
+                                  "gateway, httproute:NAMESPACE/GATEWAY, ingress or ingress:CLASS")
     model_folders: str = _setting("none", "host folders, with : between, whose models file:// may name, in the "
                                   "namespaces of --cloud-namespaces")
     model_cache_gib: int = _setting(20, "GiB of downloaded models that are kept though no Pod uses them")

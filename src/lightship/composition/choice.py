@@ -81,6 +81,11 @@ async def look(client: Client, parts: Sequence[Part] = PARTS) -> Found:
                  rivals=frozenset(rivals))
 
 
+async def serves(client: Client, resource: Resource) -> bool:
+    """Whether the cluster has a kind that only some have."""
+    return resource.plural in await _plurals(client, resource.api_version)
+
+
 async def _plurals(client: Client, api_version: str) -> Collection[str]:
     try:
         answer: Any = await client.raw("GET", f"/apis/{api_version}")

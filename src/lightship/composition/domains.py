@@ -89,8 +89,16 @@ class Ground:
     gateway_url: str
     images: Callable[[str], str] | None = None
     """What an image means on this machine, where Pods run here; None on a cluster that others keep."""
+    keda: bool = False
+    """The cluster has KEDA's ScaledObjects."""
     parts: Collection[str] = choice.EVERYTHING
     """Those of ``choice.PARTS`` that act."""
+
+
+def _serving_site(settings: Settings, ground: Ground) -> serving.Site:
+    site = serving.Site(gateway_url=ground.gateway_url, domain=settings.serving_domain, keda=ground.keda)
+    # Where Pods run here the gateway is the way in, whatever other clusters have.
+    return site if ground.images is not None else serving.with_entry(site, settings.serving_entry)
 
 
 def compose(manager: Manager, history: History, settings: Settings, ground: Ground) -> Domains:
@@ -113,7 +121,7 @@ def compose(manager: Manager, history: History, settings: Settings, ground: Grou
     for_serving = serving.ServingDeps(
         client=serving_client, informer=manager.informer, clock=clock,
         recorder=Recorder(serving_client, "inferenceservice-controller"),
-        site=serving.Site(gateway_url=ground.gateway_url))
+        site=_serving_site(settings, ground))
     training_client = manager.client_for(TRAINING_CONTROLLER)
     for_training = training.TrainingDeps(
         client=training_client, informer=manager.informer, clock=clock,

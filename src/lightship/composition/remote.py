@@ -16,6 +16,7 @@ from lightship.client.http import Http
 from lightship.composition import choice, domains, leadership
 from lightship.daemon import datadir
 from lightship.domains import serving, training
+from lightship.domains.serving.kinds import SCALED_OBJECTS
 from lightship.domains.tuning import domain as tuning
 from lightship.kube import objects
 from lightship.kube.resources import LEASES, NAMESPACES
@@ -80,12 +81,19 @@ async def _lead(client: Client, history: domains.History, settings: Settings, ga
         parts, refusals = choice.choose(await choice.look(client))
         for refusal in refusals:
             _log.warning("%s", refusal)
-        composed = domains.compose(manager, history, settings, domains.Ground(gateway_url=gateway_url, parts=parts))
+        gateway = None
+        if settings.launcher_image != "builtin":
+            gateway = serving.ClusterGateway(image=settings.launcher_image)
+        composed = domains.compose(manager, history, settings, domains.Ground(
+            gateway_url=gateway_url if gateway is None else gateway.url, parts=parts,
+            keda=await choice.serves(client, SCALED_OBJECTS)))
         for controller in composed.controllers:
             manager.add(controller)
         for name, bootstrap in _BOOTSTRAPS.items():
             if name in parts:
                 await bootstrap(client)
+        if gateway is not None and choice.SERVING in parts:
+            await serving.bootstrap(client, gateway)
         _log.warning("the controllers are starting")
         running = asyncio.create_task(manager.run())
         try:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lightship import errors
 from lightship.client.client import Client
 from lightship.domains import serving
@@ -197,3 +199,20 @@ async def test_a_cluster_with_an_ingress_and_the_gateway_as_a_deployment(tmp_pat
             left = [each["metadata"]["name"] for each in (await client.list(resource)).items]
             assert "iris" not in left
             assert "iris-predictor" not in left
+
+
+@pytest.mark.parametrize(("text", "entry", "parent", "ingress_class"), [
+    ("gateway", serving.Entry.GATEWAY, "kserve/kserve-ingress-gateway", ""),
+    ("httproute:infra/front", serving.Entry.HTTP_ROUTE, "infra/front", ""),
+    ("ingress", serving.Entry.INGRESS, "kserve/kserve-ingress-gateway", ""),
+    ("ingress:nginx", serving.Entry.INGRESS, "kserve/kserve-ingress-gateway", "nginx"),
+])
+def test_the_way_in_is_a_setting(text: str, entry: serving.Entry, parent: str, ingress_class: str) -> None:
+    site = serving.with_entry(serving.Site(gateway_url="http://x"), text)
+    assert (site.entry, site.parent, site.ingress_class) == (entry, parent, ingress_class)
+
+
+@pytest.mark.parametrize("text", ["", "httproute", "httproute:front", "magic", "httproute:/x"])
+def test_no_other_way_in(text: str) -> None:
+    with pytest.raises(errors.InvalidInput, match="no way in"):
+        serving.with_entry(serving.Site(gateway_url="http://x"), text)

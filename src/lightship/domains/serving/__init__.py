@@ -14,7 +14,7 @@ from lightship.domains.serving.deps import ServingDeps
 from lightship.domains.serving.entrypoints import ENTRYPOINT_NAME, Fetching, storage_initializer
 from lightship.domains.serving.inference_service import admission, reconciler
 from lightship.domains.serving.serving_runtime import admission as runtime_admission
-from lightship.domains.serving.site import Entry, Site
+from lightship.domains.serving.site import Entry, Site, with_entry
 
 SERVING = Domain(
     name="serving",
@@ -29,4 +29,4 @@ SERVING = Domain(
 )
 
 __all__ = ["SERVING", "ClusterGateway", "Entry", "Fetching", "ServingDeps", "Site", "bootstrap", "storage_initializer",
-           "ENTRYPOINT_NAME"]
+           "with_entry", "ENTRYPOINT_NAME"]

@@ -29,6 +29,11 @@ class ClusterGateway:
     namespace: str = "kubeflow"
     replicas: int = 1
 
+    @property
+    def url(self) -> str:
+        """Where Pods reach it."""
+        return f"http://{NAME}.{self.namespace}.svc.cluster.local"
+
 
 def render(gateway: ClusterGateway) -> list[tuple[Resource, Object]]:
     """Everything in the order in which it is to be made."""

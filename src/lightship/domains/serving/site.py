@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+
+from lightship import errors
 
 
 class Entry(Enum):
@@ -29,3 +31,19 @@ class Site:
     ingress_class: str = ""
     keda: bool = False
     """The cluster has ScaledObjects."""
+
+
+def with_entry(site: Site, text: str) -> Site:
+    """The site as the setting has it: ``gateway``, ``httproute:NAMESPACE/NAME``, ``ingress`` or ``ingress:CLASS``.
+
+    Raises ``errors.InvalidInput``.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == Entry.HTTP_ROUTE.value and all(rest.partition("/")):
+        return replace(site, entry=Entry.HTTP_ROUTE, parent=rest)
+    if kind == Entry.INGRESS.value:
+        return replace(site, entry=Entry.INGRESS, ingress_class=rest)
+    if text == Entry.GATEWAY.value:
+        return site
+    raise errors.InvalidInput(f'"{text}" is no way in to served models',
+                              remedy="Use gateway, httproute:NAMESPACE/GATEWAY, ingress or ingress:CLASS")
