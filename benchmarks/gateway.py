@@ -81,6 +81,7 @@ def main() -> int:
     parser.add_argument("-s", "--seconds", type=int, default=3, help="of load at each number of connections")
     parser.add_argument("--rollouts", action="store_true", help="also roll out under load and count failures")
     parser.add_argument("--logger", action="store_true", help="also copy all payloads, to JSON lines")
+    parser.add_argument("--varying", metavar="HEADER", help="a header that is another in each request")
     parser.add_argument("--gate", action="store_true", help="exit with 1 where a target is missed")
     options = parser.parse_args()
     for program in ("wrk", "nginx"):
@@ -112,7 +113,7 @@ async def run(options: argparse.Namespace) -> int:
             for _ in range(options.rounds):
                 for contender in contenders.values():
                     for connections in (1, 16):
-                        await measure(contender, connections, options.seconds, folder, api.token)
+                        await measure(contender, connections, options.seconds, post_script(folder, api.token, options))
             failed = report(contenders)
             if options.rollouts:
                 failed |= await rollouts(client, url, api.token, (one, two)) > 0
@@ -134,10 +135,18 @@ def report(contenders: dict[str, Rounds]) -> bool:
     return statistics.median(ratios) > TARGET_CPU or statistics.median(added) > TARGET_US
 
 
-async def measure(contender: Rounds, connections: int, seconds: int, folder: Path, token: str) -> None:
+def post_script(folder: Path, token: str, options: argparse.Namespace) -> Path:
     script = folder / "post.lua"
-    script.write_text(f"wrk.method='POST'\nwrk.body='{BODY}'\nwrk.headers['Content-Type']='application/json'\n"
-                      f"wrk.headers['Authorization']='Bearer {token}'\n")
+    text = (f"wrk.method='POST'\nwrk.body='{BODY}'\nwrk.headers['Content-Type']='application/json'\n"
+            f"wrk.headers['Authorization']='Bearer {token}'\n")
+    if options.varying:
+        text += (f"local count = 0\nrequest = function()\n  count = count + 1\n"
+                 f"  wrk.headers['{options.varying}'] = tostring(count)\n  return wrk.format()\nend\n")
+    script.write_text(text)
+    return script
+
+
+async def measure(contender: Rounds, connections: int, seconds: int, script: Path) -> None:
     before = sum(map(cpu_seconds, contender.pids))
     process = await asyncio.create_subprocess_exec(
         "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), contender.url,

@@ -11,12 +11,12 @@ from typing import cast
 
 import httptools
 
-from lightship.gateway import heads, recipes
+from lightship.gateway import heads
 from lightship.gateway.core import Connection, Core
 from lightship.gateway.exchange import Exchange
 from lightship.gateway.grpc_clients import Client
 from lightship.gateway.heads import Header, RequestHead
-from lightship.gateway.recipes import END, LIMIT_HEAD_BYTES
+from lightship.gateway.recipes import END, LIMIT_HEAD_BYTES, Found
 from lightship.lib import http2_wire as wire
 from lightship.lib.deadline import Deadline
 
@@ -36,6 +36,7 @@ class Downstream(asyncio.Protocol):
         self._all = all
         self._port = port
         self._new = True
+        self._known: Found | None = None
         self._opening = b""
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
@@ -96,16 +97,14 @@ class Downstream(asyncio.Protocol):
                 return
         digest, at, size = b"", 0, len(data)
         if self._in_head and not self._head_bytes and self._active is None and not self._queue:
-            at = data.find(END) + 4
-            if 4 < at <= LIMIT_HEAD_BYTES and data[0] > 32 and not self._port:
-                digest = recipes.digest(data[:at])
-                known = self._core.recipes.request(digest)
-                if (known is not None and known.size == len(data) and known.table is self._core.table
-                        and self._core.gatekeeper.holds(known.permit)):
-                    exchange = self._active = Exchange(self._core, self, known.head)
-                    self.deadline.clear()
-                    exchange.begin_known(known, data[at:])
-                    return
+            known = self._known
+            if known is None or not data.startswith(known.raw):
+                known = None
+                at = data.find(END) + 4
+                if 4 < at <= LIMIT_HEAD_BYTES and data[0] > 32 and not self._port:
+                    digest, known = self._core.recipes.find(data[:at])
+            if known is not None and known.size == size and self._go_the_usual_way(known, data):
+                return
         if self._in_head:
             if self._head_bytes == 0 and self._active is None:
                 self.deadline.set(self._core.limits.read_seconds)
@@ -131,9 +130,20 @@ class Downstream(asyncio.Protocol):
             self._refuse(431, f"the request's head is larger than {self._core.limits.head_bytes} bytes")
         if digest and len(self._queue) == 1 and self._reading is None and self._in_head and (
                 at + (self._queue[0].head.length or 0) == size):
-            self._queue[0].digest, self._queue[0].size = digest, size
+            self._queue[0].digest = digest
         # Only now, so that a request which came whole is known to be whole when it begins.
         self._next()
+
+    def _go_the_usual_way(self, found: Found, data: bytes) -> bool:
+        """Begin a request that is whole and like one before, if what let that one in still holds."""
+        core, recipe = self._core, found.recipe
+        if recipe.table is not core.table or not core.gatekeeper.holds(recipe.permit):
+            self._known = None
+            return False
+        self._known = found
+        exchange = self._active = Exchange(core, self, recipe.head)
+        exchange.begin_known(found, data[len(found.raw):])
+        return True
 
     def eof_received(self) -> bool:
         # As other proxies do, I take a client that hangs up for gone, so that the model need not work for nobody; one

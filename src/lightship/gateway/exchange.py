@@ -55,8 +55,6 @@ class Exchange(Placement):
     """Whether both sides have changed to another protocol, whose bytes I pass on as they are."""
     digest = b""
     """The name of this request's head, where it came whole and may be learnt."""
-    size = 0
-    """Of the whole request then."""
     _upstream: Upstream | None = None
     _upward = b""
     _pending: list[bytes]
@@ -101,15 +99,16 @@ class Exchange(Placement):
         else:
             self._judged(verdict)
 
-    def begin_known(self, recipe: recipes.Request, body: bytes) -> None:
+    def begin_known(self, found: recipes.Found, body: bytes) -> None:
         """It is this request's turn, it is whole, and one like it was let in before."""
         self._active = self._request_complete = True
-        self._match = recipe.match
-        self._upward = recipe.upward
+        match = self._match = found.recipe.match
+        self._upward = found.upward
         if body:
             self._pending.append(body)
             self._pending_bytes = self._body_bytes = len(body)
-        if recipe.match.route.log is not None:
+        if match.route.log is not None:
+            self.head = found.whole_head
             self._begin_copy()
         self._dispatch()
 
@@ -200,7 +199,7 @@ class Exchange(Placement):
             if not self._request_complete and self.head.http11 and (
                     self.head.header(b"expect").lower() == b"100-continue"):
                 self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if self.digest and recipes.repeats(self.head):
+            if self.digest and recipes.repeats(self.head) and self._core.recipes.worth_learning(self.digest):
                 self._learn()
             self._begin_copy()
             self._dispatch()
@@ -209,8 +208,10 @@ class Exchange(Placement):
         match, head, core = self._match, self.head, self._core
         assert match is not None and head.length is not None
         permit = core.gatekeeper.permit(head.header(b"authorization"), Target(match.route.namespace, match.route.name))
+        lasting = recipes.lasting(head)
         core.recipes.learn_request(self.digest, recipes.Request(
-            recipes.without_token(head), match, self._table, permit, heads.to_upstream(head, match.path), self.size))
+            lasting, match, self._table, permit, heads.to_upstream(lasting, match.path, framed=False),
+            head.count(b"content-length") == 1))
 
     def _begin_copy(self) -> None:
         match, payloads = self._match, self._core.payloads

@@ -72,9 +72,9 @@ def forwarded_for(address: str) -> bytes:
     return b"x-forwarded-for: " + address.encode() + b"\r\n\r\n"
 
 
-def to_upstream(head: RequestHead, path: str) -> bytes:
-    """The head that the model server gets, but for its end (``forwarded_for``)."""
-    named = _named_by_connection(head.headers)
+def to_upstream(head: RequestHead, path: str, *, framed: bool = True) -> bytes:
+    """The head that the model server gets, but for its end (``forwarded_for``), and its framing where not wanted."""
+    named = named_by_connection(head.headers)
     dropped = _FROM_CLIENT | named if named else _FROM_CLIENT
     host = b""
     lines = [head.method + b" " + path.encode("latin-1") + b" HTTP/1.1"]
@@ -86,15 +86,15 @@ def to_upstream(head: RequestHead, path: str) -> bytes:
         if name == b"host":
             host = value
         elif name == b"cookie" and _SESSION_COOKIE in value:
-            value = _without_session(value)
-            if not value:
-                continue
+            value = without_session(value)
+        if name == b"cookie" and not value:
+            continue
         lines.append(name + b": " + value)
     if head.upgrade:
         lines.append(b"connection: upgrade\r\nupgrade: " + head.upgrade)
     elif head.length is None:
         lines.append(b"transfer-encoding: chunked")
-    elif head.length or head.method not in _BODILESS:
+    elif framed and (head.length or head.method not in _BODILESS):
         lines.append(b"content-length: %d" % head.length)
     lines.append(b"x-forwarded-proto: http\r\nx-forwarded-host: " + host + b"\r\n")
     return b"\r\n".join(lines)
@@ -102,7 +102,7 @@ def to_upstream(head: RequestHead, path: str) -> bytes:
 
 def to_client(head: ResponseHead, *, chunked: bool, keep: bool) -> bytes:
     """The head that the client gets."""
-    named = _named_by_connection(head.headers)
+    named = named_by_connection(head.headers)
     dropped = _FROM_UPSTREAM | named if named else _FROM_UPSTREAM
     lines = [b"HTTP/1.1 %d " % head.status + head.reason]
     lines += [name + b": " + value for name, value in head.headers if name not in dropped]
@@ -178,7 +178,7 @@ def is_chunked(headers: Iterable[Header]) -> bool:
     return any(name == b"transfer-encoding" for name, _ in headers)
 
 
-def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
+def named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
     """Headers that a Connection header names are for one hop only."""
     named = [value for name, value in headers if name == b"connection"]
     if not named or named == [b"keep-alive"] or named == [b"close"]:
@@ -186,6 +186,7 @@ def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
     return frozenset(token.strip().lower() for value in named for token in value.split(b","))
 
 
-def _without_session(cookie: bytes) -> bytes:
+def without_session(cookie: bytes) -> bytes:
+    """A Cookie header without the platform's own."""
     pairs = [pair.strip() for pair in cookie.split(b";")]
     return b"; ".join(pair for pair in pairs if pair.partition(b"=")[0].strip() != _SESSION_COOKIE)

@@ -1,30 +1,40 @@
-"""What a request or an answer comes to whose head has been seen before, byte for byte. ``downstream`` and ``upstream``
-ask me before they parse.
+"""What a request or an answer comes to whose head has been seen before. ``downstream`` and ``upstream`` ask me before
+they parse.
 
 A head is parsed, checked and routed by rules that depend on its bytes and the route table alone, so what was learnt of
-one holds for its like: clients repeat themselves on every connection, and so do model servers. What differs in a single
-byte is parsed as any other. Requests are kept under their digest and without their token, so that this process keeps
-no tokens; whether a token still holds is asked each time.
+one holds for its like: clients repeat themselves on every connection, and so do model servers. Of requests the lines
+that differ from one to the next (how long the body is, ids of requests and traces) are taken out first, where they are
+plain; what differs in any other byte is parsed as any other. Requests are kept under their digest and without their
+token, so that this process keeps no tokens; whether a token still holds is asked each time.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from lightship.gateway import heads
-from lightship.gateway.heads import RequestHead, ResponseHead
+from lightship.gateway.heads import Header, RequestHead, ResponseHead
 from lightship.gateway.routes import Match, Table
 
 LIMIT_REQUESTS = 1024
+LIMIT_SEEN_ONCE = 4096
 LIMIT_ANSWERS = 256
 LIMIT_HEAD_BYTES = 4096
+LIMIT_LENGTH_DIGITS = 9
 END = b"\r\n\r\n"
+VARYING = frozenset({b"content-length", b"x-request-id", b"x-correlation-id", b"traceparent", b"tracestate",
+                     b"x-b3-traceid", b"x-b3-spanid", b"x-b3-parentspanid", b"b3", b"ce-id", b"ce-time",
+                     b"idempotency-key", b"date"})
+_LINES = re.compile(rb"\r\n(" + b"|".join(sorted(VARYING)) + rb"): *([!-~](?:[ -~]*[!-~])?)(?=\r\n)", re.IGNORECASE)
+
+_NAMES = re.compile(rb"\r\n(?:" + b"|".join(sorted(VARYING)) + rb")[ \t]*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that came whole: its head, where it goes by a table, and the head to send up, but for its end."""
+    """A request that came whole: its head without the lines that vary, where it goes by a table, what goes up."""
 
     head: RequestHead
     match: Match
@@ -32,8 +42,26 @@ class Request:
     permit: bytes
     """What the gatekeeper knows the caller's right to this target by."""
     upward: bytes
+    """The head to send up, without the lines that vary and its end."""
+    has_length: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A recipe for one head: its bytes, the lines that vary, the head to send up, the size of head and body."""
+
+    raw: bytes
+    recipe: Request
+    varying: tuple[Header, ...]
+    upward: bytes
     size: int
-    """Of head and body."""
+
+    @property
+    def whole_head(self) -> RequestHead:
+        """The head with the lines that vary, for whoever wants to see them."""
+        head = self.recipe.head
+        return RequestHead(head.method, head.target, [*head.headers, *self.varying], head.length, head.http11,
+                           head.keep_alive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +78,33 @@ class Recipes:
 
     def __init__(self) -> None:
         self._requests: dict[bytes, Request] = {}
+        self._once: set[bytes] = set()
         self._answers: dict[bytes, Answer] = {}
 
-    def request(self, digest: bytes) -> Request | None:
-        return self._requests.get(digest)
+    def find(self, raw: bytes) -> tuple[bytes, Found | None]:
+        """The name of a request's head, empty where it cannot be learnt, and what was learnt of its like."""
+        varying = _LINES.findall(raw)
+        rest = _LINES.sub(b"", raw) if varying else raw
+        name = digest(rest)
+        recipe = self._requests.get(name)
+        if recipe is not None:
+            return name, _applied(recipe, raw, varying)
+        # A line that varies and is not plain stays in the rest, and would be taken for one that was taken out.
+        return b"" if _NAMES.search(rest) else name, None
 
-    def learn_request(self, digest: bytes, recipe: Request) -> None:
+    def worth_learning(self, name: bytes) -> bool:
+        """Whether a head has come before: one that comes once is not worth it."""
+        if name in self._once:
+            return True
+        if len(self._once) >= LIMIT_SEEN_ONCE:
+            self._once.clear()
+        self._once.add(name)
+        return False
+
+    def learn_request(self, name: bytes, recipe: Request) -> None:
         if len(self._requests) >= LIMIT_REQUESTS:
             self._requests.clear()
-        self._requests[digest] = recipe
+        self._requests[name] = recipe
 
     def answer(self, head: bytes) -> Answer | None:
         return self._answers.get(head)
@@ -77,12 +123,28 @@ def digest(raw: bytes) -> bytes:
 
 
 def repeats(head: RequestHead) -> bool:
-    """Whether a request is of the plain kind that is worth learning."""
+    """Whether a request is of the plain kind that can be learnt."""
     return (head.length is not None and head.http11 and head.keep_alive and not head.upgrade
-            and not head.header(b"expect"))
+            and not head.header(b"expect") and not heads.named_by_connection(head.headers))
 
 
-def without_token(head: RequestHead) -> RequestHead:
-    """The head as it may be kept."""
-    kept = [field for field in head.headers if field[0] not in (b"authorization", b"cookie")]
-    return RequestHead(head.method, head.target, kept, head.length, head.http11, head.keep_alive)
+def lasting(head: RequestHead) -> RequestHead:
+    """The head as it may be kept: without what varies, and what is a secret."""
+    kept = [(name, heads.without_session(value) if name == b"cookie" else value) for name, value in head.headers
+            if name not in VARYING and name != b"authorization"]
+    return RequestHead(head.method, head.target, kept, 0, head.http11, head.keep_alive)
+
+
+def _applied(recipe: Request, raw: bytes, lines: list[tuple[bytes, bytes]]) -> Found | None:
+    """A recipe for this head; None where its lines do not fit it."""
+    varying = tuple([(name.lower(), value) for name, value in lines])
+    lengths = [value for name, value in varying if name == b"content-length"]
+    if len(lengths) != recipe.has_length:
+        return None
+    length = 0
+    if lengths:
+        if not lengths[0].isdigit() or len(lengths[0]) > LIMIT_LENGTH_DIGITS or lengths[0][:1] == b"0":
+            return None
+        length = int(lengths[0])
+    upward = b"".join((recipe.upward, *[b"%b: %b\r\n" % field for field in varying]))
+    return Found(raw, recipe, varying, upward, len(raw) + length)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import httptools
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lightship.gateway import heads
+from lightship.gateway import heads, recipes
 from lightship.gateway.heads import RequestHead, ResponseHead
+from lightship.gateway.routes import Component, Match, Table
 from tests.unit.gateway.conftest import Fake, Start, read_request, route
 
 PATH = b"/serving/default/iris"
@@ -246,6 +248,50 @@ def test_no_head_for_the_client_has_two_framings(headers: list[tuple[bytes, byte
     assert names.count(b"content-length") + names.count(b"transfer-encoding") == 1
     assert lines[-2:] == [b"", b""]
     assert (b"connection: close" in lines) != keep
+
+
+LINES = st.sampled_from([b"x-a", b"X-Request-ID", b"traceparent", b"Content-Length", b"content-length", b"date", b"te",
+                         b"x-forwarded-for", b"cookie", b"connection", b"accept"])
+PLAIN = st.sampled_from([b"1", b"12", b"0", b"007", b"+3", b"a", b"a: b", b"x-request-id", b"keep-alive", b"a  b",
+                         b"close", b"trailers", b"\xe9", b"lightship_session=s; a=1"])
+
+
+def parsed(raw: bytes) -> RequestHead | None:
+    """What the slow way makes of a head, where it is good."""
+    found: list[tuple[bytes, bytes]] = []
+
+    class Callbacks:
+        def on_header(self, name: bytes, value: bytes) -> None:
+            found.append((name.lower(), value))
+
+    parser = httptools.HttpRequestParser(Callbacks())
+    with contextlib.suppress(httptools.HttpParserError):
+        parser.feed_data(raw)
+        return RequestHead(b"POST", "/x", found, heads.content_length(found) or 0, True,
+                           bool(parser.should_keep_alive()))
+    return None
+
+
+@given(st.lists(st.tuples(LINES, PLAIN), max_size=6), st.lists(st.tuples(LINES, PLAIN), max_size=6))
+@settings(max_examples=400)
+def test_a_head_that_is_known_goes_up_as_one_that_is_parsed(first: list[tuple[bytes, bytes]],
+                                                            second: list[tuple[bytes, bytes]]) -> None:
+    known = recipes.Recipes()
+    for lines in (first, second):
+        raw = b"".join((b"POST /x HTTP/1.1\r\nhost: h\r\n", *[b"%b: %b\r\n" % line for line in lines], b"\r\n"))
+        head = parsed(raw)
+        name, found = known.find(raw)
+        if found is not None:
+            assert head is not None
+            assert sorted(found.upward.split(b"\r\n")) == sorted(
+                line for line in heads.to_upstream(head, "/x").split(b"\r\n")
+                if head.count(b"content-length") or not line.startswith(b"content-length"))
+            assert found.size == len(raw) + (head.length or 0)
+        elif name and head is not None and recipes.repeats(head):
+            lasting = recipes.lasting(head)
+            upward = heads.to_upstream(lasting, "/x", framed=False)
+            known.learn_request(name, recipes.Request(lasting, Match(route(), Component(), "/x"), Table(), b"", upward,
+                                                      head.count(b"content-length") == 1))
 
 
 @pytest.mark.slow
