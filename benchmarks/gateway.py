@@ -87,16 +87,17 @@ def main() -> int:
     for program in ("wrk", "nginx"):
         if shutil.which(program) is None:
             raise SystemExit(f"{program} is missing (apt-get install wrk nginx-light)")
+    version = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1].strip()
+    _bench.heading("gateway: one POST through a proxy", f"nginx {version}", "wrk, one thread")
     return asyncio.run(run(options))
 
 
 async def run(options: argparse.Namespace) -> int:
-    version = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1].strip()
-    _bench.heading("gateway: one POST through a proxy", f"nginx {version}", "wrk, one thread")
     with _bench.folder() as folder:
         async with contextlib.AsyncExitStack() as stack:
             one, two, port = (free_port() for _ in range(3))
-            await stack.enter_async_context(nginx(folder, "stand-in", _STAND_IN.format(one=one, two=two, answer=ANSWER)))
+            stand_in = _STAND_IN.format(one=one, two=two, answer=ANSWER)
+            await stack.enter_async_context(nginx(folder, "stand-in", stand_in))
             proxy = await stack.enter_async_context(nginx(folder, "proxy", _PROXY.format(one=one, two=two, port=port)))
             api = await stack.enter_async_context(embedded_api(folder))
             client = api.over_http()

@@ -54,6 +54,8 @@ class Limits:
     """That speak to one sink at a time."""
     payload_gather_seconds: float = 10.0
     """How long copies are gathered for a Parquet file."""
+    payload_line_seconds: float = 0.25
+    """How long they are gathered for lines of JSON."""
     payload_drain_seconds: float = 3.0
     payload_seconds: float = 10.0
     """For a sink to take one copy."""

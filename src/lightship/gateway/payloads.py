@@ -161,16 +161,19 @@ class Payloads:
         carriers = self.limits.payload_carriers if log.url else 1
         if queue.carriers < carriers and len(queue.events) > queue.carriers:
             queue.carriers += 1
-            self._tasks.spawn(self._carry(key, queue, self._sink_of(log), gather=log.format == "parquet"))
+            self._tasks.spawn(self._carry(key, queue, self._sink_of(log), log))
 
-    async def _carry(self, key: tuple[str, str], queue: _Queue, sink: Sink, *, gather: bool) -> None:
+    async def _carry(self, key: tuple[str, str], queue: _Queue, sink: Sink, log: PayloadLog) -> None:
         """Take events to the sink until none is left."""
+        limits = self.limits
+        gather = 0.0 if log.url else (
+            limits.payload_gather_seconds if log.format == "parquet" else limits.payload_line_seconds)
         try:
             while queue.events:
                 if gather:
-                    # A file of its own for each copy would be of no use.
+                    # To write, or to make a file of its own, for each copy would cost too much.
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._closing.wait(), self.limits.payload_gather_seconds)
+                        await asyncio.wait_for(self._closing.wait(), gather)
                 taken = [queue.events.popleft() for _ in range(min(len(queue.events), self.limits.payload_batch))]
                 try:
                     await sink.take(taken)
