@@ -115,7 +115,9 @@ def plan(observed: Observed, component: Component) -> Part:
     before = _status(observed, component)
     split = rollout.split(names.component(objects.name(observed.service), component.kind), template, revisions, before,
                           component.extension.canary_traffic_percent)
-    return _Making(observed, component, pods, split).part(chosen, revisions, canaries)
+    own = pods.without(frozenset(canary.deployment for canary in canaries) - {component.deployment(
+        objects.name(observed.service))})
+    return _Making(observed, component, own, split).part(chosen, revisions, canaries)
 
 
 def blocked(part: Part, why: str) -> Part:
@@ -215,9 +217,13 @@ class _Pods:
                 waiting[group] = (*waiting.get(group, ()), pod)
         return cls(ready=ready, waiting=waiting)
 
-    def endpoints(self, digest: str, deployments: frozenset[str]) -> tuple[str, ...]:
-        return tuple(endpoint for (deployment, found), group in self.ready.items()
-                     if found == digest and deployment in deployments for endpoint in group)
+    def without(self, deployments: frozenset[str]) -> _Pods:
+        """Those of other Deployments than these."""
+        return _Pods(ready={key: group for key, group in self.ready.items() if key[0] not in deployments},
+                     waiting={key: group for key, group in self.waiting.items() if key[0] not in deployments})
+
+    def endpoints(self, digest: str) -> tuple[str, ...]:
+        return tuple(endpoint for (_, found), group in self.ready.items() if found == digest for endpoint in group)
 
 
 class _Making:
@@ -261,13 +267,13 @@ class _Making:
 
     def _facts(self, runtime: Object | None, revisions: Sequence[Revision], canaries: Sequence[_Canary]) -> Facts:
         split, pods = self._split, self._pods
-        latest = pods.endpoints(self._digest, self._deployments())
+        latest = pods.endpoints(self._digest)
         waiting = tuple(pod for (deployment, digest), group in pods.waiting.items()
                         if digest == self._digest and deployment in self._deployments() for pod in group)
         desired = self._desired(self._target, self._canary_replicas() if split.rest else self._base_replicas(canaries))
         standby = desired == 0 and self._dynamic()
         complete = standby or len(latest) >= max(desired, 1)
-        rest = self._pods.endpoints(split.rest.digest, self._deployments()) if split.rest is not None else ()
+        rest = self._pods.endpoints(split.rest.digest) if split.rest is not None else ()
         serving = rollout.Serving(
             latest=latest, rest=rest, earlier=self._earlier(revisions), complete=complete,
             earlier_name=str(self._before("latestRolledoutRevision")),
@@ -329,15 +335,15 @@ class _Making:
     def _deployments(self) -> frozenset[str]:
         return frozenset((self._base, self._canary))
 
-    def _rolled_digest(self, revisions: Sequence[Revision]) -> str:
-        return next((each.digest for each in revisions if each.name == self._before("latestRolledoutRevision")), "")
-
     def _earlier(self, revisions: Sequence[Revision]) -> tuple[str, ...]:
-        """Endpoints of what ran before: in the same Deployments, or rolled out under another name."""
-        rolled, rest = self._rolled_digest(revisions), self._split.rest
-        known = {self._digest, rest.digest if rest is not None else self._digest}
+        """Endpoints of what ran before: in the same Deployments, or in others while they were this component's.
+
+        What was only ever one of ``canary[]`` has no revision, and is not among them.
+        """
+        rest, once = self._split.rest, {each.digest for each in revisions}
+        wanted = {self._digest, rest.digest if rest is not None else self._digest}
         return tuple(endpoint for (deployment, digest), group in self._pods.ready.items()
-                     if digest not in known and (deployment in self._deployments() or digest == rolled)
+                     if digest not in wanted and (deployment in self._deployments() or digest in once)
                      for endpoint in group)
 
     def _catching_up(self, revisions: Sequence[Revision], facts: Facts) -> set[str]:
@@ -346,10 +352,10 @@ class _Making:
         if self._split.rest is not None or facts.standby or own >= max(
                 self._desired(self._base, self._base_replicas(())), 1):
             return set()
-        rolled = self._rolled_digest(revisions)
+        once = {self._digest, *(each.digest for each in revisions)}
         return {name for name, there in self._observed.deployments.items()
                 if objects.labels(there).get(names.COMPONENT_LABEL) == self._component.kind
-                and objects.labels(there).get(names.REVISION_LABEL) in (self._digest, rolled)}
+                and objects.labels(there).get(names.REVISION_LABEL) in once}
 
     def _deployment(self, component: Component, name: str, template: Object, replicas: int | None) -> Object:
         """The Deployment, and where its template changes exactly the new one: what is not in it goes."""

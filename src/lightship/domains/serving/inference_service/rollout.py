@@ -137,28 +137,29 @@ class Serving:
 
 def shares(split: Split, serving: Serving) -> list[Share]:
     """How traffic goes now: as the split says once its Pods are ready, until then to whoever is."""
-    latest, other = serving.latest, serving.earlier
-    mine = Share(revision=split.latest.name, percent=split.percent, endpoints=latest, latest=True)
+    mine = Share(revision=split.latest.name, percent=split.percent, endpoints=serving.latest, latest=True)
     if split.rest is None:
-        if serving.complete or not other:
+        if serving.complete or not serving.earlier:
             return [mine]
-        whole = len(latest) + len(other)
-        percent = 100 * len(latest) // whole
-        earlier = Share(revision=serving.earlier_name or EARLIER, percent=100 - percent, endpoints=other)
-        return [_with(mine, percent), earlier]
+        return _by_number(mine, serving)
     rest = Share(revision=split.rest.name, percent=100 - split.percent, endpoints=serving.rest,
                  tag=names.PREVIOUS_TAG)
-    if not latest and not serving.complete:
-        return [_with(mine, 0), _with(rest, 100)]
-    if not serving.rest_complete:
+    if serving.rest_complete and (serving.latest or serving.complete):
+        return [mine, rest]
+    if serving.latest and not serving.rest_complete:
         # On the way back: the revision that is to have the rest is not there yet.
-        return [_with(mine, 100), _with(rest, 0)]
-    return [mine, rest]
+        return [replace(mine, percent=100), replace(rest, percent=0)]
+    others = [replace(rest, percent=100)] if serving.rest_complete or not serving.earlier else _by_number(rest, serving)
+    return [replace(mine, percent=0), *others]
+
+
+def _by_number(share: Share, serving: Serving) -> list[Share]:
+    """A revision and what ran before it, each by its number of ready Pods."""
+    whole = len(share.endpoints) + len(serving.earlier)
+    percent = 100 * len(share.endpoints) // whole
+    return [replace(share, percent=percent), Share(revision=serving.earlier_name or EARLIER, percent=100 - percent,
+                                                   endpoints=serving.earlier)]
 
 
 EARLIER = "earlier"
 """What Pods of whatever ran before are called while a rolling update replaces them."""
-
-
-def _with(share: Share, percent: int) -> Share:
-    return replace(share, percent=percent)
