@@ -29,7 +29,7 @@ expected-statuses = ["2xx", 400]
 pytestmark = [pytest.mark.sdk, pytest.mark.timeout(1200)]
 
 
-@pytest.mark.parametrize("examples", [50, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [50, pytest.param(1000, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("requests", ["wild", "served"])
 async def test_the_protocols_description(tmp_path: Path, requests: str, examples: int) -> None:
     python = await asyncio.to_thread(sdk_python, SCHEMATHESIS)

@@ -71,6 +71,7 @@ def test_processes_of_several_pods_meet_and_two_trainings_at_once_do_not_clash(m
             mpi_platform, name)] == ["launcher"], "the nodes go when the launcher has ended"
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 @pytest.mark.timeout(WAIT_SECONDS)
 def test_many_nodes_start_each_other(mpi_platform: Platform) -> None:
@@ -93,6 +94,7 @@ def test_a_launcher_that_fails_fails_the_training(mpi_platform: Platform) -> Non
     _wait(lambda: not _running(mpi_platform, "failing"))
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 @pytest.mark.timeout(WAIT_SECONDS)
 def test_a_node_that_dies_midway_fails_the_training_and_nothing_stays(mpi_platform: Platform) -> None:

@@ -214,7 +214,8 @@ PADDLE_LAUNCH = ("cat > /tmp/program.py; export PADDLE_DISTRI_BACKEND=gloo; "
 
 @pytest.mark.slow
 @pytest.mark.timeout(BUILD_SECONDS)
-@pytest.mark.parametrize(("kind", "image", "replicas", "program"), SLOW, ids=[one[0] for one in SLOW])
+@pytest.mark.parametrize(("kind", "image", "replicas", "program"), [
+    pytest.param(*one, id=one[0], marks=[] if one[0] == "XGBoostJob" else [pytest.mark.proof]) for one in SLOW])
 def test_a_frameworks_own_collective_in_two_jobs_at_once(new_platform: Callable[[], Platform], kind: str, image: str,
                                                          replicas: dict[str, int], program: str) -> None:
     platform = new_platform().start()
@@ -250,6 +251,7 @@ def test_torch_ranks_and_elastic_workers(new_platform: Callable[[], Platform]) -
         until_true(lambda name=name: logs_of(platform, name) == sums(2))
 
 
+@pytest.mark.proof
 @pytest.mark.slow
 @pytest.mark.timeout(BUILD_SECONDS)
 def test_elastic_torch_goes_on_with_a_worker_more(new_platform: Callable[[], Platform]) -> None:

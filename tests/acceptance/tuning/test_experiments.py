@@ -194,7 +194,7 @@ def test_trials_of_a_kind_that_a_user_defined(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize(("kills", "algorithm", "parallel"), [
-    (1, "random", 3), pytest.param(8, "random", 3, marks=pytest.mark.slow),
+    (1, "random", 3), pytest.param(8, "random", 3, marks=pytest.mark.proof),
     pytest.param(4, "tpe", 1, marks=pytest.mark.slow)])  # the next of TPE depend on the order of ends, which one fixes
 def test_a_killed_platform_goes_on_and_repeats_nothing(new_platform: New, kills: int, algorithm: str,
                                                        parallel: int) -> None:

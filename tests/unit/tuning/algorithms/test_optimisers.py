@@ -16,6 +16,8 @@ from tests.unit.tuning.algorithms import _known as known
 from tests.unit.tuning.algorithms._searching import Experiment, search
 
 SEEDS = range(30)
+QUICK = {("tpe", "branin"), ("cmaes", "branin")}
+"""What the full tier has time for."""
 TRIALS = 60
 FUNCTIONS: Mapping[str, tuple[Sequence[Parameter], Callable[[Mapping[str, str]], float]]] = {
     "branin": (known.BRANIN, known.branin), "hartmann-6": (known.HARTMANN, known.hartmann)}
@@ -48,13 +50,14 @@ def test_the_known_functions_have_the_least_values_that_are_known() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("algorithm", ["tpe", "multivariate-tpe", "cmaes", "bayesianoptimization"])
+@pytest.mark.parametrize(("algorithm", "function"), [
+    pytest.param(algorithm, function, marks=[] if (algorithm, function) in QUICK else [pytest.mark.proof])
+    for algorithm in ("tpe", "multivariate-tpe", "cmaes", "bayesianoptimization") for function in FUNCTIONS])
 def test_an_optimiser_beats_chance_at_the_same_budget(algorithm: str, function: str) -> None:
     _assert_beats(f"{algorithm} on {function}", _found(algorithm, function), _found("random", function))
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("algorithm", ["tpe", "cmaes"])
 def test_it_does_so_with_four_trials_at_once(algorithm: str) -> None:
