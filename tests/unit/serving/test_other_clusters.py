@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lightship import errors
 from lightship.client.client import Client
@@ -199,6 +200,29 @@ async def test_a_cluster_with_an_ingress_and_the_gateway_as_a_deployment(tmp_pat
             left = [each["metadata"]["name"] for each in (await client.list(resource)).items]
             assert "iris" not in left
             assert "iris-predictor" not in left
+
+
+async def test_upstreams_own_examples_are_taken_and_made(tmp_path: Path, shared: Path) -> None:
+    """Through the whole server: schemas, defaults and admission, then the reconciler."""
+    served = {resource.kind: resource for resource in (kinds.INFERENCE_SERVICES, kinds.CLUSTER_SERVING_RUNTIMES)}
+    async with cluster(tmp_path, serving.Site(gateway_url="http://gateway")) as client:
+        services = []
+        for file in sorted((shared / "corpus" / "kserve").glob("*.yaml")):
+            for obj in filter(None, yaml.safe_load_all(file.read_text())):
+                resource = served.get(obj["kind"])
+                if resource is None:
+                    continue
+                if resource.namespaced:
+                    obj["metadata"].setdefault("namespace", "default")
+                made = await client.patch(resource, Key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]),
+                                          obj, type="apply")
+                if resource.namespaced:
+                    services.append(made["metadata"]["name"])
+        assert services
+        for name in services:
+            told = await found(client, kinds.INFERENCE_SERVICES, name, wanted=lambda obj: "status" in obj)
+            if told["status"]["modelStatus"]["transitionStatus"] != "InvalidSpec":
+                await found(client, DEPLOYMENTS, f"{name}-predictor")
 
 
 @pytest.mark.parametrize(("text", "entry", "parent", "ingress_class"), [
