@@ -180,7 +180,7 @@ def is_chunked(headers: Iterable[Header]) -> bool:
 
 def named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
     """Headers that a Connection header names are for one hop only."""
-    named = [value for name, value in headers if name == b"connection"]
+    named = [value.lower() for name, value in headers if name == b"connection"]
     if not named or named == [b"keep-alive"] or named == [b"close"]:
         return frozenset()
     return frozenset(token.strip().lower() for value in named for token in value.split(b","))

@@ -24,17 +24,20 @@ LIMIT_ANSWERS = 256
 LIMIT_HEAD_BYTES = 4096
 LIMIT_LENGTH_DIGITS = 9
 END = b"\r\n\r\n"
-VARYING = frozenset({b"content-length", b"x-request-id", b"x-correlation-id", b"traceparent", b"tracestate",
-                     b"x-b3-traceid", b"x-b3-spanid", b"x-b3-parentspanid", b"b3", b"ce-id", b"ce-time",
-                     b"idempotency-key", b"date"})
-_LINES = re.compile(rb"\r\n(" + b"|".join(sorted(VARYING)) + rb"): *([!-~](?:[ -~]*[!-~])?)(?=\r\n)", re.IGNORECASE)
-
-_NAMES = re.compile(rb"\r\n(?:" + b"|".join(sorted(VARYING)) + rb")[ \t]*:", re.IGNORECASE)
+LASTING = frozenset({
+    b"host", b"authorization", b"cookie", b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding",
+    b"upgrade", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
+    b"x-forwarded-prefix", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"knative-serving-tag"})
+"""Headers that say where a request goes, who sends it, or how it is read or passed on."""
+_ALTERNATIVES = b"|".join(sorted(LASTING))
+_LINES = re.compile(rb"\r\n(?!(?:" + _ALTERNATIVES + rb"):)([-!#$%&'*+.^_`|~0-9A-Za-z]+): *([!-~](?:[ -~]*[!-~])?)"
+                    rb"(?=\r\n)", re.IGNORECASE)
+_OTHERS = re.compile(rb"\r\n(?!(?:" + _ALTERNATIVES + rb"):)[^\r]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that came whole: its head without the lines that vary, where it goes by a table, what goes up."""
+    """A request that came whole: its head of its lasting lines, where it goes by a table, what goes up."""
 
     head: RequestHead
     match: Match
@@ -42,13 +45,13 @@ class Request:
     permit: bytes
     """What the gatekeeper knows the caller's right to this target by."""
     upward: bytes
-    """The head to send up, without the lines that vary and its end."""
+    """The lasting part of the head to send up, without its end."""
     has_length: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A recipe for one head: its bytes, the lines that vary, the head to send up, the size of head and body."""
+    """A recipe for one head: its bytes, its other lines, the head to send up, the size of head and body."""
 
     raw: bytes
     recipe: Request
@@ -58,7 +61,7 @@ class Found:
 
     @property
     def whole_head(self) -> RequestHead:
-        """The head with the lines that vary, for whoever wants to see them."""
+        """The head with all of its lines but the token, for whoever wants to see them."""
         head = self.recipe.head
         return RequestHead(head.method, head.target, [*head.headers, *self.varying], head.length, head.http11,
                            head.keep_alive)
@@ -89,8 +92,8 @@ class Recipes:
         recipe = self._requests.get(name)
         if recipe is not None:
             return name, _applied(recipe, raw, varying)
-        # A line that varies and is not plain stays in the rest, and would be taken for one that was taken out.
-        return b"" if _NAMES.search(rest) else name, None
+        # A line that would have been taken out, were it plain, is there still.
+        return b"" if _OTHERS.search(rest) else name, None
 
     def worth_learning(self, name: bytes) -> bool:
         """Whether a head has come before: one that comes once is not worth it."""
@@ -129,9 +132,9 @@ def repeats(head: RequestHead) -> bool:
 
 
 def lasting(head: RequestHead) -> RequestHead:
-    """The head as it may be kept: without what varies, and what is a secret."""
+    """The head as it may be kept: what lasts, without secrets."""
     kept = [(name, heads.without_session(value) if name == b"cookie" else value) for name, value in head.headers
-            if name not in VARYING and name != b"authorization"]
+            if name in LASTING and name != b"authorization"]
     return RequestHead(head.method, head.target, kept, 0, head.http11, head.keep_alive)
 
 
@@ -146,5 +149,5 @@ def _applied(recipe: Request, raw: bytes, lines: list[tuple[bytes, bytes]]) -> F
         if not lengths[0].isdigit() or len(lengths[0]) > LIMIT_LENGTH_DIGITS or lengths[0][:1] == b"0":
             return None
         length = int(lengths[0])
-    upward = b"".join((recipe.upward, *[b"%b: %b\r\n" % field for field in varying]))
+    upward = recipe.upward + b"".join([b"%b: %b\r\n" % field for field in varying])
     return Found(raw, recipe, varying, upward, len(raw) + length)
