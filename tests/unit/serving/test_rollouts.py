@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lightship import errors
+from lightship.domains.serving import kinds
 from lightship.kube.resources import CONTROLLER_REVISIONS, DEPLOYMENTS, PODS, SERVICES
 from lightship.testing.memory import Write
 from tests.unit.serving.world import World, service
@@ -334,3 +335,24 @@ async def test_payload_logging_and_the_batcher_are_passed_on(world: World) -> No
     assert world.route()["logger"] == {"mode": "request", "url": "http://sink", "annotations": {"team": "blue"}}
     args = world.find(DEPLOYMENTS, STABLE)["spec"]["template"]["spec"]["containers"][0]["args"]
     assert args[-4:] == ["--max_batch_rows", "8", "--max_batch_latency_ms", "50"]
+
+
+@pytest.mark.parametrize(("held", "image"), [("true", "mine:1"), ("false", "mine:2")])
+async def test_a_changed_runtime_rolls_out_unless_the_user_holds_it(world: World, held: str, image: str) -> None:
+    def runtime(image: str) -> dict[str, Any]:
+        return {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "ServingRuntime",
+                "metadata": {"name": "mine", "namespace": "default"},
+                "spec": {"supportedModelFormats": [{"name": "sklearn", "autoSelect": True}],
+                         "containers": [{"name": "kserve-container", "image": image}]}}
+
+    wanted = {"serving.kserve.io/disable-auto-update": held, "serving.kserve.io/enable-tag-routing": "true"}
+    world.insert(kinds.SERVING_RUNTIMES, runtime("mine:1"))
+    world.apply(service(model(1), annotations=wanted))
+    await world.reconcile()
+    world.pod("one", ip="10.0.0.1")
+    await world.reconcile()
+    world.insert(kinds.SERVING_RUNTIMES, runtime("mine:2"))
+    await world.reconcile()
+    main = world.find(DEPLOYMENTS, STABLE)["spec"]["template"]["spec"]["containers"][0]
+    assert main["image"] == image
+    assert world.route()["backends"][0]["tag"] == "latest"

@@ -16,6 +16,7 @@ from lightship.domains.serving.inference_service.components import Observed
 from lightship.domains.serving.inference_service.rollout import Share
 from lightship.domains.serving.inference_service.scaling import Scaler, scaler
 from lightship.domains.serving.site import Site
+from lightship.kube import objects
 from lightship.kube.objects import Object
 from lightship.kube.resources import Resource
 
@@ -109,6 +110,8 @@ def _backend(service: Object, component: types.Component, share: Share) -> dict[
         made["concurrencyLimit"] = component.extension.container_concurrency
     if scaler(service, component) is Scaler.REQUESTS and component.min_replicas == 0:
         made["activate"] = True
-    if share.tag:
-        made["tag"] = share.tag
+    tagged = objects.annotations(service).get(names.TAG_ROUTING_ANNOTATION) == "true"
+    tag = share.tag or (names.LATEST_TAG if share.latest and tagged else "")
+    if tag:
+        made["tag"] = tag
     return made
