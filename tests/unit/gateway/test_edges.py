@@ -251,8 +251,8 @@ def test_no_head_for_the_client_has_two_framings(headers: list[tuple[bytes, byte
 
 
 LINES = st.sampled_from([b"x-a", b"X-Request-ID", b"traceparent", b"Content-Length", b"content-length", b"date", b"te",
-                         b"x-forwarded-for", b"cookie", b"connection", b"accept", b"Content-Type", b"Expect", b"trailer",
-                         b"Upgrade", b"forwarded", b"Host", b"knative-serving-tag", b"keep-alive"])
+                         b"x-forwarded-for", b"cookie", b"connection", b"accept", b"Content-Type", b"Expect",
+                         b"trailer", b"Upgrade", b"forwarded", b"Host", b"knative-serving-tag", b"keep-alive"])
 PLAIN = st.sampled_from([b"1", b"12", b"0", b"007", b"+3", b"a", b"a: b", b"x-request-id", b"keep-alive", b"a  b",
                          b"close", b"trailers", b"\xe9", b"lightship_session=s; a=1"])
 
