@@ -10,7 +10,7 @@ import pytest
 
 from lightship import errors
 from lightship.client.client import Client
-from lightship.domains.training import TRAINING
+from lightship.domains.training import JOBS
 from lightship.domains.training.v1.kinds import FRAMEWORKS
 from lightship.kube.objects import Key, Object
 from lightship.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
@@ -23,7 +23,7 @@ CONTAINERS = {one.resource.kind: one.container for one in FRAMEWORKS}
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    async with embedded_api(tmp_path, EmbeddedOptions(kinds=TRAINING.kinds)) as api:
+    async with embedded_api(tmp_path, EmbeddedOptions(kinds=JOBS.kinds)) as api:
         yield api.in_process()
 
 
