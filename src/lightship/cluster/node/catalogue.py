@@ -52,6 +52,8 @@ _MPI_USER = re.compile(r"ghcr\.io/kubeflow/trainer/(deepspeed|mlx)-runtime\Z")
 """Images in which a user of their own works in a home of its own: this is known whatever a catalogue maps them to."""
 _MPI_HOME = "/home/mpiuser"
 _INITIALIZER = re.compile(r"ghcr\.io/kubeflow/trainer/((?:dataset|model)-initializer)\Z")
+_ROUTER = "lightship.dev/router"
+"""What an InferenceGraph's Pods run."""
 _MODEL_SERVER = re.compile(r"(kserve/sklearnserver|lightship\.dev/modelserver(-sklearn)?)\Z")
 
 
@@ -96,6 +98,9 @@ MODEL_SERVER_REQUIREMENTS = ("scikit-learn==1.9.1", "numpy", "httptools", "uvloo
 """scikit-learn reads only what the same version wrote, so it is named to the last digit, as the demo's steps do."""
 
 
+ROUTER_REQUIREMENTS = ("httptools", "msgspec")
+
+
 def resolve(image: str, catalogue: Mapping[str, Any] | None = None, *, engine: bool = False) -> Image:
     """What ``image`` means. ``catalogue`` is the ConfigMap, if there is one; ``engine`` says whether podman or docker
     takes what is not mapped. Raises ``ImageError``."""
@@ -112,8 +117,11 @@ def _resolve(image: str, catalogue: Mapping[str, Any] | None, *, engine: bool) -
     repository, tag = _split(image)
     if repository == OWN_PACKAGE:
         return Image(with_lightship=True)
-    if repository.startswith(OWN_PREFIX) and not _MODEL_SERVER.match(repository):
+    if repository.startswith(OWN_PREFIX) and repository != _ROUTER and not _MODEL_SERVER.match(repository):
         return Image(entrypoint=repository.removeprefix(OWN_PREFIX))
+    if repository == _ROUTER:
+        return Image(environment=Environment(installs=(Install(packages=ROUTER_REQUIREMENTS),)),
+                     command=("python3", "-m", "lightship.modelserver.router"), with_lightship=True)
     if _MODEL_SERVER.match(repository):
         return Image(environment=Environment(installs=(Install(packages=MODEL_SERVER_REQUIREMENTS),)),
                      command=("python3", "-m", "lightship.modelserver"), with_lightship=True)

@@ -1,6 +1,6 @@
 """The kinds of ``serving.kserve.io`` as the API server, clients and informers name them. Pure data.
 
-InferenceGraph and TrainedModel have their names kept for issue 6 and are not served yet.
+What other clusters have in the gateway's place is here too.
 """
 
 from __future__ import annotations
@@ -40,6 +40,17 @@ SERVING_RUNTIMES = Resource(
 CLUSTER_SERVING_RUNTIMES = Resource(
     group=GROUP, version="v1alpha1", kind="ClusterServingRuntime", plural="clusterservingruntimes",
     singular="clusterservingruntime", namespaced=False, columns=_RUNTIME_COLUMNS)
+
+_URL_AND_READY = (Column(name="URL", path=".status.url"),
+                  Column(name="Ready", path=".status.conditions[?(@.type=='Ready')].status"), _AGE)
+
+INFERENCE_GRAPHS = Resource(
+    group=GROUP, version="v1alpha1", kind="InferenceGraph", plural="inferencegraphs", singular="inferencegraph",
+    short_names=("ig",), subresources=frozenset({"status"}), columns=_URL_AND_READY)
+
+TRAINED_MODELS = Resource(
+    group=GROUP, version="v1alpha1", kind="TrainedModel", plural="trainedmodels", singular="trainedmodel",
+    short_names=("tm",), subresources=frozenset({"status"}), columns=_URL_AND_READY)
 
 # What other clusters may have, where the embedded one has the gateway.
 HTTP_ROUTES = Resource(group="gateway.networking.k8s.io", version="v1", kind="HTTPRoute", plural="httproutes",

@@ -160,3 +160,25 @@ SERVING_RUNTIME = of_kind(
         supportedModelFormats=list_of(object_of(
             ("name",), name=TEXT, version=TEXT, autoSelect=FLAG, priority=COUNT | {"minimum": 1}))),
     OPEN)
+
+_STEP = object_of(
+    condition=TEXT, data=TEXT, dependency=choice("Soft", "Hard"), mapPredictionsToInstances=FLAG, name=TEXT,
+    nodeName=TEXT, serviceName=TEXT, serviceUrl=TEXT, weight=LONG)
+
+INFERENCE_GRAPH = of_kind(
+    object_of(
+        ("nodes",), affinity=OPEN, maxReplicas=COUNT, minReplicas=COUNT, nodeName=TEXT, nodeSelector=STRINGS,
+        nodes={"type": "object", "additionalProperties": object_of(
+            ("routerType",), routerType=choice("Sequence", "Splitter", "Ensemble", "Switch"), steps=list_of(_STEP))},
+        resources=OPEN, routerTimeouts=object_of(serverIdle=LONG, serverRead=LONG, serverWrite=LONG,
+                                                 serviceClient=LONG),
+        scaleMetric=choice("cpu", "memory", "concurrency", "rps"), scaleTarget=COUNT, serviceAccountName=TEXT,
+        timeout=LONG, tolerations=list_of(OPEN)),
+    object_of(annotations=STRINGS, conditions=list_of(CONDITION), deploymentMode=TEXT, observedGeneration=LONG,
+              url=TEXT))
+
+TRAINED_MODEL = of_kind(
+    object_of(
+        ("inferenceService", "model"), inferenceService=TEXT,
+        model=object_of(("framework", "memory", "storageUri"), framework=TEXT, memory=QUANTITY, storageUri=TEXT)),
+    object_of(address=ADDRESS, annotations=STRINGS, conditions=list_of(CONDITION), observedGeneration=LONG, url=TEXT))

@@ -1,0 +1,1 @@
+"""InferenceGraph: several InferenceServices behind one address."""
