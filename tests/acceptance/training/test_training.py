@@ -64,7 +64,8 @@ def logs_of(platform: Platform, name: str) -> str:
 
 
 @pytest.mark.sdk
-def test_a_users_script_runs_unmodified(platform: Platform, tmp_path: Path) -> None:
+def test_a_users_script_runs_unmodified(new_platform: Callable[[], Platform], tmp_path: Path) -> None:
+    platform = new_platform().start()  # the SDK stumbles over runtimes without a label, which other tests make
     python = sdk_python("kubeflow==0.5.0")
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(platform.kubeconfig)}
     done = subprocess.run([str(python), "-P", str(SCRIPT)], capture_output=True, text=True, timeout=240, cwd=tmp_path,

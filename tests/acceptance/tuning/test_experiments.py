@@ -156,7 +156,7 @@ def test_no_reader_sees_a_trial_without_its_train_job(platform: Platform) -> Non
     status = sweeps.get("trained")["status"]
     assert status["trialsSucceeded"] == 4 and reads, status
     owners = [one["metadata"]["ownerReferences"][0]["kind"] for one in platform.kube("GET", TRAIN_JOBS)["items"]
-              if one["metadata"]["labels"].get("katib.kubeflow.org/experiment") == "trained"]
+              if one["metadata"].get("labels", {}).get("katib.kubeflow.org/experiment") == "trained"]
     assert owners == ["Trial"] * 4
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def run(platform: Platform, home: Path, python: Path, script: str) -> None:
 
 @pytest.mark.sdk
 @pytest.mark.timeout(500)
-def test_katibs_sdk_tunes_creates_edits_and_reports(platform: Platform, tmp_path: Path) -> None:
+def test_katibs_sdk_tunes_creates_edits_and_reports(new_platform: Callable[[], Platform], tmp_path: Path) -> None:
+    platform = new_platform().start()
     maps = "/api/v1/namespaces/kubeflow/configmaps/image-catalogue"
     patch = {"apiVersion": "v1", "kind": "ConfigMap", "data": {
         "katib-sdk": f"example.com/katib-sdk:* = python:3.11 {' '.join(KATIB)}"}}
