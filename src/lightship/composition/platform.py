@@ -110,7 +110,7 @@ class _Platform:
         fetching = model_storage.fetching(self._settings, history, cluster.client_for(account_secrets.IDENTITY))
         entrypoints: dict[str, Entrypoint] = {
             pipelines.ENTRYPOINT_NAME: pipelines.launcher(history.artifacts),
-            serving.ENTRYPOINT_NAME: serving.storage_initializer(fetching),
+            **serving.built_ins(fetching),
             **training.entrypoints(history.artifacts),
             tuning.ENTRYPOINT_NAME: tuning.metrics_collector,
         }

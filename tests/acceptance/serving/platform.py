@@ -85,7 +85,7 @@ class Serving:
         told = [json.dumps((await self.client.get(kinds.INFERENCE_SERVICES, name, "default")).get("status"), indent=1)]
         for pod in (await self.client.list(PODS)).items:
             told.append(json.dumps(pod.get("status"), indent=1))
-            for container in ("storage-initializer", "kserve-container"):
+            for container in ("storage-initializer", "agent", "kserve-container"):
                 try:
                     told += [chunk.decode() async for chunk in await self.node.logs(objects.key(pod),
                                                                               {"container": container})]
@@ -117,7 +117,7 @@ async def serving_platform(folder: Path) -> AsyncIterator[Serving]:
         artifacts = LocalStore(folder / "artifacts", durable=False)
         client = api.in_process()
         node = Node(NodeOptions(directory=folder / "node"), client,
-                    {serving.ENTRYPOINT_NAME: serving.storage_initializer(fetching(folder, artifacts, client))}, SYSTEM)
+                    serving.built_ins(fetching(folder, artifacts, client)), SYSTEM)
         manager = Manager(lambda name: api.in_process())
         url = f"http://127.0.0.1:{port}"
         for controller in serving.SERVING.controllers(serving.ServingDeps(
@@ -130,6 +130,7 @@ async def serving_platform(folder: Path) -> AsyncIterator[Serving]:
             manager.add(controller)
         await serving.bootstrap(client)
         await node.start()
+        api.server.sessions.streams = node.streams
         running = asyncio.create_task(manager.run())
         try:
             await manager.synced.wait()

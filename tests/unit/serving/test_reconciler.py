@@ -290,4 +290,4 @@ async def test_bootstrap_leaves_what_is_there(world: World) -> None:
 
 def test_the_domain_has_its_furniture() -> None:
     assert [kind.resource.kind for kind in SERVING.kinds] == [
-        "InferenceService", "ServingRuntime", "ClusterServingRuntime", "InferenceGraph"]
+        "InferenceService", "ServingRuntime", "ClusterServingRuntime", "InferenceGraph", "TrainedModel"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ class EntrypointContext:
     write: Callable[[bytes], None]
     wait_for: Callable[[str], Awaitable[ContainerExit]]
     """Waits for the end of another container, which is not restarted afterwards."""
+    dial: Callable[[int], Awaitable[socket.socket]] | None = None
+    """Connects to a port of the Pod, as a probe does."""
 
     def log(self, line: str) -> None:
         """One line of the container's log."""

@@ -13,6 +13,7 @@ import socket
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -216,7 +217,8 @@ class Runner:
         mounts = {mount.path: mount_source(mount, occasion.volumes) for mount in made.mounts}
         context = entrypoints.EntrypointContext(
             pod=occasion.pod, container=occasion.container, arguments=made.arguments or made.argv, env=made.env,
-            mounts=mounts, write=log.write, wait_for=occasion.wait_for)
+            mounts=mounts, write=log.write, wait_for=occasion.wait_for,
+            dial=partial(occasion.dial, occasion.attachment.ip))
         drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         drained.set_result(None)
         return Started(handle=entrypoints.Running(entrypoint, context), log=log, env=made.env, drained=drained,

@@ -119,7 +119,9 @@ IDENTITIES: dict[str, tuple[Object, ...]] = {
     "serving": (*_EVENTS, rule((*READ, *WRITE), "", "configmaps", "services"),
                 rule((*READ, *WRITE), "apps", "controllerrevisions", "deployments"),
                 rule((*READ, *WRITE), "autoscaling", "horizontalpodautoscalers"),
-                rule((*READ, *WRITE), "serving.kserve.io", "*")),
+                rule((*READ, *WRITE), "serving.kserve.io", "*"),
+                # Whether a server has loaded one of several models, it alone knows.
+                rule(("get",), "", "pods/proxy")),
     "storage": (rule(("get",), "", "secrets", "serviceaccounts"),),
     "tuning": (*_EVENTS, rule((*READ, *WRITE), "kubeflow.org", "*"),
                rule((*READ, *WRITE), "batch", "jobs"), rule((*READ, *WRITE), "jobset.x-k8s.io", "jobsets"),

@@ -18,6 +18,7 @@ from lightship.domains.serving.errors import BadStorageUri
 from lightship.domains.serving.inference_service import containers
 from lightship.domains.serving.inference_service.types import STORAGE_KEY_SCHEME, Component
 from lightship.domains.serving.serving_runtime import types as runtimes
+from lightship.domains.serving.trained_model import pods as several
 from lightship.kube import objects
 from lightship.kube.objects import Object
 from lightship.runtime import apply
@@ -87,6 +88,8 @@ def _pod_spec(service: Object, component: Component, runtime: Object | None, pre
     pod["containers"] = [containers.with_environment(container, INFERENCE_SERVICE_NAME=name) for container in made]
     _add_storage(pod, component, read_only=objects.annotations(service).get(
         names.STORAGE_READ_ONLY_ANNOTATION, "true") != "false")
+    if component.kind == names.PREDICTOR and several.several_models(objects.spec(service).get("predictor") or {}):
+        several.add(pod, name)
     return pod
 
 
