@@ -54,6 +54,7 @@ async def put_models(platform: Serving) -> None:
         await platform.put_model(f"minio://models/{label}/model.joblib", model)
 
 
+@pytest.mark.proof
 async def test_twenty_rollouts_lose_no_request(tmp_path: Path) -> None:
     async with serving_platform(tmp_path) as platform:
         await put_models(platform)

@@ -212,10 +212,9 @@ PADDLE_LAUNCH = ("cat > /tmp/program.py; export PADDLE_DISTRI_BACKEND=gloo; "
                  "exec python3 -m paddle.distributed.launch --log_dir /tmp/log --nproc_per_node 1 /tmp/program.py")
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.timeout(BUILD_SECONDS)
-@pytest.mark.parametrize(("kind", "image", "replicas", "program"), [
-    pytest.param(*one, id=one[0], marks=[] if one[0] == "XGBoostJob" else [pytest.mark.proof]) for one in SLOW])
+@pytest.mark.parametrize(("kind", "image", "replicas", "program"), SLOW, ids=[one[0] for one in SLOW])
 def test_a_frameworks_own_collective_in_two_jobs_at_once(new_platform: Callable[[], Platform], kind: str, image: str,
                                                          replicas: dict[str, int], program: str) -> None:
     platform = new_platform().start()
