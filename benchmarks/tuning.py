@@ -6,7 +6,7 @@ is Optuna's ask and tell in memory, in this process, with one thread. *Trials*: 
 TPE, four at once, on a platform of its own, seen by watches: from the first Trial to the last one's end; and from the
 event that shows a Trial ended to the event that shows the next one, which is to say its Trial and its Pod. CPU time is
 told by process, since the pace is the machine's, too. No peer is fair here: upstream wants a cluster. *Memory*: of the
-server, over further Trials.
+server, over further Trials that are deleted when they have ended.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def show(results: Mapping[str, Any]) -> None:
     print("    CPU a Trial: " + ", ".join(f"{name} {value:.1f} ms" for name, value in results["cpu_ms"].items()))
     sizes = results["memory"]
     if sizes:
-        print(f"  memory of the server (PSS, MB) after each {SAMPLE_TRIALS} Trials: "
+        print(f"  memory of the server (PSS, MB) after each {SAMPLE_TRIALS} Trials, deleted: "
               f"{', '.join(f'{size:.0f}' for size in sizes)}")
 
 
@@ -213,10 +213,16 @@ def sweep(api: pods.Api, name: str, count: int) -> dict[str, Any]:
 
 
 def memory(api: pods.Api, server: int, trials: int) -> list[float]:
-    """MB of the server after each part of further Trials, whose Experiments stay."""
+    """MB of the server after each part of further Trials, each part's Experiment deleted: what stays is not objects."""
     sizes = []
     for number in range(trials // SAMPLE_TRIALS):
         sweep(api, f"more-{number}", SAMPLE_TRIALS)
+        api.ask("DELETE", f"{EXPERIMENTS}/more-{number}")
+        limit = time.monotonic() + pods.WAIT_LIMIT_SECONDS
+        while api.ask("GET", f"{TRIALS}?limit=1&labelSelector=katib.kubeflow.org/experiment=more-{number}")["items"]:
+            if time.monotonic() > limit:
+                raise SystemExit(f"the Trials of more-{number} did not go with it")
+            time.sleep(0.1)
         sizes.append(startup.pss_mb(server))
     return sizes
 
