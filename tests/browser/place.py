@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from lightship.artifacts.local import LocalStore
 from lightship.domains.pipelines import routes as pipelines
 from lightship.domains.pipelines.rest import Deps
@@ -67,7 +69,7 @@ class Place:
                           parent_path=path.rpartition("/")[0], name=path.rpartition("/")[2], display_name="",
                           type="RUNTIME" if "/" in path else "ROOT", state=state, created_at=NOW, started_at=NOW,
                           finished_at=NOW)
-            return dataclasses.replace(row, **fields)
+            return structs.replace(row, **fields)
 
         train = task("root/train", "SUCCEEDED", pod="train-pod",
                      outputs=TaskIO(parameters={"score": 0.5, "note": EVIL}, artifacts={"model": (MODEL,)}))
