@@ -141,7 +141,7 @@ FINE_TUNES = "/apis/example.com/v1/namespaces/default/finetunes"
 
 def test_no_reader_sees_a_trial_without_its_train_job(platform: Platform) -> None:
     sweeps = Sweeps(platform)
-    made = sweep("trained", maxTrialCount=4, parallelTrialCount=2)
+    made = sweep("never-alone", maxTrialCount=4, parallelTrialCount=2)
     made["spec"]["trialTemplate"] |= {"retain": True, "primaryContainerName": "node", "trialSpec": {
         "apiVersion": "trainer.kubeflow.org/v1alpha1", "kind": "TrainJob", "spec": {
             "runtimeRef": {"name": "plain-distributed"}, "trainer": {
@@ -149,14 +149,14 @@ def test_no_reader_sees_a_trial_without_its_train_job(platform: Platform) -> Non
     sweeps.create(made)
     ended, reads = False, 0
     while not ended:
-        ended = bool(states(sweeps.get("trained")).keys() & {"Succeeded", "Failed"})
-        for trial in sweeps.trials("trained"):
+        ended = bool(states(sweeps.get("never-alone")).keys() & {"Succeeded", "Failed"})
+        for trial in sweeps.trials("never-alone"):
             platform.kube("GET", f"{TRAIN_JOBS}/{trial['metadata']['name']}")  # raises where it is not there
             reads += 1
-    status = sweeps.get("trained")["status"]
+    status = sweeps.get("never-alone")["status"]
     assert status["trialsSucceeded"] == 4 and reads, status
     owners = [one["metadata"]["ownerReferences"][0]["kind"] for one in platform.kube("GET", TRAIN_JOBS)["items"]
-              if one["metadata"].get("labels", {}).get("katib.kubeflow.org/experiment") == "trained"]
+              if one["metadata"].get("labels", {}).get("katib.kubeflow.org/experiment") == "never-alone"]
     assert owners == ["Trial"] * 4
 
 
